@@ -1,0 +1,119 @@
+"""The error tree: what went wrong decides what happens next.
+
+    SyncError
+    ├── RetryableError(after=None)   try again later; ``after`` = seconds the vendor asked for
+    │   ├── RateLimited              the vendor asked us to slow down
+    │   ├── SystemUnavailable        not reached, 5xx, or its circuit is open
+    │   ├── RecordBusy               the vendor holds a lock on this record
+    │   ├── NotYetThere              something this depends on is not visible yet
+    │   └── OutcomeUnknown           a write may or may not have been applied: find before repeating
+    └── PermanentError               repeating the same call cannot help
+        ├── Rejected(field, reason)  the vendor refused a value (or, with no field, the record)
+        ├── NotFound                 a *write* to a record that is not there (on a read, absence is a value)
+        ├── AlreadyExists            a unique value is taken
+        ├── AuthFailed               credentials or permission: pauses the system, burns no attempts
+        └── MissingMapping           a person has to add a mapping first
+    ConfigError                      sync.toml is wrong: which key, why, what is allowed
+
+Retry what is named retryable; everything else stops at once and says why. Any other exception is a bug.
+Messages never hold names, e-mails, secrets or bodies: they end up in logs.
+"""
+
+from __future__ import annotations
+
+
+class SyncError(Exception):
+    """Base of everything the worker expects to go wrong. ``code`` is stable, ``str()`` is for people."""
+
+    code = "error"
+
+    def __init__(self, message: str = "", *, system: str | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.system = system
+        self.status = status
+
+
+class RetryableError(SyncError):
+    """Worth another try. ``after``: seconds to wait at least, when the vendor said so."""
+
+    code = "retryable"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        after: float | None = None,
+        system: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message, system=system, status=status)
+        self.after = after
+
+
+class RateLimited(RetryableError):
+    code = "rate_limited"
+
+
+class SystemUnavailable(RetryableError):
+    code = "system_unavailable"
+
+
+class RecordBusy(RetryableError):
+    code = "record_busy"
+
+
+class NotYetThere(RetryableError):
+    code = "not_yet_there"
+
+
+class OutcomeUnknown(RetryableError):
+    code = "outcome_unknown"
+
+
+class PermanentError(SyncError):
+    code = "permanent"
+
+
+class Rejected(PermanentError):
+    """The vendor refused. ``column``: the vendor's own name of the refused column where it named one."""
+
+    code = "rejected"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        column: str | None = None,
+        system: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message, system=system, status=status)
+        self.column = column
+
+
+class NotFound(PermanentError):
+    code = "not_found"
+
+
+class AlreadyExists(PermanentError):
+    code = "already_exists"
+
+
+class AuthFailed(PermanentError):
+    code = "auth_failed"
+
+
+class MissingMapping(PermanentError):
+    code = "missing_mapping"
+
+
+class WritesRefused(PermanentError):
+    """The dry-run gate of the HTTP layer: a write was attempted where only reading is allowed."""
+
+    code = "dry_run"
+
+
+class ConfigError(SyncError):
+    """The configuration is unusable. The message is one line: which key, why, what is allowed."""
+
+    code = "config"

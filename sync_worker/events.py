@@ -1,0 +1,38 @@
+"""What travels between the parts: a ``Change`` says "look at this record"; it never says what to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Side = Literal["erp", "crm"]
+Op = Literal["created", "updated", "deleted", "finalised"]
+Via = Literal["webhook", "poll", "manual", "import", "reconcile"]
+LinkClass = Literal["live", "retry", "bulk"]
+
+SIDES: tuple[Side, Side] = ("erp", "crm")
+
+
+def other(side: Side) -> Side:
+    """The opposite side."""
+    return "crm" if side == "erp" else "erp"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A hint that a record may have changed (idea 1: events are hints, state decides).
+
+    ``entity``: ``customer``, or a child the connector names among its parts (``contact``, ``person``,
+    ``address``, ``phone``, ``email``), which the inbox resolves to the customers that show it.
+    ``key``: the vendor's API key of that record, as text.
+    ``notice_id``: unique per system where the vendor gives one; a repeat is accepted and dropped.
+    ``at``: seconds since 1970 by the vendor's clock, if it said.
+    """
+
+    system: str
+    entity: str
+    key: str
+    op: Op = "updated"
+    via: Via = "webhook"
+    notice_id: str | None = None
+    at: float | None = None
