@@ -1,0 +1,5 @@
+"""Importing this package registers every handler: the list below is the registration."""
+
+from handlers import customers
+
+__all__ = ["customers"]

@@ -173,6 +173,12 @@ class Connector(Protocol):
     def find_many(self, entity: str, criteria: Sequence[Criteria]) -> list[list[Record]]:
         """For each criteria the records that match any of its parts (at most 20)."""
 
+    def correlation_columns(self, key: str, ref: str) -> dict[str, Any]:
+        """Native columns by which a record of this system names its partner (``key``, ``ref``); empty where it cannot."""
+
+    def correlated_key(self, record: Record) -> str | None:
+        """The partner's API key that this record names in those columns, if it names one."""
+
     def write_many(self, entity: str, writes: Sequence[Write]) -> list[Outcome]:
         """Perform writes, one outcome each, in order. Updates may go as one batch; creates go singly."""
 

@@ -194,6 +194,9 @@ manager_map = Table(
     Column("erp_key", String(255), primary_key=True),
     Column("crm_key", String(255), nullable=False),
     Column("preferred", Boolean, nullable=False, server_default="0"),
+    # whose keys these are: waits name the system, not the side
+    Column("erp_system", String(64), nullable=False, server_default=""),
+    Column("crm_system", String(64), nullable=False, server_default=""),
     Column("actor", String(64), nullable=False, server_default=""),
     _time("at", nullable=False),
     Index("ix_manager_map_crm", "flow", "crm_key"),

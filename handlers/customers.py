@@ -1,0 +1,52 @@
+"""Customers: which of them take part, and when the other system gets one of its own.
+
+on_create          a record made after the flow was switched on gets its partner at once
+on_change          any change of an unlinked record makes its partner
+on_first_invoice   the first finalised invoice makes it (the invoice leaves the permission on the record)
+manual             only a person's "sync now" makes it
+never              nobody does
+
+A person may always ask, except where it says never. What was unlinked or deleted stays so until a person links or syncs.
+"""
+
+from __future__ import annotations
+
+from sync_worker.connectors.base import Record
+from sync_worker.engine.flow import Flow
+from sync_worker.engine.rule import Permission
+from sync_worker.events import Side
+from sync_worker.routing import handles
+from sync_worker.store.rows import LinkRow
+
+NEEDS = {"on_first_invoice": "needs_invoice", "manual": "needs_manual", "on_create": "older_than_flow"}
+
+
+class Customers:
+    """The rule of customers. Nothing has to exist before a customer does."""
+
+    def takes_part(self, flow: Flow, side: Side, record: Record) -> str | None:
+        for column, allowed in flow.filters.get(side, {}).items():
+            if column in record.native and str(record.native[column] or "") not in allowed:
+                return f"{side}.{column}"
+        return None
+
+    def may_create(self, flow: Flow, row: LinkRow, record: Record, into: Side) -> Permission:
+        when = flow.create[into]
+        if flow.policy.direction not in ("both", f"to_{into}"):
+            return Permission(False, "direction", {"direction": flow.policy.direction})
+        if when == "never":
+            return Permission(False, "never")
+        if row.may_create in ("manual", "import"):
+            return Permission(True)
+        if row.was_linked_to is not None:
+            return Permission(False, "unlinked")
+        if when == "on_change" or (when == "on_first_invoice" and row.may_create == "invoice"):
+            return Permission(True)
+        if when == "on_create" and (record.created_at or 0.0) >= flow.switched_on_at:
+            return Permission(True)
+        return Permission(False, NEEDS[when])
+
+
+@handles("customer")
+def customers() -> Customers:
+    return Customers()

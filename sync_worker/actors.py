@@ -1,0 +1,60 @@
+"""What a message makes a worker do. Message bodies carry ids only; everything else is read from SQL as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import dramatiq
+import structlog
+
+from sync_worker.broker import BULK, LIVE, QueueBroker
+from sync_worker.doorbell import RESOLVE_PARTS, SYNC_DUE, SYNC_LINK, Doorbell, actor_on
+from sync_worker.events import LinkClass
+
+if TYPE_CHECKING:
+    from sync_worker.wiring import App
+
+# Within a process the lower number goes first.
+_PRIORITY = {LIVE: 0, BULK: 10}
+
+
+class _Bound:
+    """The application of this process, once ``bind`` has been called."""
+
+    app: App
+    doorbell: Doorbell
+
+
+def bind(app: App, broker: QueueBroker) -> Doorbell:
+    """Give the actors of this process their application and put them on ``broker``; returns the doorbell they ring."""
+    _Bound.app = app
+    _Bound.doorbell = Doorbell(broker)
+    for queue, priority in _PRIORITY.items():
+        for name, work in _ACTORS.items():
+            dramatiq.actor(broker=broker, actor_name=actor_on(name, queue), queue_name=queue, priority=priority)(work)
+    return _Bound.doorbell
+
+
+def sync_link(link_id: int) -> None:
+    """Bring one link in step: what a single edit rings."""
+    with structlog.contextvars.bound_contextvars(link=link_id):
+        worked = _Bound.app.engine.run_link(link_id)
+    _Bound.doorbell.ring(worked.again)
+
+
+def sync_due(flow: str, klass: LinkClass) -> None:
+    """Bring a batch of due neighbours in step, and ring again while more of them are due."""
+    with structlog.contextvars.bound_contextvars(flow=flow):
+        worked = _Bound.app.engine.run_due(flow, klass)
+    _Bound.doorbell.ring(worked.again, more=(flow, klass) if worked.more else None)
+
+
+def resolve_parts(system: str) -> None:
+    """Find the records that show child rows we did not know, and ring for their links."""
+    with structlog.contextvars.bound_contextvars(system=system):
+        touched = _Bound.app.engine.resolve_parts(system)
+    _Bound.doorbell.ring(touched)
+
+
+_ACTORS: dict[str, Callable[..., None]] = {SYNC_LINK: sync_link, SYNC_DUE: sync_due, RESOLVE_PARTS: resolve_parts}

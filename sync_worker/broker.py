@@ -1,0 +1,138 @@
+"""Dramatiq on Redis, with the settings that were measured (docs/adr). The queue is a doorbell: SQL is the truth.
+
+No retries (they are lost while Redis is away), no delayed messages (stranded after an outage), no time limit (it raises
+in the middle of a transaction) and no dead letters: a message that fails is done, the ringer rings again for what is
+still due. Messages carry ids only.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+import redis
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import Middleware
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from sync_worker.errors import ConfigError
+from sync_worker.events import LinkClass
+
+if TYPE_CHECKING:
+    from sync_worker.config import Config
+
+NAMESPACE = "sync-worker"
+LIVE = "live"
+BULK = "bulk"
+QUEUES: tuple[str, str] = (LIVE, BULK)
+QUEUE_OF: dict[LinkClass, str] = {"live": LIVE, "retry": LIVE, "bulk": BULK}
+
+# Milliseconds a consumer sleeps at most between two looks at an empty queue: idle median 43 ms instead of 257.
+WORKER_TIMEOUT_MS = 100
+# A worker that sent no sign of life for this long has its unacknowledged messages handed to others.
+HEARTBEAT_TIMEOUT_MS = 30_000
+# Of a million commands so many look for dead workers.
+MAINTENANCE_CHANCE = 100_000
+CONNECT_TIMEOUT = 2.0
+# A worker that did not report for this long counts as down.
+REPORT_SECONDS = 5.0
+
+_WORKERS = f"{NAMESPACE}:__workers__"
+_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+
+
+class QueueBroker(RedisBroker):
+    """A ``RedisBroker`` without delay queues, whose bulk work never takes more than half of a process's threads."""
+
+    def __init__(self, client: redis.Redis, *, middleware: list[Middleware]) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]  # dramatiq leaves its Redis broker untyped
+            client=client,
+            middleware=middleware,
+            namespace=NAMESPACE,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+            maintenance_chance=MAINTENANCE_CHANCE,
+        )
+        for queue in QUEUES:
+            self.declare_queue(queue)
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare a queue and no delay queue beside it: half the polling, and nothing that an outage can strand."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
+
+    def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
+        """Put a message on its queue. Raises ``ValueError`` when asked to delay it: due times live in SQL."""
+        if delay is not None:
+            raise ValueError("delayed messages are not used: set due_at in SQL instead")
+        return super().enqueue(message)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> dramatiq.Consumer:
+        """Consume a queue. Prefetch counts what is being worked on, so halving it keeps threads free for live work."""
+        share = max(1, prefetch // 2) if queue_name == BULK else prefetch
+        return super().consume(queue_name, share, timeout)
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def connect(url: str, *, timeout: float | None = None) -> redis.Redis:
+    """A client for the queue server (``redis://``, ``rediss://`` or ``unix://``).
+
+    For messages no ``timeout`` (seconds): a script that timed out here still runs there, and would be sent twice.
+    Callers that only ask questions set one. TCP keepalive ends connections whose other end is gone (about 30 s). One
+    immediate retry renews a connection that a restart of the server left behind; more waiting is up to the caller.
+    """
+    options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": CONNECT_TIMEOUT}
+    if not url.startswith("unix:"):
+        known = {getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
+        options |= {"socket_keepalive": True, "socket_keepalive_options": known}
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **options)
+
+
+def url_of(config: Config) -> str:
+    """The queue server's URL. Raises ``ConfigError`` when none is configured: only ``run`` brings its own server."""
+    if not config.queue.url:
+        raise ConfigError("queue.url is not set: give [queue] url or REDIS_URL; only `sync-worker run` brings a server")
+    return config.queue.url
+
+
+def make_broker(url: str) -> QueueBroker:
+    """The broker for ``url``, with both queues declared. Connects on first use: a server that is away is no error."""
+    return QueueBroker(connect(url), middleware=[])
+
+
+def make_worker(broker: QueueBroker, threads: int) -> dramatiq.Worker:
+    """A worker over all queues; prefetch is sized to its threads, so none hoards what others could do."""
+    worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=WORKER_TIMEOUT_MS)
+    worker.queue_prefetch = threads
+    return worker
+
+
+def queue_length(client: redis.Redis, queue: str) -> int:
+    """Messages that no worker has fetched yet. Raises ``redis.RedisError``."""
+    return int(client.llen(f"{NAMESPACE}:{queue}"))
+
+
+def report_worker(client: redis.Redis, name: str, threads: int) -> None:
+    """A worker process says that it is up, about once a second. Raises ``redis.RedisError``."""
+    now = time.time()
+    with client.pipeline(transaction=False) as pipe:
+        pipe.zadd(_WORKERS, {f"{name}/{threads}": now})
+        pipe.zremrangebyscore(_WORKERS, 0, now - 60)
+        pipe.execute()
+
+
+def forget_worker(client: redis.Redis, name: str, threads: int) -> None:
+    """A worker process says that it ends. Raises ``redis.RedisError``."""
+    client.zrem(_WORKERS, f"{name}/{threads}")
+
+
+def threads_up(client: redis.Redis) -> int:
+    """Worker threads of all processes that reported lately. Raises ``redis.RedisError``."""
+    members: Any = client.zrangebyscore(_WORKERS, time.time() - REPORT_SECONDS, "+inf")
+    return sum([int(member.rpartition(b"/")[2]) for member in members])

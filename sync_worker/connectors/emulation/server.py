@@ -1,0 +1,156 @@
+"""Puts an emulator on a real socket: an ASGI callable and uvicorn around it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+
+from sync_worker.connectors.emulation.admin import PREFIX, answer_admin
+from sync_worker.connectors.emulation.core import Emulator
+from sync_worker.connectors.emulation.sender import NoticeSender
+from sync_worker.connectors.emulation.wire import Request, Response
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class EmulatorApp:
+    """The ASGI callable: the vendor's routes plus the back door below ``/_emulator/``."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        request = Request(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, body)
+        if request.path.startswith(PREFIX):
+            response = answer_admin(self._emulator, request)
+        else:
+            response = self._emulator.handle(request)
+        if response.delay_ms > 0:
+            await asyncio.sleep(response.delay_ms / 1000)
+        await _answer(response, receive, send)
+
+
+async def _answer(response: Response, receive: Receive, send: Send) -> None:
+    if response.close == "before":
+        await _drop(receive, send)
+        return
+    headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in response.headers.items()]
+    if response.status != 204:
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    if response.close == "mid":
+        half = response.body[: len(response.body) // 2]
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        await _drop(receive, send)
+        return
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _drop(receive: Receive, send: Send) -> None:
+    """Close the client's connection. ASGI has no word for it, so the transport behind uvicorn's ``send`` is closed."""
+    transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]  # uvicorn: a bound method
+    transport.close()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+
+def _make_server(emulator: Emulator, on_ready: Callable[[], None]) -> _Server:
+    config = uvicorn.Config(
+        EmulatorApp(emulator),
+        interface="asgi3",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=2,
+        backlog=512,
+    )
+    return _Server(config, on_ready)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock
+
+
+def serve(emulator: Emulator, *, host: str = "127.0.0.1", port: int) -> None:
+    """Serve until SIGTERM or SIGINT, then return. Raises ``OSError`` when the port is taken."""
+    sock = _bind(host, port)
+    where = f"http://{host}:{sock.getsockname()[1]}"
+    sender = NoticeSender(emulator)
+
+    def ready() -> None:
+        sys.stdout.write(f"{emulator.name} emulator on {where}\n")
+        sys.stdout.flush()
+
+    # uvicorn raises the signal again once it has stopped: these make that second one end nothing
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    sender.start()
+    try:
+        _make_server(emulator, ready).run(sockets=[sock])
+    finally:
+        sender.stop()
+        sock.close()
+
+
+class EmulatorServer:
+    """An emulator on a free port of this process, for tests: ``with EmulatorServer(emulator) as base_url``."""
+
+    def __init__(self, emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.emulator = emulator
+        self._where = (host, port)
+        self._ready = threading.Event()
+        self._sender = NoticeSender(emulator)
+
+    def __enter__(self) -> str:
+        self._sock = _bind(*self._where)
+        self._server = _make_server(self.emulator, self._ready.set)
+        self._thread = threading.Thread(target=self._server.run, args=([self._sock],), name="emulator", daemon=True)
+        self._thread.start()
+        if not self._ready.wait(10):
+            raise RuntimeError("the emulator did not start within 10 seconds")
+        self._sender.start()
+        host, port = self._sock.getsockname()
+        return f"http://{host}:{port}"
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._sender.stop()
+        self._sock.close()

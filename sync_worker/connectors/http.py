@@ -1,0 +1,323 @@
+"""The one httpx seam: every call to a vendor goes through ``VendorHttp.call`` and nothing else imports httpx.
+
+What it guarantees: a total deadline; short retries of what is safe to repeat; a Retry-After is never shortened; the
+concurrency limit of the system; its circuit breaker; the dry-run gate; no secret, value or body in logs and errors;
+no redirect and no other host, ever. It separates "surely not sent" from "perhaps applied" (OutcomeUnknown).
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import structlog
+import tenacity
+
+from sync_worker.connectors.answers import Answer, CallSeen, retry_after, status_error
+from sync_worker.connectors.breaker import Breaker
+from sync_worker.connectors.limiter import Limiter, LocalLimiter
+from sync_worker.errors import (
+    AlreadyExists,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+    RetryableError,
+    SyncError,
+    SystemUnavailable,
+    WritesRefused,
+)
+from sync_worker.events import LinkClass
+
+log = structlog.get_logger(__name__)
+
+guard: ContextVar[Callable[[float], None] | None] = ContextVar("guard", default=None)
+call_class: ContextVar[LinkClass] = ContextVar("call_class", default="live")
+writes_allowed: ContextVar[bool] = ContextVar("writes_allowed", default=True)
+
+SHORT_HINT = 2.0  # seconds: a longer Retry-After is raised, never slept
+BODY_LIMIT = 32 * 1024 * 1024  # bytes, after decompression
+BODY_GAP = 2.0  # seconds a body may pause between two pieces; the most a call can overrun its deadline
+CONNECT_LIMIT = 5.0  # seconds
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_PERHAPS_SENT = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.DecodingError)
+
+Cell = str | int | float | bool | None
+Params = Mapping[str, Cell] | list[tuple[str, Cell]]
+
+__all__ = [
+    "Answer",
+    "Breaker",
+    "CallSeen",
+    "Limiter",
+    "LocalLimiter",
+    "VendorHttp",
+    "call_class",
+    "guard",
+    "retry_after",
+    "status_error",
+    "writes_allowed",
+]
+
+
+def _nothing(_: object) -> None:
+    """No authentication to add; nobody to tell."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call's request and what was learnt over its tries."""
+
+    operation: str
+    method: str
+    url: str
+    params: Params | None
+    content: bytes | None
+    form: Mapping[str, str] | None
+    headers: Mapping[str, str]
+    write: bool
+    keyed: bool
+    ends_at: float  # on the clock; moved by the time spent waiting for slots
+    perhaps_applied: bool = False
+
+
+class VendorHttp:
+    """HTTP to one system. Thread-safe; make one per process and system, after forking.
+
+    ``classify(answer)``: the connector's single place that turns a response into an error, or None when it is well.
+    ``prepare(headers)``: adds authentication before every try; it runs before a slot is taken, so it may itself call.
+    """
+
+    def __init__(
+        self,
+        system: str,
+        base_url: str,
+        *,
+        classify: Callable[[Answer], SyncError | None],
+        prepare: Callable[[dict[str, str]], None] = _nothing,
+        limiter: Limiter | None = None,
+        concurrency: int = 4,
+        breaker: Breaker | None = None,
+        transport: httpx.BaseTransport | None = None,
+        deadline: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        tries: int = 3,
+        observe: Callable[[CallSeen], None] | None = None,
+    ) -> None:
+        self.system = system
+        self.deadline = deadline
+        self.breaker = breaker or Breaker(clock=clock)
+        self._base = httpx.URL(base_url.rstrip("/"))
+        self._base_text = str(self._base).rstrip("/")
+        self._classify = classify
+        self._prepare = prepare
+        self._limiter = limiter or LocalLimiter()
+        self._concurrency = concurrency
+        self._clock = clock
+        self._observe = observe
+        self._client = httpx.Client(
+            transport=transport,
+            follow_redirects=False,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=concurrency + 2, keepalive_expiry=15.0),
+            headers={"Accept": "application/json", "User-Agent": "sync-worker"},
+        )
+        self._retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(tries),
+            wait=self._wait,
+            retry=self._repeatable,
+            sleep=sleep,
+            reraise=True,
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def call(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        write: bool = False,
+        keyed: bool = False,
+    ) -> Answer:
+        """One call, with its safe retries. ``keyed``: a write that carries an idempotency key. Raises SyncError.
+
+        PUT, PATCH and DELETE are writes whatever the caller says; a POST is one when ``write`` says so.
+        """
+        write = write or method in ("PUT", "PATCH", "DELETE")
+        if write and not writes_allowed.get():
+            raise WritesRefused("a write was attempted where only reading is allowed", system=self.system)
+        sent = {**(headers or {})}
+        content = None
+        if json is not None:
+            content = jsonlib.dumps(json, separators=(",", ":"), allow_nan=False).encode()
+            sent.setdefault("Content-Type", "application/json")
+        call = _Call(
+            operation, method, self._url(path), params, content, form, sent, write, keyed, self._clock() + self.deadline
+        )
+        self.breaker.enter()
+        up: bool | None = None
+        after: float | None = None
+        try:
+            answer: Answer = self._retrying(self._try, call)
+            up = True
+            return answer
+        except SystemUnavailable as error:
+            up, after = False, error.after
+            raise self._final(call, error) from error
+        except SyncError as error:
+            up = True if error.status else None
+            raise self._final(call, error) from error
+        finally:
+            self.breaker.leave(up, after)
+
+    def _url(self, path: str) -> str:
+        """An URL below the base: never another host, never out of the base by ``..``."""
+        if path.startswith(self._base_text + "/"):
+            url = path
+        elif path.startswith(self._base.path + "/") and self._base.path != "/":
+            url = str(self._base.copy_with(path="/")).rstrip("/") + path
+        elif "://" in path.partition("?")[0] or path.startswith("//"):
+            raise Rejected("a link leads to another host", system=self.system)
+        else:
+            url = f"{self._base_text}/{path.lstrip('/')}"
+        if ".." in url.partition("?")[0].split("/"):
+            raise Rejected("a path leaves the base address", system=self.system)
+        return url
+
+    def _final(self, call: _Call, error: SyncError) -> SyncError:
+        """A write of which any try may have been applied has an unknown outcome, whatever the last try said."""
+        doubtful = isinstance(error, (RetryableError, AlreadyExists))
+        if call.write and call.perhaps_applied and doubtful and not isinstance(error, OutcomeUnknown):
+            return OutcomeUnknown(
+                f"{call.operation}: may have been applied ({error.code})",
+                after=error.after if isinstance(error, RetryableError) else None,
+                system=self.system,
+                status=error.status,
+            )
+        return error
+
+    def _repeatable(self, state: tenacity.RetryCallState) -> bool:
+        outcome = state.outcome
+        error = outcome.exception() if outcome and outcome.failed else None
+        call: _Call = state.args[0]
+        if not isinstance(error, (SystemUnavailable, RateLimited)) or (call.write and not call.keyed):
+            return False
+        if isinstance(error, RateLimited) and error.after is None:
+            return False
+        return (error.after or 0.0) <= SHORT_HINT and self._left(call) > (error.after or 0.0) + 1.0
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        """Full jitter over 100, 200, 400 ms, on top of what the vendor asked for."""
+        error = state.outcome.exception() if state.outcome else None
+        hint = error.after if isinstance(error, RetryableError) and error.after else 0.0
+        return hint + tenacity.wait_random_exponential(multiplier=0.1, max=0.5)(state)
+
+    def _left(self, call: _Call) -> float:
+        return call.ends_at - self._clock()
+
+    def _try(self, call: _Call) -> Answer:
+        headers = dict(call.headers)
+        self._prepare(headers)
+        ask = guard.get() or _nothing
+        waiting_since = self._clock()
+        budget = call.ends_at - waiting_since
+        slot = self._limiter.slot(
+            self.system,
+            self._concurrency,
+            call_class.get(),
+            waiting_since + self.deadline,
+            lambda: ask(budget + BODY_GAP),
+        )
+        with slot:
+            call.ends_at += self._clock() - waiting_since
+            ask(max(budget, 0.0) + BODY_GAP)
+            return self._send(call, headers)
+
+    def _send(self, call: _Call, headers: dict[str, str]) -> Answer:
+        started = self._clock()
+        result, status = "error", 0
+        try:
+            answer = self._exchange(call, headers)
+            status = answer.status
+            error = self._classify(answer)
+            if error is None and not 200 <= status < 300:
+                error = status_error(self.system, answer)
+            if error is not None:
+                if error.system is None:
+                    error.system = self.system
+                if error.status is None:
+                    error.status = status
+                if isinstance(error, SystemUnavailable) and status >= 400:
+                    call.perhaps_applied = True
+                raise error
+            result = "ok"
+            return answer
+        except SyncError as error:
+            result = error.code
+            raise
+        finally:
+            seconds = self._clock() - started
+            log.debug(
+                "vendor.call", system=self.system, operation=call.operation, status=status, ms=round(seconds * 1000, 1)
+            )
+            if self._observe:
+                self._observe(CallSeen(self.system, call.operation, result, seconds))
+
+    def _exchange(self, call: _Call, headers: dict[str, str]) -> Answer:
+        limits: dict[str, float] = {}
+
+        def refresh(event: str, _info: object) -> None:
+            left = max(self._left(call), 0.001)
+            body = event.endswith("receive_response_body.started")
+            limits.update(
+                connect=min(left, CONNECT_LIMIT), pool=left, write=left, read=min(left, BODY_GAP) if body else left
+            )
+
+        refresh("start", None)
+        request = self._client.build_request(
+            call.method,
+            call.url,
+            params=call.params or None,
+            content=call.content,
+            data=call.form,
+            headers=headers,
+            # httpcore reads the limits anew at each phase and announces the phase just before, so that connect, send
+            # and body together stay within one deadline
+            extensions={"timeout": limits, "trace": refresh},
+        )
+        try:
+            response = self._client.send(request, stream=True)
+            try:
+                return Answer(response.status_code, response.headers, self._body(call, response), call.write)
+            finally:
+                response.close()
+        except _NOT_SENT as error:
+            raise SystemUnavailable(f"not reached: {error}", system=self.system) from error
+        except _PERHAPS_SENT as error:
+            call.perhaps_applied = True
+            raise SystemUnavailable(f"no complete answer ({type(error).__name__})", system=self.system) from error
+
+    def _body(self, call: _Call, response: httpx.Response) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        for piece in response.iter_bytes():
+            pieces.append(piece)
+            size += len(piece)
+            if size > BODY_LIMIT or self._left(call) < 0:
+                call.perhaps_applied = True
+                reason = "the answer is too large" if size > BODY_LIMIT else "the answer took too long"
+                raise SystemUnavailable(reason, system=self.system, status=response.status_code)
+        return b"".join(pieces)

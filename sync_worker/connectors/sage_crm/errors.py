@@ -1,0 +1,102 @@
+"""The one place that turns a Sage CRM response into an error.
+
+Documented shape: ``{"$diagnoses": [{"$severity", "$sdataCode", "$message", "$applicationCode"}]}``, or a single
+``$diagnosis``; older servers answer XML ``<diagnosis>``; a proxy or the web server itself answers HTML. Messages may
+quote what people typed, so only codes and column names are taken out of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sync_worker.connectors.answers import Answer, retry_after, status_error
+from sync_worker.errors import AuthFailed, RateLimited, Rejected, SyncError, SystemUnavailable
+
+_BODY_LOOK = 64 * 1024  # bytes of an error page that are looked at
+_COLUMN = re.compile(r"\b[A-Za-z]{3,5}_[A-Za-z][A-Za-z0-9_]*\b")
+_CODE = re.compile(r"[A-Za-z0-9]{1,40}\Z")
+_XML_TAG = r"<(?:\w+:)?{0}[^>]*>([^<]{{0,500}})<"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What an error body says, reduced to what may be shown: no free text."""
+
+    severity: str = ""
+    code: str = ""
+    column: str | None = None
+
+
+def classify(answer: Answer) -> SyncError | None:
+    """The error an answer stands for, None when it is well. A 2xx can hold a diagnosis instead of a record."""
+    if 200 <= answer.status < 300:
+        if b'"$diagnos' not in answer.content[:200]:
+            return None
+        found = read_diagnosis(answer.content)
+        return None if found.severity in ("", "info", "warning") else _refusal(found, answer)
+    return _refusal(read_diagnosis(answer.content[:_BODY_LOOK]), answer)
+
+
+def _refusal(found: Diagnosis, answer: Answer) -> SyncError | None:
+    status = answer.status
+    text = f"HTTP {status} {found.code}".strip()
+    if status == 401:
+        return AuthFailed("the login was refused (HTTP 401)", status=status)
+    if status == 403:
+        return AuthFailed("the login may not do this, or the entity is not exposed (HTTP 403)", status=status)
+    if status == 429:
+        return RateLimited(text, after=retry_after(answer.headers), status=status)
+    if found.severity == "transient":
+        return SystemUnavailable(text, after=retry_after(answer.headers), status=status)
+    if status in (405, 501):
+        return Rejected(f"{text}: the server does not know this verb here", status=status)
+    if status in (400, 413, 415, 422) or 200 <= status < 300:
+        return Rejected(text, column=found.column, status=status)
+    error = status_error("", answer, after=retry_after(answer.headers))
+    if error is not None:
+        error.system = None
+    return error
+
+
+def read_diagnosis(content: bytes) -> Diagnosis:
+    """Severity, code and column of an error body in any of its forms; empty for a page that says nothing we know."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return _read_xml(content.decode("utf-8", "replace"))
+    found = _first(document)
+    if found is None:
+        return Diagnosis()
+    words = " ".join(str(found.get(name) or "") for name in ("$payloadPath", "$message"))
+    return Diagnosis(str(found.get("$severity") or "").lower(), _code(found.get("$sdataCode")), _column(words))
+
+
+def _first(document: Any) -> dict[str, Any] | None:
+    if isinstance(document, list):
+        return _first(document[0]) if document else None
+    if not isinstance(document, dict):
+        return None
+    for name in ("$diagnoses", "$diagnosis"):
+        if name in document:
+            return _first(document[name])
+    return document if "$sdataCode" in document or "$severity" in document else None
+
+
+def _read_xml(text: str) -> Diagnosis:
+    if "diagnosis" not in text:
+        return Diagnosis()
+    cells = {name: re.search(_XML_TAG.format(name), text) for name in ("severity", "sdataCode", "message")}
+    said = {name: match.group(1) if match else "" for name, match in cells.items()}
+    return Diagnosis(said["severity"].lower(), _code(said["sdataCode"]), _column(said["message"]))
+
+
+def _code(value: Any) -> str:
+    return value if isinstance(value, str) and _CODE.match(value) else ""
+
+
+def _column(text: str) -> str | None:
+    match = _COLUMN.search(text)
+    return match.group(0) if match else None

@@ -1,0 +1,165 @@
+"""Finding companies that might be the one we look for: few reads for all criteria together, exact tests locally."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mappings.codecs import collapse, email_key, fold, vat_key
+from mappings.names import normal_name, search_names
+from sync_worker.connectors.base import Criteria, Record
+from sync_worker.connectors.sage_crm import where
+from sync_worker.connectors.sage_crm.fanout import Fanout
+from sync_worker.connectors.sage_crm.rest import Rest
+from sync_worker.connectors.sage_crm.settings import SageCrmSettings
+from sync_worker.connectors.sage_crm.tables import BIT, COMPANY, COMPANY_ENTITY, EMAIL, PRIMARY, Row, Shape
+from sync_worker.errors import Rejected
+
+MOST = 20  # candidates a person can choose from
+_SIMILAR = 100  # rows looked at, per name, that only begin alike
+_MIN_START = 3  # letters: a shorter beginning is everybody's
+_NAME = "Comp_Name"
+EMAIL_COLUMN = "Emai_EmailAddress"
+
+
+class Finder:
+    """Searches companies. Thread-safe."""
+
+    def __init__(self, rest: Rest, shape: Shape, fanout: Fanout, settings: SageCrmSettings) -> None:
+        self._rest = rest
+        self._shape = shape
+        self._fanout = fanout
+        self._columns = settings.columns
+        self._erp_company = fold(collapse(settings.erp_company))
+
+    def find(self, criteria: Sequence[Criteria]) -> list[list[Record]]:
+        """Per criteria the companies that match any of its parts, best evidence first, at most 20."""
+        jobs: list[Callable[[], list[Row]]] = [
+            lambda: self._by_column("erp_key", [c.correlation for c in criteria], optional=False),
+            lambda: self._by_column("erp_ref", [c.ref for c in criteria]),
+            lambda: self._by_column("tax_number", [form for c in criteria for form in _tax_forms(c.tax_number)]),
+            lambda: self._by_name(criteria),
+        ]
+        *by_column, by_email = self._fanout.run([*jobs, lambda: self._by_email(criteria)])
+        rows = {row.key(COMPANY): row for found in (*by_column, by_email) for row in found}
+        records = {key: self._record(row) for key, row in rows.items()}
+        return [self._matching(one, rows, records) for one in criteria]
+
+    # --- reads -------------------------------------------------------------------------------------------------------
+
+    def _by_column(self, name: str, values: Iterable[str | None], *, optional: bool = True) -> list[Row]:
+        """Companies by one of the installation's own columns.
+
+        ``optional``: a column that the vendor does not have matches nobody, and is doctor's to report. The key
+        column is not: without it a search before a create would wrongly find nothing.
+        """
+        column, wanted = self._columns.get(name), [value for value in values if value]
+        if not column or not wanted:
+            return []
+        try:
+            return self._rest.rows(COMPANY, where.lists(column, map(where.text, wanted)), most=len(wanted) * MOST)
+        except Rejected:
+            if optional:
+                return []
+            raise
+
+    def _by_name(self, criteria: Sequence[Criteria]) -> list[Row]:
+        exact = [name for c in criteria if c.name for name in search_names(c.name)]
+        starts = [start for c in criteria if c.name and c.created_since is None for start in _starts(c.name)]
+        found = self._rest.rows(COMPANY, where.lists(_NAME, map(where.text, exact)), most=len(exact) * _SIMILAR)
+        if starts:
+            found += self._rest.rows(COMPANY, dict.fromkeys(starts), most=len(starts) * _SIMILAR)
+        return found
+
+    def _by_email(self, criteria: Sequence[Criteria]) -> list[Row]:
+        """E-mail -> link -> company; the address found travels along as the company's own column."""
+        wanted = [where.text(c.email.strip()) for c in criteria if c.email and c.email.strip()]
+        emails = {row.key(EMAIL.table): row for row in self._rest.rows(EMAIL.table, where.lists(EMAIL_COLUMN, wanted))}
+        owner = where.equals(EMAIL.link_column("EntityID"), COMPANY_ENTITY)
+        links = self._rest.rows(EMAIL.link, (f"{owner} and {some}" for some in where.id_lists(EMAIL.child, emails)))
+        kinds = {kind.casefold(): kind for kind in self._shape.types["email"]}
+        shown: dict[str, dict[str, Any]] = {}
+        for link in links:
+            kind = kinds.get(str(link.cell(EMAIL.link_column("Type")) or "").casefold())
+            email = emails.get(link.id(EMAIL.child))
+            if kind is not None and email is not None:
+                shown[link.id(EMAIL.link_column("RecordID"))] = self._shape.child("email", email, kind)
+        companies = self._rest.rows(COMPANY, where.id_lists(COMPANY.key, shown))
+        return [Row({**row.raw, **shown[row.key(COMPANY)]}) for row in companies if row.key(COMPANY) in shown]
+
+    # --- tests -------------------------------------------------------------------------------------------------------
+
+    def _matching(self, one: Criteria, rows: dict[str, Row], records: dict[str, Record]) -> list[Record]:
+        ranked = []
+        for key, row in rows.items():
+            strength = self._strength(one, row)
+            born = records[key].created_at
+            if strength and (one.created_since is None or born is None or born >= one.created_since):
+                ranked.append((-strength, int(key), key))
+        return [records[key] for _, _, key in sorted(ranked)[:MOST]]
+
+    def _strength(self, one: Criteria, row: Row) -> int:
+        """0 = matches nothing asked for; higher = stronger evidence."""
+        if self._ours(row) and _same(one.correlation, self._own(row, "erp_key")):
+            return 5
+        if self._ours(row) and _same(one.ref, self._own(row, "erp_ref")):
+            return 4
+        if _same_tax(one.tax_number, self._own(row, "tax_number")):
+            return 3
+        if any(
+            one.email and email_key(one.email) == email_key(str(row.cell(f"{EMAIL_COLUMN}@{kind}") or ""))
+            for kind in self._shape.types["email"]
+        ):
+            return 2
+        name = str(row.cell(_NAME) or "")
+        same_name = one.name and (
+            fold(collapse(one.name)) == fold(collapse(name)) or normal_name(one.name) == normal_name(name) != ""
+        )
+        return 1 if same_name else 0
+
+    def _own(self, row: Row, name: str) -> str:
+        column = self._columns.get(name)
+        value = row.cell(column) if column else None
+        return "" if value is None else str(value)
+
+    def _ours(self, row: Row) -> bool:
+        """Do its key columns speak about our ERP company? No company named means ours."""
+        named = fold(collapse(self._own(row, "erp_company")))
+        return not named or not self._erp_company or named == self._erp_company
+
+    def _record(self, row: Row) -> Record:
+        key, zone = row.key(COMPANY), self._shape.zone
+        children = {part: row.id(column) for part, (_, column) in PRIMARY.items() if row.has(column)}
+        return Record(
+            key,
+            key,
+            self._shape.company(row),
+            children,
+            BIT["company"],
+            row.created_at(COMPANY, zone),
+            row.changed_at(COMPANY, zone),
+        )
+
+
+def _starts(name: str) -> list[str]:
+    """``like`` predicates for a name without its legal form; none for beginnings that are too short to mean much."""
+    short = search_names(name)[-1:]
+    found = [where.starts_with(_NAME, start) for start in short if len(start) >= _MIN_START]
+    return [predicate for predicate in found if predicate]
+
+
+def _same(wanted: str | None, found: str) -> bool:
+    return bool(wanted) and fold(collapse(wanted or "")) == fold(collapse(found)) != ""
+
+
+def _tax_forms(number: str | None) -> list[str]:
+    """How the same tax number may stand there: as given, without blanks, without its country."""
+    key = vat_key(number or "")
+    if not number or not key:
+        return []
+    return [number.strip(), key, key[2:]] if key[:2].isalpha() else [number.strip(), key]
+
+
+def _same_tax(wanted: str | None, found: str) -> bool:
+    a, b = vat_key(wanted or ""), vat_key(found)
+    return bool(a and b) and (a == b or (a[:2].isalpha() and a[2:] == b) or (b[:2].isalpha() and b[2:] == a))

@@ -1,0 +1,116 @@
+"""Standard Webhooks: verification on the raw bytes, and our envelope of events. Every system but Intacct uses it.
+
+From the public Standard Webhooks specification: headers ``webhook-id``, ``webhook-timestamp`` (seconds),
+``webhook-signature`` (space-separated ``v1,<base64>``), HMAC-SHA256 over ``id.timestamp.body``, secret
+``whsec_<base64>``. The body's shape is our own. Standard library only; never logs what it reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from sync_worker.connectors.base import HookRefused
+from sync_worker.events import Change, Op
+
+TOLERANCE = 300.0  # seconds a timestamp may lie in the past or in the future
+SECRET_PREFIX = "whsec_"  # noqa: S105  the public marker in front of a secret, not a secret
+MIN_SECRET = 16  # bytes: below that a secret can be guessed
+MAX_KEY = 255  # characters: what the inbox can hold
+
+_OPS = frozenset(get_args(Op))
+
+
+def secret_bytes(secret: str) -> bytes:
+    """The key behind ``whsec_…``. Raises ValueError when it is not base64 or shorter than 16 bytes."""
+    try:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise ValueError("not base64") from error
+    if len(key) < MIN_SECRET:
+        raise ValueError(f"shorter than {MIN_SECRET} bytes")
+    return key
+
+
+def sign(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:
+    """The value of one ``webhook-signature`` entry."""
+    signed = b".".join((webhook_id.encode(), timestamp.encode(), body))
+    digest = hmac.new(secret_bytes(secret), signed, hashlib.sha256).digest()
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def verify(secret: str, headers: Mapping[str, str], body: bytes, now: float) -> str:
+    """The notice's ``webhook-id`` once its signature and time hold; ``headers`` lower-case, ``now`` in seconds.
+
+    Any one matching signature is enough (a sender that rotates its secret sends two). Raises HookRefused(401).
+    """
+    webhook_id = headers.get("webhook-id", "")
+    timestamp = headers.get("webhook-timestamp", "")
+    given = headers.get("webhook-signature", "").split(" ")
+    if not webhook_id or not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
+        raise HookRefused(401, "webhook-id or webhook-timestamp missing or unreadable")
+    try:
+        expected = sign(secret, webhook_id, timestamp, body).encode()
+    except ValueError:
+        raise HookRefused(401, "no usable webhook secret is configured, or an unreadable webhook-id") from None
+    matches = [hmac.compare_digest(expected, one.encode(errors="replace")) for one in given]
+    if not any(matches):
+        raise HookRefused(401, "no signature matches")
+    if abs(now - int(timestamp)) > TOLERANCE:
+        raise HookRefused(401, "webhook-timestamp is more than 5 minutes off")
+    return webhook_id
+
+
+def read_events(system: str, body: bytes, webhook_id: str, entities: Mapping[str, str]) -> list[Change]:
+    """The changes a verified body tells; ``entities``: announced word -> our entity, others are ignored.
+
+    ``at`` is optional and ignored where unreadable; ``customer`` only speaks to systems whose invoices cannot be
+    read. Raises HookRefused(400) when the body is not the envelope.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise HookRefused(400, "the body is not readable JSON") from None
+    events = document.get("events") if isinstance(document, dict) else None
+    if not isinstance(events, list):
+        raise HookRefused(400, 'the body is not {"events": [...]}')
+    stem = webhook_id if len(webhook_id) <= 200 else hashlib.sha256(webhook_id.encode()).hexdigest()
+    changes = []
+    for index, event in enumerate(events):
+        change = _change(system, event, f"{stem}#{index}", entities)
+        if change is not None:
+            changes.append(change)
+    return changes
+
+
+def _change(system: str, event: Any, notice_id: str, entities: Mapping[str, str]) -> Change | None:
+    if not isinstance(event, dict) or not isinstance(event.get("entity"), str):
+        raise HookRefused(400, "an event has no entity")
+    entity, op = entities.get(event["entity"]), event.get("op", "updated")
+    if entity is None or op not in _OPS or (op == "finalised") != (entity == "invoice"):
+        return None
+    return Change(system, entity, _key(event.get("key")), op, "webhook", notice_id, _seconds(event.get("at")))
+
+
+def _key(value: Any) -> str:
+    """A record key as text; what a database could not hold (control characters, lone surrogates) is refused."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not 0 < len(text) <= MAX_KEY or not text.isprintable():
+        raise HookRefused(400, "an event has no readable key")
+    return text
+
+
+def _seconds(value: Any) -> float | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,167 @@
+"""Ringing: telling workers that something is due. A lost ring costs a second, never an edit (the ringer finds it)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import dramatiq
+import redis
+import structlog
+
+from sync_worker.broker import LIVE, QUEUE_OF, QueueBroker
+from sync_worker.events import LinkClass
+from sync_worker.store.touches import Touched
+
+SYNC_LINK = "sync_link"
+SYNC_DUE = "sync_due"
+RESOLVE_PARTS = "resolve_parts"
+
+# After a failed ring nobody tries again for so long: with the server away, each try may cost a connect timeout.
+QUIET_SECONDS = 1.0
+
+Group = tuple[str, LinkClass]
+"""A flow and a class: what one message stands for."""
+
+log = structlog.get_logger(__name__)
+
+
+class Rings(Protocol):
+    """Anything that can be told about touched links once they are committed."""
+
+    def ring(self, touched: Sequence[Touched]) -> None: ...
+
+
+def actor_on(name: str, queue: str) -> str:
+    """An actor stands on each queue under its own name, so that live work can go first within a process."""
+    return f"{name}.{queue}"
+
+
+def link_message(link_id: int, klass: LinkClass) -> dramatiq.Message[Any]:
+    return _message(SYNC_LINK, QUEUE_OF[klass], link_id)
+
+
+def due_message(flow: str, klass: LinkClass) -> dramatiq.Message[Any]:
+    return _message(SYNC_DUE, QUEUE_OF[klass], flow, klass)
+
+
+def parts_message(system: str) -> dramatiq.Message[Any]:
+    return _message(RESOLVE_PARTS, LIVE, system)
+
+
+def _message(name: str, queue: str, *args: object) -> dramatiq.Message[Any]:
+    return dramatiq.Message(queue_name=queue, actor_name=actor_on(name, queue), args=args, kwargs={}, options={})
+
+
+def messages_for(touched: Iterable[Touched], more: Group | None = None) -> list[dramatiq.Message[Any]]:
+    """One message per flow and class: a single link rings itself, several ring for whatever is due there.
+
+    ``more``: a flow and class where more is due anyway. It never gets a second message of its own: two rings out of
+    one would double with every batch.
+    """
+    groups: dict[Group, set[int]] = {}
+    for one in touched:
+        groups.setdefault((one.flow, one.klass), set()).add(one.link_id)
+    if more is not None:
+        groups[more] = set()
+    return [
+        link_message(next(iter(links)), klass) if len(links) == 1 else due_message(flow, klass)
+        for (flow, klass), links in groups.items()
+    ]
+
+
+class Doorbell:
+    """Rings at once, in the caller's thread. Never raises for a queue server that is away; logs an outage once."""
+
+    def __init__(self, broker: QueueBroker) -> None:
+        self._broker = broker
+        self._away = False
+        self._quiet_until = 0.0
+
+    def ring(self, touched: Sequence[Touched], more: Group | None = None) -> None:
+        """Ring for links touched by one commit, and for a flow and class where more is due: one message each."""
+        self.send(messages_for(touched, more))
+
+    def ring_parts(self, system: str) -> None:
+        """Ring for child rows of ``system`` whose record is not known yet."""
+        self.send([parts_message(system)])
+
+    def send(self, messages: Sequence[dramatiq.Message[Any]]) -> bool:
+        """Enqueue ``messages``; False when the queue server is away and (some of) them were dropped."""
+        if not messages:
+            return True
+        if time.monotonic() < self._quiet_until:
+            return False
+        try:
+            for message in messages:
+                self._broker.enqueue(message)
+        except redis.RedisError as error:
+            self.note_away(error)
+            return False
+        if self._away:
+            self._away = False
+            log.info("queue.back")
+        return True
+
+    def note_away(self, error: redis.RedisError) -> None:
+        """The queue server did not answer: say so once per outage, and be quiet for a moment."""
+        self._quiet_until = time.monotonic() + QUIET_SECONDS
+        if not self._away:
+            self._away = True
+            log.warning("queue.away", error=type(error).__name__)
+
+
+class RingingThread:
+    """Rings in a thread of its own, so that acknowledging a webhook never waits for Redis.
+
+    Rings that wait are merged per flow and class, so a burst of commits costs few messages and the backlog is bounded.
+    """
+
+    def __init__(self, doorbell: Doorbell) -> None:
+        self._doorbell = doorbell
+        self._links: dict[Group, Touched | None] = {}
+        self._systems: set[str] = set()
+        self._wake = threading.Condition()
+        self._open = True
+        self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+        self._thread.start()
+
+    def ring(self, touched: Sequence[Touched]) -> None:
+        """Take note and return; the thread rings."""
+        with self._wake:
+            for one in touched:
+                group = (one.flow, one.klass)
+                waiting = self._links.setdefault(group, one)
+                if waiting is not None and waiting.link_id != one.link_id:
+                    self._links[group] = None
+            self._wake.notify()
+
+    def ring_parts(self, system: str) -> None:
+        """Take note that child rows of ``system`` wait to be resolved."""
+        with self._wake:
+            self._systems.add(system)
+            self._wake.notify()
+
+    def close(self, seconds: float = 2.0) -> None:
+        """Ring what waits and end; a thread that hangs on a dead connection is left behind after ``seconds``."""
+        with self._wake:
+            self._open = False
+            self._wake.notify()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while messages := self._take():
+            self._doorbell.send(messages)
+
+    def _take(self) -> list[dramatiq.Message[Any]]:
+        with self._wake:
+            self._wake.wait_for(lambda: self._links or self._systems or not self._open)
+            links, self._links = self._links, {}
+            systems, self._systems = self._systems, set()
+        due = [
+            link_message(one.link_id, klass) if one is not None else due_message(flow, klass)
+            for (flow, klass), one in links.items()
+        ]
+        return due + [parts_message(system) for system in sorted(systems)]

@@ -1,0 +1,179 @@
+"""The dangerous step: creating a partner (E18). Applied, refused, or unknown; an unknown one is found before repeated."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from mappings.fields import Value
+from mappings.memory import Memory
+from mappings.merge import Missing, Open
+from sync_worker.connectors.base import Outcome, Record, Write
+from sync_worker.engine import states
+from sync_worker.engine.desk import Desk
+from sync_worker.engine.flow import Flow
+from sync_worker.errors import AlreadyExists, AuthFailed, RetryableError
+from sync_worker.events import Side, other
+from sync_worker.store.links import Save
+from sync_worker.store.rows import LinkRow
+
+CALL_DEADLINE = 15.0  # seconds: the longest a create may still be under way
+GIVE_UP = 5  # creates refused as "exists already" without anything to be found
+
+
+def create(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record) -> Save:
+    """Commit the intent, then create on the other side. The intent's payload is both sides' past on adoption (E10)."""
+    into = other(side)
+    names_nobody = (
+        flow.connectors[side].capabilities.correlation and flow.connectors[side].correlated_key(record) is None
+    )
+    if not names_nobody and desk.open_intents(row, side):
+        return _later(row, desk.clock() + 1.0, "intent_open", {"side": side})
+    values = flow.maps[side].get(record.native)
+    translated, waiting = _translate(flow, side, into, values)
+    row.writes += 1
+    now = desk.clock()
+    row.intent = {
+        "key": hashlib.sha256(f"{flow.name}/{row.id}/{row.writes}".encode()).hexdigest(),
+        "payload": {side: values, into: {n: flow.maps[into].fit(n, v) for n, v in translated.items()}},
+        "opened_at": now,
+        "find_after": now + CALL_DEADLINE + flow.stale(into),
+    }
+    row.intent_at, row.intent_side = now, into
+    row.opens = waiting
+    row.state, row.cause, row.cause_params = "pending", "creating", {"side": into}
+    if not desk.commit(Save(row, seen=False, keep_lease=True)):
+        return Save(row, seen=False)
+    columns = _columns(flow, side, into, row, record, translated)
+    write = Write(None, columns, idempotency_key=row.intent["key"])
+    (outcome,) = flow.connectors[into].write_many(flow.entity, [write])
+    return _created(desk, flow, side, row, record, outcome)
+
+
+def _translate(
+    flow: Flow, side: Side, into: Side, values: dict[str, Value]
+) -> tuple[dict[str, Value], dict[str, Open]]:
+    """Values for the new record in the target's terms; what cannot be translated yet is left out and waits (E16)."""
+    translate, _ = flow.translator()
+    out: dict[str, Value] = {}
+    waiting: dict[str, Open] = {}
+    for name in values.keys() & flow.maps[into].fields.keys():
+        if not flow.policy.may_write(into, name):
+            continue
+        value = translate(name, side, values[name])
+        if isinstance(value, Missing):
+            seen: dict[str, Value] = {"erp_seen": None, "crm_seen": None, f"{side}_seen": values[name]}
+            waiting[name] = Open("waiting", value.cause, waiting_on=value.key, **seen)  # type: ignore[arg-type]
+        else:
+            out[name] = value
+    return out, waiting
+
+
+def _columns(
+    flow: Flow, side: Side, into: Side, row: LinkRow, record: Record, translated: dict[str, Value]
+) -> dict[str, Any]:
+    """Native columns of the new record: values, defaults, and the key by which it can be found again."""
+    fmap = flow.maps[into]
+    given = fmap.put({n: v for n, v in translated.items() if v is not None}, {})
+    keys = flow.connectors[into].correlation_columns(str(row.key(side)), record.ref)
+    extra = fmap.create_extra(translated)
+    return {**extra, **{c: v for c, v in given.items() if v is not None}, **keys}
+
+
+def _created(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, outcome: Outcome) -> Save:
+    into = other(side)
+    error = outcome.error
+    if outcome.key is not None:
+        made = Record(outcome.key, outcome.ref or outcome.key, outcome.stored, outcome.children)
+        return adopt(row, flow, into, made, "created", desk.clock())
+    if isinstance(error, AuthFailed):
+        raise error
+    if isinstance(error, RetryableError):
+        if error.code != "outcome_unknown":
+            _end_intent(row)  # surely not applied: a new decision may create at once
+        row.attempts += 1
+        wait = states.backoff(row.attempts, desk.jitter(), error.after)
+        return _later(row, desk.clock() + wait, error.code, {"side": into})
+    if isinstance(error, AlreadyExists) and row.writes < GIVE_UP:
+        row.attempts += 1
+        return _later(row, desk.clock() + states.backoff(row.attempts, desk.jitter()), error.code, {"side": into})
+    _end_intent(row)
+    reason = str(error)
+    row.opens = {"": Open("refused", "refused", {"reason": reason, "side": into}, side=into)}
+    row.state, row.cause, row.cause_params = "failing", "refused", {"reason": reason, "side": into}
+    row.attempts, row.due_at, row.klass = 0, states.next_due(row), "bulk"
+    entry = {"what": "refused", "side": into, "key": record.key, "why": reason}
+    return Save(row, journal=[entry])
+
+
+def resume_intent(
+    desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, candidates: list[Record]
+) -> Save:
+    """A create whose end is unknown: adopt what it made, or create again once a find that finds nothing counts."""
+    into = other(side)
+    now = desk.clock()
+    intent = row.intent or {}
+    linked = desk.linked_keys(flow.name, flow.entity, into, [c.key for c in candidates])
+    free = [c for c in candidates if c.key not in linked and _is_ours(flow, into, row, c, intent)]
+    if len(free) == 1:
+        return adopt(row, flow, into, free[0], "found after an unknown outcome", now)
+    if len(free) > 1:
+        waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
+        listed = [{"key": c.key, "ref": c.ref, "why": "same name, made since"} for c in free]
+        params = {"candidates": listed, "system": flow.systems[into]}
+        row.opens = {"": Open("waiting", "several_made", params, waiting_on)}
+        row.state, row.cause, row.cause_params = "waiting", "several_made", {**params, "waiting_on": waiting_on}
+        row.due_at, row.attempts = states.next_due(row), 0
+        return Save(row)
+    if now < float(intent["find_after"]):
+        row.attempts += 1
+        again = min(float(intent["find_after"]), now + states.backoff(row.attempts, desk.jitter()))
+        return _later(row, max(again, now + 0.05), "outcome_unknown", {"side": into})
+    _end_intent(row)
+    return create(desk, flow, side, row, record)
+
+
+def _is_ours(flow: Flow, into: Side, row: LinkRow, candidate: Record, intent: dict[str, Any]) -> bool:
+    """By our own key column where there is one; else by exactly its name, made since the intent was opened."""
+    if flow.connectors[into].capabilities.correlation:
+        return flow.connectors[into].correlated_key(candidate) == row.key(other(into))
+    payload = (intent.get("payload") or {}).get(into, {})
+    fmap = flow.maps[into]
+    name = fmap.get(candidate.native).get("name")
+    made_since = candidate.created_at is None or candidate.created_at >= float(intent["opened_at"]) - 60.0
+    return made_since and fmap.same("name", payload.get("name"), name)
+
+
+def adopt(row: LinkRow, flow: Flow, into: Side, partner: Record, why: str, now: float) -> Save:
+    """Link what we made: the intent's payload is both sides' past, so an edit made since is seen as one (E10)."""
+    payload = (row.intent or {}).get("payload", {})
+    memory = Memory()
+    memory.wrote[into] = {name: {"old": None, "sure": False} for name in payload.get(into, {})}
+    row.put(into, key=partner.key, ref=partner.ref, children=dict(partner.children) or None)
+    row.put(into, was=payload.get(into, {}))
+    row.put(other(into), was={n: v for n, v in payload.get(other(into), {}).items() if n not in row.opens})
+    row.memory = memory.dump()
+    row.opens = {name: o for name, o in row.opens.items() if name}
+    _end_intent(row)
+    row.may_create = row.was_linked_to = None
+    row.first_synced_at, row.attempts = None, 0
+    row.state, row.cause, row.cause_params = "pending", "linking", {"step": why}
+    row.due_at, row.klass = now, "live"
+    entry = {
+        "what": "create",
+        "side": into,
+        "key": partner.key,
+        "after": payload.get(into),
+        "why": why,
+    }
+    return Save(row, brings=into, journal=[entry])
+
+
+def _end_intent(row: LinkRow) -> None:
+    row.intent = row.intent_at = row.intent_side = None
+
+
+def _later(row: LinkRow, due_at: float, cause: str, params: dict[str, Any]) -> Save:
+    row.state, row.cause, row.cause_params = "pending", cause, params
+    row.due_at, row.klass = due_at, "retry"
+    return Save(row, seen=False)

@@ -1,0 +1,34 @@
+"""What a pass needs of the worker that runs it: time, chance, the store, and its leases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sync_worker.engine.reading import Pass
+from sync_worker.events import Side
+from sync_worker.store.links import Save
+from sync_worker.store.rows import LinkRow
+
+
+class Desk(Protocol):
+    """Implemented by ``core.Engine`` for one batch."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds since 1970, as the leases go by."""
+
+    def jitter(self) -> float:
+        """A random number in [0, 1)."""
+
+    def hold(self, passes: Sequence[Pass]) -> list[Pass]:
+        """Renew the leases and store what is about to be written; the passes whose token still counts."""
+
+    def commit(self, save: Save) -> bool:
+        """Store one link in the middle of its pass, keeping the lease; False: the token no longer counts."""
+
+    def open_intents(self, row: LinkRow, side: Side) -> int:
+        """Open creates towards ``side`` that were opened before this row was first heard of (E17)."""
+
+    def linked_keys(self, flow: str, entity: str, side: Side, keys: Sequence[str]) -> set[str]:
+        """Which of these keys stand on a full link already."""

@@ -1,0 +1,159 @@
+"""A pass over half rows, records known on one side only: find the partner, link it, create it, or say what would.
+
+Rules E17 to E20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mappings.memory import Memory
+from mappings.merge import Open
+from sync_worker.connectors.base import Ask, Criteria, Record
+from sync_worker.engine import states
+from sync_worker.engine.creating import create, resume_intent
+from sync_worker.engine.desk import Desk
+from sync_worker.engine.flow import Flow
+from sync_worker.engine.ladder import partner_of
+from sync_worker.engine.rule import Rule
+from sync_worker.events import Side, other
+from sync_worker.store.links import Save
+from sync_worker.store.rows import LinkRow
+
+
+def sync(desk: Desk, flow: Flow, rule: Rule, rows: Sequence[LinkRow]) -> list[Save]:
+    """Deal with records that have no partner yet. Raises SyncError when a whole batch failed."""
+    saves: list[Save] = []
+    for side in ("erp", "crm"):
+        mine = [row for row in rows if row.known_side == side]
+        if mine:
+            saves.extend(_one_side(desk, flow, rule, side, mine))
+    return saves
+
+
+def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow]) -> list[Save]:
+    at = desk.clock()
+    found = flow.connectors[side].read_many(flow.entity, [Ask(str(row.key(side))) for row in rows])
+    saves: list[Save] = []
+    searching: list[tuple[LinkRow, Record]] = []
+    for row in rows:
+        record = found.get(str(row.key(side)))
+        if record is None:
+            saves.append(_gone(row, side, flow.stale(side), at))
+            continue
+        _remember(row, flow, side, record, at)
+        left_out = rule.takes_part(flow, side, record)
+        if left_out is not None and row.intent is None:
+            saves.append(_state(row, "excluded", "filter", {"filter": left_out}))
+        elif row.was_linked_to is not None and row.may_create is None and row.intent is None:
+            saves.append(_state(row, "unlinked", row.cause or "unlinked", row.cause_params))
+        else:
+            searching.append((row, record))
+    saves.extend(_search(desk, flow, rule, side, searching))
+    return saves
+
+
+def _remember(row: LinkRow, flow: Flow, side: Side, record: Record, at: float) -> None:
+    """What was read is this half's past for the feeds; it is forgotten when the link begins (no past, E9)."""
+    row.put(side, ref=record.ref, was=flow.maps[side].get(record.native), gone_at=None)
+    row.put(side, children=dict(record.children), look_at=None)
+    if row.noticed(side):
+        row.put(side, look_at=states.look_time(at, flow.stale(side)))
+
+
+def _gone(row: LinkRow, side: Side, window: float, now: float) -> Save:
+    """E8, for a record that was never linked: it stays as a row that says so."""
+    since = row.gone_at(side)
+    if since is None or now < since + window:
+        since = now if since is None else since
+        row.put(side, gone_at=since)
+        row.state, row.cause, row.cause_params = "pending", "not_found", {"side": side}
+        row.due_at, row.klass = since + window, "retry"
+        return Save(row, seen=False)
+    return _state(row, "unlinked", "removed", {"side": side})
+
+
+def _state(row: LinkRow, state: str, cause: str, params: dict[str, Any] | None = None) -> Save:
+    row.state, row.cause, row.cause_params = state, cause, params
+    row.opens, row.attempts = {}, 0
+    row.due_at, row.klass = states.next_due(row), "bulk"
+    return Save(row)
+
+
+def _search(desk: Desk, flow: Flow, rule: Rule, side: Side, searching: list[tuple[LinkRow, Record]]) -> list[Save]:
+    """Look for partners in one batch per kind of look-up, then decide one by one; creates go singly (E18)."""
+    if not searching:
+        return []
+    into = other(side)
+    criteria = [_criteria(flow, side, row, record) for row, record in searching]
+    found = flow.connectors[into].find_many(flow.entity, criteria)
+    named = _named(flow, side, [record for _, record in searching])
+    saves: list[Save] = []
+    for (row, record), candidates in zip(searching, found, strict=True):
+        key = flow.connectors[side].correlated_key(record)
+        if key is not None and named.get(key) is not None and all(c.key != key for c in candidates):
+            candidates = [named[key], *candidates]  # type: ignore[list-item]  # checked just above
+        saves.append(_decide(desk, flow, rule, side, row, record, candidates))
+    return saves
+
+
+def _criteria(flow: Flow, side: Side, row: LinkRow, record: Record) -> Criteria:
+    values = row.was(side)
+    intent = row.intent
+    since = float(intent["opened_at"]) - 60.0 if intent else None
+    if intent is not None:
+        by_key = flow.connectors[other(side)].capabilities.correlation
+        return Criteria(
+            correlation=str(row.key(side)), name=None if by_key else values.get("name"), created_since=since
+        )
+    email, tax = values.get("email"), values.get("tax_number")
+    ref = record.ref if side == "erp" else flow.linked_ref(record)
+    return Criteria(str(row.key(side)), ref or None, values.get("name"), email, tax)
+
+
+def _named(flow: Flow, side: Side, records: Sequence[Record]) -> dict[str, Record | None]:
+    """Partners that the records themselves name in their own key columns."""
+    keys = {key for r in records if (key := flow.connectors[side].correlated_key(r)) is not None}
+    if not keys:
+        return {}
+    return flow.connectors[other(side)].read_many(flow.entity, [Ask(key) for key in sorted(keys)])
+
+
+def _decide(
+    desk: Desk, flow: Flow, rule: Rule, side: Side, row: LinkRow, record: Record, candidates: list[Record]
+) -> Save:
+    into = other(side)
+    if row.intent is not None:
+        return resume_intent(desk, flow, side, row, record, candidates)
+    match = partner_of(desk, flow, side, row, record, candidates)
+    if match.kind == "link":
+        partner = next(c for c in candidates if c.key == match.key)
+        return link_to(row, flow, into, partner, match.step, desk.clock())
+    if match.kind in ("candidates", "conflict"):
+        waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
+        listed = [{"key": c.key, "ref": c.ref, "why": c.why} for c in match.candidates]
+        why = "waiting" if match.kind == "candidates" else "conflict"
+        params = {"candidates": listed, "system": flow.systems[into], "why": match.why}
+        row.opens = {"": Open(why, "match" if why == "waiting" else "ids_disagree", params, waiting_on)}
+        row.state, row.cause, row.cause_params = why, row.opens[""].cause, {**params, "waiting_on": waiting_on}
+        row.due_at, row.klass, row.attempts = states.next_due(row), "bulk", 0
+        return Save(row)
+    permission = rule.may_create(flow, row, record, into)
+    if not permission.allowed:
+        state = "unlinked" if row.was_linked_to is not None else "not_synced"
+        return _state(row, state, permission.cause, dict(permission.params or {"side": into}))
+    return create(desk, flow, side, row, record)
+
+
+def link_to(row: LinkRow, flow: Flow, into: Side, partner: Record, step: str, now: float) -> Save:
+    """Bring the partner's key. The next pass merges: a first link-up has no past (E9)."""
+    row.put(into, key=partner.key, ref=partner.ref, children=dict(partner.children))
+    row.erp_was = row.crm_was = None
+    row.memory, row.opens = Memory().dump(), {}
+    row.may_create = row.intent = row.intent_at = row.intent_side = row.was_linked_to = None
+    row.state, row.cause, row.cause_params = "pending", "linking", {"step": step}
+    row.first_synced_at, row.attempts = None, 0
+    row.due_at, row.klass = now, "live"
+    entry = {"what": "linked", "side": into, "key": partner.key, "why": step}
+    return Save(row, brings=into, journal=[entry])

@@ -1,0 +1,205 @@
+"""A pass over links that have both sides: read, stop or merge, write, and the row to save (E6 to E15)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from mappings.memory import Look
+from mappings.merge import Plan, Sides, merge
+from mappings.settle import settle
+from sync_worker.engine import reading, states, writing
+from sync_worker.engine.desk import Desk
+from sync_worker.engine.flow import Flow
+from sync_worker.engine.reading import Pass
+from sync_worker.engine.rule import Rule
+from sync_worker.events import SIDES, Side
+from sync_worker.store.links import Gone, Save
+from sync_worker.store.rows import LinkRow
+
+
+def sync(desk: Desk, flow: Flow, rule: Rule, rows: Sequence[LinkRow]) -> list[Save]:
+    """Bring linked records in step. Raises SyncError when a whole batch failed (the caller retries or pauses)."""
+    passes = [reading.begin(row) for row in rows]
+    now = desk.clock()
+    reading.read(flow, [(p, reading.first_asks(p, flow, now)) for p in passes], desk.clock)
+    saves: list[Save] = []
+    moved: list[Pass] = []
+    for p in passes:
+        early = _ends_early(p, flow, rule, desk)
+        if early is not None:
+            saves.append(early)
+        elif reading.moved_fields(p, flow) or _first_pass(p):
+            moved.append(p)
+        else:
+            saves.append(_rest(p, flow, desk))
+    if moved:
+        wanted = [(p, reading.more_asks(p, flow, reading.moved_fields(p, flow))) for p in moved]
+        reading.read(flow, [(p, asks) for p, asks in wanted if asks], desk.clock)
+        saves.extend(_merge_and_write(desk, flow, moved))
+    return saves
+
+
+def _first_pass(p: Pass) -> bool:
+    return p.row.first_synced_at is None
+
+
+def _ends_early(p: Pass, flow: Flow, rule: Rule, desk: Desk) -> Save | None:
+    """A record that is not there (E8), or that the filter leaves out, ends the pass before anything is compared."""
+    for side in SIDES:
+        if side in p.absent:
+            return _gone(p, flow, side, desk.clock())
+        if side in p.records:
+            p.row.put(side, gone_at=None)
+    for side, record in p.records.items():
+        left_out = rule.takes_part(flow, side, record) if record.parts & 1 else None
+        if left_out is not None:
+            return _excluded(p, left_out)
+    return None
+
+
+def _gone(p: Pass, flow: Flow, side: Side, now: float) -> Save:
+    """E8: one 404 is no deletion; the second, a stale window later, unlinks."""
+    row = p.row
+    since = row.gone_at(side)
+    window = flow.stale(side)
+    if since is None or now < since + window:
+        row.put(side, gone_at=since if since is not None else now)
+        row.state, row.cause, row.cause_params = "pending", "not_found", {"side": side}
+        row.due_at, row.klass = (since if since is not None else now) + window, "retry"
+        return Save(row, seen=False)
+    row.put(side, gone_at=since)
+    entry = {"what": "unlinked", "side": side, "key": row.key(side), "why": "removed on this side"}
+    return Save(row, gone=Gone(side, "removed", {"side": side}), journal=[entry])
+
+
+def _excluded(p: Pass, left_out: str) -> Save:
+    row = p.row
+    row.state, row.cause, row.cause_params = "excluded", "filter", {"filter": left_out}
+    row.attempts, row.due_at = 0, None
+    row.opens = {}
+    return Save(row)
+
+
+def _rest(p: Pass, flow: Flow, desk: Desk) -> Save:
+    """Everything read equals its past: the echo of our own write, a repeated notice, a trailing look (E6, E7)."""
+    row = p.row
+    light = not p.relearned and not p.stale and not row.opens and row.state == "in_sync"
+    _finish(p, flow, desk)
+    if light:
+        return Save(row, light=True)
+    row.opens = {**row.opens, **p.stale}
+    for side in SIDES:
+        row.put(side, was=p.was[side])
+    states.settle_state(row, p.memory, set())
+    row.due_at = states.next_due(row)
+    row.klass = "bulk" if row.due_at is not None else row.klass
+    return Save(row)
+
+
+def _merge_and_write(desk: Desk, flow: Flow, moved: list[Pass]) -> list[Save]:
+    translate, in_step = flow.translator()
+    saves: list[Save] = []
+    plans: list[tuple[Pass, Sides, Plan]] = []
+    for p in moved:
+        gone = next((side for side in SIDES if side in p.absent), None)
+        if gone is not None:
+            saves.append(_gone(p, flow, gone, desk.clock()))
+            continue
+        looks: dict[Side, Look] = {side: p.look(side, flow.stale(side)) for side in SIDES}
+        opens = {n: o for n, o in p.row.opens.items() if o.why != "stale"}
+        policy = flow.policy if p.row.is_default else replace(flow.policy, only=frozenset({"account_manager"}))
+        sides = Sides(looks["erp"], looks["crm"], flow.maps, policy, translate, in_step, opens)
+        plans.append((p, sides, merge(sides, p.memory)))
+    _perform(desk, flow, plans)
+    for p, sides, plan in plans:
+        if p.cause != "lost":
+            saves.append(_settled(desk, flow, p, sides, plan))
+    return saves
+
+
+def _perform(desk: Desk, flow: Flow, plans: list[tuple[Pass, Sides, Plan]]) -> None:
+    """Write what the plans say, ERP first, under leases that still count."""
+    jobs: dict[Side, list[writing.Job]] = {"erp": [], "crm": []}
+    writers: list[Pass] = []
+    now = desk.clock()
+    for p, _, plan in plans:
+        extra = _keys_on_link(p, flow)
+        if writing.note_tries(p, plan, now) or extra:
+            writers.append(p)
+        for side in SIDES:
+            values = plan.writes(side)
+            if values or (side == "crm" and extra):
+                jobs[side].append(writing.Job(p, values, extra if side == "crm" else {}))
+    if not writers:
+        return
+    held = {id(p) for p in desk.hold(writers)}
+    for p in writers:
+        if id(p) not in held:
+            p.cause = "lost"
+    for side in SIDES:
+        writing.write(flow, side, [job for job in jobs[side] if id(job.p) in held], desk.clock)
+
+
+def _keys_on_link(p: Pass, flow: Flow) -> dict[str, Any]:
+    """The ERP's key and number in the CRM's own columns, filled once when a link begins: they find it again."""
+    row = p.row
+    record = p.records.get("crm")
+    if row.first_synced_at is not None or record is None or flow.policy.direction in ("none", "to_erp"):
+        return {}
+    if not row.is_default:
+        return {}
+    columns = flow.connectors["crm"].correlation_columns(str(row.erp_key), row.erp_ref)
+    return {c: v for c, v in columns.items() if c in record.native and str(record.native[c] or "") != str(v or "")}
+
+
+def _settled(desk: Desk, flow: Flow, p: Pass, sides: Sides, plan: Plan) -> Save:
+    row = p.row
+    now = desk.clock()
+    settled = settle(sides, plan, p.results, p.memory)
+    entries = [*writing.journal_of(p, plan, now), *settled.journal]
+    for side in SIDES:
+        row.put(side, was=settled.was[side])
+    row.opens = {**p.stale, **settled.opens}
+    _finish(p, flow, desk)
+    retry_at = None
+    if settled.unfinished or p.retry_after is not None:
+        retry_at = now + states.backoff(row.attempts, desk.jitter(), p.retry_after)
+        row.attempts += 1
+        row.klass = "retry"
+    else:
+        row.attempts = 0
+        row.first_synced_at = row.first_synced_at or now
+        row.last_synced_at = now
+    states.settle_state(row, p.memory, settled.unfinished)
+    if settled.unfinished and row.cause == "retrying":
+        row.cause_params = {**(row.cause_params or {}), "error": p.cause}
+    row.memory = p.memory.dump()
+    row.due_at = states.next_due(row, retry_at)
+    return Save(row, seen=retry_at is None, journal=entries)
+
+
+def _finish(p: Pass, flow: Flow, desk: Desk) -> None:
+    """Children, refs, trailing looks and the memory of a pass that read something."""
+    row = p.row
+    now = desk.clock()
+    for side in SIDES:
+        record = p.records.get(side)
+        if record is None:
+            continue
+        row.put(side, ref=record.ref or row.ref(side))
+        if record.children:
+            row.put(side, children={**row.children(side), **record.children})
+        unsure = any(not entry.get("sure") for entry in p.memory.wrote.get(side, {}).values())
+        wrote = bool(p.results.done.get(side))
+        look_at = row.look_at(side)
+        if p.noticed[side] or (wrote and unsure):
+            row.put(side, look_at=states.look_time(p.read_at[side] if not wrote else now, flow.stale(side)))
+        elif look_at is not None and look_at <= p.read_at[side]:
+            row.put(side, look_at=None)
+    p.memory.forget(now, {side: flow.stale(side) for side in SIDES})
+    row.memory = p.memory.dump()
+    row.due_at = states.next_due(row)
+    row.attempts = 0
+    row.klass = "bulk"

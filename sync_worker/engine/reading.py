@@ -1,0 +1,137 @@
+"""The reading half of a pass: what to read of each link, and what of it to believe (E6, E7, E8, E11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from mappings.fields import Value
+from mappings.memory import Look, Memory, believe, changed_fields
+from mappings.merge import Open
+from mappings.settle import Results
+from sync_worker.connectors.base import Ask, Record
+from sync_worker.engine.flow import Flow
+from sync_worker.events import SIDES, Side, other
+from sync_worker.store.rows import LinkRow
+
+
+@dataclass
+class Pass:
+    """One go of the engine over one link: what was read, believed, decided and done. Lives for that go only."""
+
+    row: LinkRow
+    memory: Memory
+    records: dict[Side, Record] = field(default_factory=dict)
+    read_at: dict[Side, float] = field(default_factory=dict)
+    now: dict[Side, dict[str, Value]] = field(default_factory=lambda: {"erp": {}, "crm": {}})
+    was: dict[Side, dict[str, Value]] = field(default_factory=dict)
+    stale: dict[str, Open] = field(default_factory=dict)
+    relearned: set[str] = field(default_factory=set)
+    absent: set[Side] = field(default_factory=set)
+    noticed: dict[Side, bool] = field(default_factory=dict)
+    results: Results = field(default_factory=Results)
+    retry_after: float | None = None  # seconds; set when something has to be tried again
+    cause: str = ""
+
+    def parts_read(self, side: Side) -> int:
+        record = self.records.get(side)
+        return record.parts if record is not None else 0
+
+    def look(self, side: Side, stale_seconds: float) -> Look:
+        return Look(self.was[side], self.now[side], self.read_at.get(side, 0.0), stale_seconds)
+
+
+def begin(row: LinkRow) -> Pass:
+    """Start a pass over a claimed link."""
+    made = Pass(row, Memory.load(row.memory))
+    made.was = {side: dict(row.was(side)) for side in SIDES}
+    made.noticed = {side: row.noticed(side) for side in SIDES}
+    return made
+
+
+def first_asks(p: Pass, flow: Flow, now: float) -> dict[Side, int]:
+    """Which tables of which side to read first: those that gave notice; both where a field is open or has no past."""
+    row = p.row
+    everything: dict[Side, int] = {side: flow.connectors[side].capabilities.all_parts for side in SIDES}
+    if row.erp_was is None or row.crm_was is None or row.first_synced_at is None:
+        return everything
+    asks: dict[Side, int] = {}
+    for side in SIDES:
+        look_at = row.look_at(side)
+        if p.noticed[side]:
+            asks[side] = (row.parts(side) or everything[side]) & everything[side]
+        if look_at is not None and look_at <= now:
+            asks[side] = everything[side]
+        if row.gone_at(side) is not None:
+            asks[side] = asks.get(side, 0) | 1
+    if row.opens or p.memory.take:
+        fields = set(row.opens) | set(p.memory.take)
+        for side in SIDES:
+            asks[side] = asks.get(side, 0) | flow.parts_mask(side, fields) | 1
+    return asks or everything
+
+
+def more_asks(p: Pass, flow: Flow, fields: set[str]) -> dict[Side, int]:
+    """What is still unread of the fields a decision is about, on either side."""
+    asks: dict[Side, int] = {}
+    for side in SIDES:
+        missing = flow.parts_mask(side, fields) & ~p.parts_read(side)
+        if missing:
+            asks[side] = missing
+    return asks
+
+
+def read(flow: Flow, wanted: Iterable[tuple[Pass, dict[Side, int]]], clock: Callable[[], float]) -> None:
+    """Read what is asked, one batch per side, and believe it. Raises SyncError when a whole batch could not be read."""
+    wanted = list(wanted)
+    for side in SIDES:
+        asked = [(p, parts[side]) for p, parts in wanted if parts.get(side) and p.row.key(side) is not None]
+        if not asked:
+            continue
+        at = clock()
+        asks = [Ask(str(p.row.key(side)), parts, _children(p, side)) for p, parts in asked]
+        found = flow.connectors[side].read_many(flow.entity, asks)
+        for p, _ in asked:
+            _take(p, flow, side, found.get(str(p.row.key(side))), at)
+
+
+def _children(p: Pass, side: Side) -> dict[str, str]:
+    record = p.records.get(side)
+    return {**p.row.children(side), **(record.children if record is not None else {})}
+
+
+def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> None:
+    """Add what was read of one side; only the fields of this read are believed anew."""
+    if record is None:
+        p.absent.add(side)
+        return
+    before = p.records.get(side)
+    if before is None:
+        p.read_at[side] = at
+    fmap = flow.maps[side]
+    values = fmap.get(record.native)
+    look = Look(p.was[side], values, at, flow.stale(side))
+    believed = believe(side, look, fmap, p.memory, p.was[other(side)])
+    p.was = {s: believed.was[s] for s in SIDES}
+    p.now[side].update(believed.now)
+    p.relearned |= believed.relearned
+    for name, until in believed.stale.items():
+        p.stale[name] = Open("stale", "stale_read", side=side, until=until)
+    if before is None:
+        p.records[side] = record
+    else:
+        p.records[side] = replace(
+            before,
+            native={**before.native, **record.native},
+            children={**before.children, **record.children},
+            parts=before.parts | record.parts,
+        )
+
+
+def moved_fields(p: Pass, flow: Flow) -> set[str]:
+    """Fields of which a side read differs from its past, or that are open: what a decision is about (E6)."""
+    moved: set[str] = set(p.row.opens) | set(p.memory.take)
+    for side in SIDES:
+        moved |= changed_fields(p.was[side], p.now[side], flow.maps[side])
+    shared = flow.maps["erp"].fields.keys() & flow.maps["crm"].fields.keys()
+    return (moved & shared) - p.stale.keys()

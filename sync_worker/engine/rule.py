@@ -1,0 +1,31 @@
+"""What a handler tells the engine: who takes part and when a record may be created. Reads like the user guide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sync_worker.connectors.base import Record
+from sync_worker.engine.flow import Flow
+from sync_worker.events import Side
+from sync_worker.store.rows import LinkRow
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """May the partner be created? When not: the cause, and what would allow it."""
+
+    allowed: bool
+    cause: str = ""
+    params: Mapping[str, Any] | None = None
+
+
+class Rule(Protocol):
+    """One entity's business rules; pure."""
+
+    def takes_part(self, flow: Flow, side: Side, record: Record) -> str | None:
+        """None when the record takes part, else the name of the filter that leaves it out."""
+
+    def may_create(self, flow: Flow, row: LinkRow, record: Record, into: Side) -> Permission:
+        """May the partner of an unlinked record be created on ``into``?"""

@@ -1,0 +1,64 @@
+"""A link's state, cause and due time, from what is open on it. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mappings.memory import Memory
+from mappings.merge import Open
+from sync_worker.events import SIDES
+from sync_worker.store.rows import LinkRow
+
+STATE_OF = {"refused": "failing", "conflict": "conflict", "waiting": "waiting", "stale": "pending"}
+WORST_FIRST = ("refused", "conflict", "waiting", "stale")
+BACKOFF_BASE = 1.0
+BACKOFF_MAX = 300.0
+
+
+def worst(opens: Mapping[str, Open]) -> tuple[str, str, dict[str, Any]] | None:
+    """(state, cause, parameters) of the worst open field: failing > conflict > waiting > pending; None = all at rest."""
+    for why in WORST_FIRST:
+        names = sorted(name for name, o in opens.items() if o.why == why)
+        if names:
+            first = opens[names[0]]
+            params: dict[str, Any] = {"fields": names, **first.params}
+            if first.waiting_on:
+                params["waiting_on"] = first.waiting_on
+            return STATE_OF[why], first.cause, params
+    return None
+
+
+def settle_state(row: LinkRow, memory: Memory, unfinished: set[str]) -> None:
+    """Set state and cause of a linked row at the end of a pass."""
+    found = worst(row.opens)
+    if found is not None:
+        row.state, row.cause, row.cause_params = found
+    elif unfinished:
+        row.state, row.cause, row.cause_params = "pending", "retrying", {"fields": sorted(unfinished)}
+    elif memory.blocked:
+        row.state, row.cause = "in_sync", "differs"
+        row.cause_params = {"fields": dict(sorted(memory.blocked.items()))}
+    else:
+        row.state, row.cause, row.cause_params = "in_sync", "", None
+
+
+def next_due(row: LinkRow, retry_at: float | None = None) -> float | None:
+    """The earliest reason to come back: a retry, a stale window that ends, a trailing look."""
+    times = [retry_at, *(row.look_at(side) for side in SIDES), *(o.until for o in row.opens.values())]
+    return min((t for t in times if t is not None), default=None)
+
+
+def look_time(read_at: float, stale_seconds: float) -> float | None:
+    """When to look once more (E7): the end of the stale window, rounded up so that looks fall due together."""
+    if stale_seconds <= 0:
+        return None
+    step = max(stale_seconds / 8, 0.05)
+    return math.ceil((read_at + stale_seconds) / step) * step
+
+
+def backoff(attempts: int, jitter: float, after: float | None = None) -> float:
+    """Seconds to wait before try ``attempts + 1``; ``jitter`` in [0, 1). A vendor's own wait is never shortened."""
+    ceiling = min(BACKOFF_MAX, BACKOFF_BASE * 2.0 ** min(attempts, 12))
+    return max(after or 0.0, ceiling * (0.5 + jitter / 2))

@@ -1,0 +1,113 @@
+"""The list of what happens by the clock: rings, polls, sweeps, checks of paused systems, cleaning up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sync_worker.connectors.base import Ask
+from sync_worker.doorbell import Rings
+from sync_worker.errors import AuthFailed, PermanentError, RetryableError
+from sync_worker.ringer import Ringer
+from sync_worker.scheduler import Task
+from sync_worker.store import counters, journal, managers, pauses
+
+if TYPE_CHECKING:
+    from sync_worker.connectors.base import Connector
+    from sync_worker.store.session import Database
+    from sync_worker.store.touches import Touched
+    from sync_worker.wiring import App
+
+DAY = 86_400.0
+RING_SECONDS = 1.0
+FOLD_SECONDS = 5.0
+WAIT_SWEEP_SECONDS = 300.0
+RECHECK_SECONDS = 5.0
+# A paused system is asked again after a quarter of the time it has been paused, within these bounds: soon after a
+# short trouble, rarely while a password is wrong, since vendors lock accounts that keep trying.
+FIRST_RECHECK = 10.0
+LONGEST_RECHECK = 900.0
+# No vendor gives a record this key: asking for it needs sign-in and permission, and reads nothing.
+NOBODY = "0"
+
+log = structlog.get_logger(__name__)
+
+
+def tasks_for(app: App, doorbell: Rings, ringer: Ringer) -> list[Task]:
+    """Everything a scheduler does for this configuration."""
+    tasks = [
+        Task("ring", RING_SECONDS, ringer.tick, steady=True),
+        Task("counters", FOLD_SECONDS, partial(counters.fold, app.db)),
+        Task("waits", WAIT_SWEEP_SECONDS, lambda: doorbell.ring(managers.wait_sweep(app.db))),
+        Task("paused", RECHECK_SECONDS, Recheck(app.db, app.systems).turn),
+        Task("retention", DAY, lambda: forget_old(app)),
+    ]
+    for name in app.systems:
+        settings = app.config.systems[name]
+        tasks.append(Task(f"poll:{name}", settings.poll_seconds, _ringing(doorbell, app.feeds.poll, name)))
+        tasks.append(Task(f"sweep:{name}", settings.sweep_seconds, _ringing(doorbell, app.feeds.sweep, name)))
+        if settings.event_queue:
+            tasks.append(Task(f"events:{name}", settings.poll_seconds, _ringing(doorbell, app.feeds.drain, name)))
+    return tasks
+
+
+def _ringing(doorbell: Rings, look: Callable[[str], Sequence[Touched]], system: str) -> Callable[[], None]:
+    return lambda: doorbell.ring(look(system))
+
+
+def forget_old(app: App) -> None:
+    """Delete events and journal entries that are older than the configuration says."""
+    with app.db.read() as conn:
+        now = app.db.now(conn)
+    keep = app.config.retention
+    removed = journal.retention(app.db, now - keep.events_days * DAY, now - keep.journal_days * DAY)
+    log.info("retention.done", events=removed.events, journal=removed.journal)
+
+
+def recheck_due(paused_for: float, since_last: float) -> bool:
+    """Whether to ask a system that has been paused for so long, and was last asked so long ago (both seconds)."""
+    return since_last >= min(LONGEST_RECHECK, max(FIRST_RECHECK, paused_for / 4))
+
+
+class Recheck:
+    """Asks systems that the worker paused whether they let us in again, and resumes them by itself.
+
+    A person's pause is left alone, and so is one that ends by itself.
+    """
+
+    def __init__(self, db: Database, systems: Mapping[str, Connector]) -> None:
+        self._db = db
+        self._systems = systems
+        self._asked_at: dict[str, float] = {}
+
+    def turn(self) -> None:
+        """Ask each paused system whose time has come. Raises ``SQLAlchemyError``."""
+        with self._db.read() as conn:
+            now = self._db.now(conn)
+        for (kind, name), pause in pauses.current(self._db).items():
+            if kind != "system" or name not in self._systems or pause.until is not None:
+                continue
+            if pause.reason == pauses.BY_PERSON:
+                continue
+            since_last = time.monotonic() - self._asked_at.get(name, float("-inf"))
+            if recheck_due(now - pause.since, min(since_last, now - pause.since)):
+                self._asked_at[name] = time.monotonic()
+                if lets_us_in(self._systems[name]):
+                    pauses.resume(self._db, "system", name, reason=pause.reason)
+                    log.info("system.resumed", system=name, reason=pause.reason)
+
+
+def lets_us_in(connector: Connector) -> bool:
+    """Whether the system answers and accepts our credentials: one read of a record that does not exist."""
+    try:
+        connector.read_many("customer", [Ask(NOBODY, parts=1)])
+    except (AuthFailed, RetryableError) as error:
+        log.info("system.still_paused", system=connector.system, reason=error.code)
+        return False
+    except PermanentError:
+        return True  # it refused the question, not us
+    return True

@@ -1,0 +1,79 @@
+"""What makes a process a good child: it hears a stop signal once, never outlives its parent, never hangs at the end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+
+STOP_SECONDS = 20.0
+"""From the stop signal to the end of the process, at most."""
+
+WATCHDOG_EXIT = 70
+"""Exit code of a process that found a part of itself dead: whoever started it should start it again."""
+
+SUPERVISOR_ENV = "SYNC_SUPERVISOR_PID"
+"""Environment variable by which a child knows that it is supervised, and by whom."""
+
+_STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
+_HANGUP = getattr(signal, "SIGHUP", None)
+_PR_SET_PDEATHSIG = 1
+
+
+class StopSignal:
+    """Lets the main thread wait for the stop signals of its process.
+
+    A pipe carries them: a handler may run in the middle of anything, where taking a lock could wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        for number in _STOP_SIGNALS:
+            if number != _HANGUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup: outlive the terminal
+                signal.signal(number, self._heard)
+
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
+        os.write(self._write, bytes([number]))
+
+    def wait(self, seconds: float) -> int:
+        """The number of the next stop signal, as soon as it has come; 0 when none comes within ``seconds``."""
+        ready, _, _ = select.select([self._read], [], [], max(0.0, seconds))
+        return os.read(self._read, 1)[0] if ready else 0
+
+
+def end_with_parent() -> None:
+    """Have this process stopped (SIGTERM) when its supervisor ends, however that ended; without a supervisor, nothing.
+
+    Linux does it by itself; elsewhere, and for a supervisor that ended before we could ask, a thread looks every
+    second. Call it from the main thread, before any work starts.
+    """
+    supervisor = os.environ.get(SUPERVISOR_ENV)
+    if not supervisor:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    threading.Thread(target=_watch_parent, args=(int(supervisor),), name="parent-watch", daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_within(seconds: float, code: int = 0) -> None:
+    """End this process with ``code`` after ``seconds`` even if a thread of it hangs.
+
+    Safe at any moment: leases run out and other workers take over what was left.
+    """
+    timer = threading.Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()

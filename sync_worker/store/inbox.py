@@ -1,0 +1,298 @@
+"""The inbox: a notice becomes an event row and a due link, in one transaction, before anybody is told it was received.
+
+Events are hints: nothing of a notice but "look at this record" is kept for the engine.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from sqlalchemy import Connection, Double, Executable, String, bindparam, select, true
+from sqlalchemy.exc import SQLAlchemyError
+
+from sync_worker.events import Change, LinkClass, Op, Side
+from sync_worker.store import parts
+from sync_worker.store.bulk import finite, inserter, json_rows, packed, storable
+from sync_worker.store.parts import Child
+from sync_worker.store.session import Database
+from sync_worker.store.tables import event
+from sync_worker.store.touches import ALL_PARTS, Marks, Touched, Toucher
+
+OPS = frozenset(get_args(Op))
+EVENT_COLUMNS = ("system", "entity", "key", "op", "via", "notice_id", "at")
+
+
+class InboxFull(Exception):
+    """More notices wait for the disk than is sensible, or the inbox is closing: the sender should try again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A flow's ear on one system. ``masks``: notice entity -> parts to look at; all but ``entity`` are children."""
+
+    flow: str
+    entity: str
+    side: Side
+    system: str
+    masks: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """``events``: notices that were new. ``unresolved``: children nobody has been seen to show yet."""
+
+    events: int
+    touched: tuple[Touched, ...]
+    unresolved: int
+
+
+class Inbox:
+    """Turns changes into due links for every flow that listens.
+
+    ``switched_on``: flow -> seconds since 1970, read at every call. Feed rows the vendor stamped before that are no
+    notices (E7).
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        listeners: Iterable[Listener],
+        *,
+        switched_on: Mapping[str, float] | None = None,
+    ) -> None:
+        self._db = db
+        self._switched_on = {} if switched_on is None else switched_on
+        self._ears: dict[tuple[str, str], list[Listener]] = {}
+        for one in listeners:
+            for entity in one.masks:
+                self._ears.setdefault((one.system, entity), []).append(one)
+        self._insert_events = _event_insert(sqlite=db.is_sqlite)
+        self._toucher = Toucher(sqlite=db.is_sqlite)
+
+    def accept(
+        self, changes: Sequence[Change], *, klass: LinkClass = "live", may_create: str | None = None
+    ) -> Accepted:
+        """Store notices and make their links due, durably. Raises ``SQLAlchemyError`` when nothing was stored."""
+        return self._db.run(lambda conn: self.accept_in(conn, changes, klass=klass, may_create=may_create))
+
+    def accept_in(
+        self,
+        conn: Connection,
+        changes: Sequence[Change],
+        *,
+        klass: LinkClass = "live",
+        may_create: str | None = None,
+    ) -> Accepted:
+        """The same in the caller's transaction (feeds store their watermark with it)."""
+        heard = [change for change in changes if self._hears(change)]
+        if not heard:
+            return Accepted(0, (), 0)
+        now = self._db.now(conn)
+        fresh = self._store_events(conn, heard, now)
+        marks = Marks()
+        children: dict[str, dict[Child, bool]] = {}
+        for change in fresh:
+            for ear in self._listening(change):
+                if change.entity == ear.entity:
+                    marks.add(ear.side, ear.flow, ear.entity, change.key, ear.masks[change.entity])
+                else:
+                    child = (change.entity, change.key)
+                    told = children.setdefault(change.system, {})
+                    told[child] = told.get(child, False) or change.op in ("created", "deleted")
+        unresolved = sum(self._mark_owners(conn, marks, system, told, now) for system, told in sorted(children.items()))
+        touched = self._toucher.touch_in(conn, marks, now, klass=klass, may_create=may_create)
+        return Accepted(len(fresh), touched, unresolved)
+
+    def accept_all(self, batches: Iterable[tuple[Sequence[Change], LinkClass, str | None]]) -> Accepted:
+        """Several (changes, class, permission) in one transaction; changes that agree on the latter go together."""
+        alike: dict[tuple[LinkClass, str | None], list[Change]] = {}
+        for changes, klass, may_create in batches:
+            alike.setdefault((klass, may_create), []).extend(changes)
+
+        def work(conn: Connection) -> Accepted:
+            each = [self.accept_in(conn, c, klass=klass, may_create=permit) for (klass, permit), c in alike.items()]
+            touched = tuple({t.link_id: t for one in each for t in one.touched}.values())
+            return Accepted(sum(one.events for one in each), touched, sum(one.unresolved for one in each))
+
+        return self._db.run(work)
+
+    def resolve_parts_in(
+        self, conn: Connection, system: str, found: Mapping[Child, Sequence[str]]
+    ) -> tuple[Touched, ...]:
+        """Store what the vendor said about claimed children: (entity, key) -> keys of the records that show it."""
+        parts.settle_in(conn, system, found)
+        marks = Marks()
+        for (entity, _), owners in found.items():
+            for ear in self._ears.get((system, entity), ()):
+                for owner in owners if entity != ear.entity else ():
+                    marks.add(ear.side, ear.flow, ear.entity, owner, ALL_PARTS)
+        return self._toucher.touch_in(conn, marks, self._db.now(conn), klass="live", may_create=None)
+
+    def _hears(self, change: Change) -> bool:
+        return change.op in OPS and storable(change.key) and bool(self._listening(change))
+
+    def _listening(self, change: Change) -> list[Listener]:
+        ears = self._ears.get((change.system, change.entity), [])
+        if change.via != "poll" or change.at is None:
+            return ears
+        return [ear for ear in ears if change.at >= self._switched_on.get(ear.flow, 0.0)]
+
+    def _store_events(self, conn: Connection, heard: Sequence[Change], now: float) -> list[Change]:
+        """Insert what is new and return it; a repeated notice id is dropped, here and within the call."""
+        named: dict[tuple[str, str], Change] = {}
+        unnamed: list[Change] = []
+        for change in heard:
+            if change.notice_id is not None and storable(change.notice_id):
+                named.setdefault((change.system, change.notice_id), change)
+            else:
+                unnamed.append(change)
+        rows = [_event_row(change, notice_id) for (_, notice_id), change in sorted(named.items(), key=_first)]
+        rows += [_event_row(change, None) for change in unnamed]
+        fresh = list(unnamed)
+        for chunk in packed(rows):
+            for system, notice_id in conn.execute(self._insert_events, {"rows": chunk, "now": now}):
+                if notice_id is not None:
+                    fresh.append(named[system, notice_id])
+        return fresh
+
+    def _mark_owners(self, conn: Connection, marks: Marks, system: str, told: Mapping[Child, bool], now: float) -> int:
+        """Mark the records that show these children; returns how many children are nobody's yet."""
+        owners = parts.owners_in(conn, system, told.keys())
+        for child, keys in owners.items():
+            for ear in self._ears[system, child[0]]:
+                for key in keys if child[0] != ear.entity else ():
+                    # A child that came or went changes which rows the record shows: read all of them again.
+                    mask = ALL_PARTS if told[child] else ear.masks[child[0]]
+                    marks.add(ear.side, ear.flow, ear.entity, key, mask)
+        return parts.mark_unknown_in(conn, system, told.keys() - owners.keys(), now)
+
+
+def _first(item: tuple[tuple[str, str], Change]) -> tuple[str, str]:
+    return item[0]
+
+
+def _event_row(change: Change, notice_id: str | None) -> list[Any]:
+    return [change.system, change.entity, change.key, change.op, change.via, notice_id, finite(change.at)]
+
+
+def _event_insert(*, sqlite: bool) -> Executable:
+    texts = [String()] * (len(EVENT_COLUMNS) - 1)
+    source, columns = json_rows(*texts, Double(), sqlite=sqlite)
+    values = select(*columns, bindparam("now", type_=Double)).select_from(source).where(true())
+    stmt = inserter(event, sqlite=sqlite).from_select([*EVENT_COLUMNS, "received_at"], values)
+    stmt = stmt.on_conflict_do_nothing(index_elements=[event.c.system, event.c.notice_id])
+    return stmt.returning(event.c.system, event.c.notice_id)
+
+
+@dataclass(slots=True)
+class _Submission:
+    changes: Sequence[Change]
+    klass: LinkClass
+    may_create: str | None
+    done: Future[Accepted]
+
+
+class InboxWriter:
+    """One thread that stores what many callers submit, one commit for all that is waiting.
+
+    A future resolves after its commit, with the outcome of the whole commit, or gets the database's exception.
+    ``on_commit`` is called once per commit, after it, with what it touched (never nothing); it must not raise.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        on_commit: Callable[[Sequence[Touched]], None],
+        max_group: int = 512,
+        max_waiting: int = 20_000,
+    ) -> None:
+        self._inbox = inbox
+        self._on_commit = on_commit
+        self._max_group = max_group
+        self._max_waiting = max_waiting
+        self._queue: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        self._open = True
+        self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, changes: Sequence[Change], klass: LinkClass = "live", may_create: str | None = None
+    ) -> Future[Accepted]:
+        """Hand over notices. Raises ``InboxFull`` when too many wait already, or after ``close``."""
+        item = _Submission(changes, klass, may_create, Future())
+        with self._gate:
+            if not self._open:
+                raise InboxFull("the inbox is closed")
+            if self._queue.qsize() >= self._max_waiting:
+                raise InboxFull("too many notices wait to be stored")
+            self._queue.put(item)
+        return item.done
+
+    def close(self) -> None:
+        """Store what was submitted, then end."""
+        with self._gate:
+            if self._open:
+                self._open = False
+                self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while (group := self._next_group()) is not None:
+                self._commit(group)
+        finally:
+            self._abandon()
+
+    def _next_group(self) -> list[_Submission] | None:
+        first = self._queue.get()
+        if first is None:
+            return None
+        group = [first]
+        while len(group) < self._max_group:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                self._queue.put(None)
+                break
+            group.append(item)
+        return group
+
+    def _commit(self, group: list[_Submission]) -> None:
+        live = [one for one in group if one.done.set_running_or_notify_cancel()]
+        try:
+            outcome = self._inbox.accept_all([(one.changes, one.klass, one.may_create) for one in live])
+        except SQLAlchemyError as error:
+            _fail(live, error)
+            return
+        except BaseException as error:
+            _fail(live, error)
+            raise
+        for one in live:
+            one.done.set_result(outcome)
+        if outcome.touched:
+            self._on_commit(outcome.touched)
+
+    def _abandon(self) -> None:
+        """Answer what cannot be stored any more, so that nobody waits for a thread that has ended."""
+        with self._gate:
+            self._open = False
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if item is not None:
+                _fail([item], InboxFull("the inbox is closed"))
+
+
+def _fail(group: Iterable[_Submission], error: BaseException) -> None:
+    for one in group:
+        one.done.set_exception(error)

@@ -1,0 +1,352 @@
+"""Claiming and saving links: lease, fencing token, and the end of a pass (E1 to E5, E17).
+
+A claim takes a lease of ``LEASE`` seconds and a new token; every later write of that pass names the token, so a worker
+whose lease ran out can no longer change the link: what it did is journalled and both sides are looked at again (E3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
+
+from sync_worker.events import SIDES, LinkClass, Side
+from sync_worker.store import counters, joins, managers, parts
+from sync_worker.store.rows import LinkRow, from_mapping, load_opens, open_values
+from sync_worker.store.session import Database
+from sync_worker.store.tables import journal, link, open_field, pause
+from sync_worker.store.touches import Touched
+
+LEASE = 30.0
+POISON = 2  # claimed this often without an end: runs alone (E4)
+
+_LIGHT = (
+    "memory", "erp_done", "crm_done", "erp_parts", "crm_parts", "erp_look_at", "crm_look_at", "erp_gone_at",
+    "crm_gone_at", "due_at", "klass", "attempts", "claims", "lease_until", "noticed_at",
+)  # fmt: skip
+_FULL = (
+    *_LIGHT, "erp_key", "erp_ref", "crm_key", "crm_ref", "erp_was", "crm_was", "erp_children", "crm_children", "state",
+    "cause", "cause_params", "may_create", "intent", "intent_at", "intent_side", "writes", "was_linked_to",
+    "first_synced_at", "last_synced_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose work: a flow and entity, the systems it joins, and the flows that share its CRM records (E21)."""
+
+    flow: str
+    entity: str
+    systems: tuple[str, str]
+    shared_crm: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A side whose record was removed, or that a person unlinked: the row is split (E20)."""
+
+    side: Side
+    cause: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The child rows a read showed: notices about them lead to this record."""
+
+    system: str
+    owner_key: str
+    children: frozenset[tuple[str, str]]
+
+
+@dataclass
+class Save:
+    """One link at the end (or, with ``keep_lease``, in the middle) of a pass.
+
+    ``seen``: the pass has answered for the notices it was claimed with. ``brings``: a side whose key is new on this row
+    and may stand on a half row (E17). ``light``: only bookkeeping columns changed.
+    """
+
+    row: LinkRow
+    seen: bool = True
+    light: bool = False
+    keep_lease: bool = False
+    brings: Side | None = None
+    gone: Gone | None = None
+    shown: list[Shown] = field(default_factory=list)
+    journal: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Saved:
+    """``lost``: ids whose token no longer counted. ``taken``: ids whose new key stands on another full link.
+
+    ``busy``: ids whose new key stands on a half row that is just creating (try again). ``again``: due right away.
+    """
+
+    lost: set[int] = field(default_factory=set)
+    taken: dict[int, int] = field(default_factory=dict)
+    busy: set[int] = field(default_factory=set)
+    again: list[Touched] = field(default_factory=list)
+
+
+def claim(
+    db: Database, scope: Scope, *, klass: LinkClass | None = None, ids: Sequence[int] | None = None, limit: int = 1
+) -> list[LinkRow]:
+    """Take due links of one flow and entity: those named, else the longest due of a class; poison ones singly."""
+    with db.write() as conn:
+        now = db.now(conn)
+        if _paused(conn, scope, now):
+            return []
+        picked = _claim(conn, scope, now, limit, klass=klass, ids=ids, poison=False)
+        if not picked:
+            picked = _claim(conn, scope, now, 1, klass=klass, ids=ids, poison=True)
+        load_opens(conn, picked)
+    return sorted(picked, key=lambda row: row.id)
+
+
+def _paused(conn: Connection, scope: Scope, now: float) -> bool:
+    names = select(pause.c.kind, pause.c.name).where(or_(pause.c.until.is_(None), pause.c.until > now))
+    return any(
+        (kind == "flow" and name == scope.flow) or (kind == "system" and name in scope.systems)
+        for kind, name in conn.execute(names)
+    )
+
+
+def _claim(
+    conn: Connection,
+    scope: Scope,
+    now: float,
+    limit: int,
+    *,
+    klass: LinkClass | None,
+    ids: Sequence[int] | None,
+    poison: bool,
+) -> list[LinkRow]:
+    c = link.c
+    wanted = select(c.id).where(
+        c.flow == scope.flow,
+        c.entity == scope.entity,
+        c.due_at <= now,
+        or_(c.lease_until.is_(None), c.lease_until <= now),
+        c.claims >= POISON if poison else c.claims < POISON,
+    )
+    if ids is not None:
+        wanted = wanted.where(c.id.in_(list(ids)))
+    if klass is not None:
+        wanted = wanted.where(c.klass == klass)
+    if scope.shared_crm:
+        same = link.alias("same")
+        wanted = wanted.where(
+            ~exists().where(
+                same.c.flow.in_(scope.shared_crm),
+                same.c.entity == c.entity,
+                same.c.crm_key == c.crm_key,
+                same.c.lease_until > now,
+            )
+        )
+    picked = wanted.order_by(c.due_at).limit(limit).with_for_update(skip_locked=True).cte("picked")
+    taken = (
+        update(link)
+        .where(c.id.in_(select(picked.c.id)))
+        .values(lease_until=now + LEASE, lease_token=c.lease_token + 1, claims=c.claims + 1)
+        .returning(*c)
+    )
+    return [from_mapping(row) for row in conn.execute(taken).mappings()]
+
+
+def renew(db: Database, rows: Iterable[LinkRow], tries: dict[int, dict[str, Any]] | None = None) -> set[int]:
+    """Prolong the leases that still count; returns their ids. ``tries``: memory to store with it (writes about to be
+    sent), so that a crash between a vendor's answer and our save is recognised by the next pass."""
+    wanted = {row.id: row.lease_token for row in rows}
+    with db.write() as conn:
+        now = db.now(conn)
+        held = _held(conn, wanted)
+        if held:
+            conn.execute(update(link).where(link.c.id.in_(held)).values(lease_until=now + LEASE))
+        kept = [{"b_id": i, "b_memory": m} for i, m in (tries or {}).items() if i in held]
+        if kept:
+            conn.execute(update(link).where(link.c.id == bindparam("b_id")).values(memory=bindparam("b_memory")), kept)
+    return held
+
+
+def _held(conn: Connection, wanted: dict[int, int]) -> set[int]:
+    found = select(link.c.id, link.c.lease_token).where(link.c.id.in_(sorted(wanted))).with_for_update()
+    return {i for i, token in conn.execute(found.order_by(link.c.id)) if wanted[i] == token}
+
+
+def save(db: Database, saves: Sequence[Save]) -> Saved:
+    """Store each link under its own token, in one transaction (E3); the counters say whether it stays due (E1)."""
+    if not saves:
+        return Saved()
+
+    def store(conn: Connection) -> Saved:
+        done = Saved()
+        now = db.now(conn)
+        appeared = _appeared(conn, saves)  # takes the waiting keys' locks, so before any row lock
+        current = _current(conn, saves)
+        good = []
+        for asked in saves:
+            # joins change the row; a transaction that is repeated must start from what it was given
+            one = replace(asked, row=replace(asked.row)) if asked.brings or asked.gone else asked
+            row = one.row
+            found = current.get(row.id)
+            if found is None or found["lease_token"] != row.lease_token:
+                done.lost.add(row.id)
+                _lost(conn, one, found is not None, now)
+            elif one.brings is None or _brings(conn, one, one.brings, done):
+                if one.gone is not None:
+                    joins.split(conn, row, one.gone.side, one.gone.cause, one.gone.params, now)
+                good.append((one, found))
+        _store(conn, good, appeared, now, done)
+        return done
+
+    return db.run(store)
+
+
+def _current(conn: Connection, saves: Sequence[Save]) -> dict[int, Any]:
+    """The live counters and tokens, rows locked in id order (PostgreSQL)."""
+    c = link.c
+    ids = sorted({one.row.id for one in saves})
+    live = select(c.id, c.lease_token, c.erp_dirty, c.crm_dirty, c.erp_parts, c.crm_parts, c.due_at, c.state, c.klass)
+    rows = conn.execute(live.where(c.id.in_(ids)).order_by(c.id).with_for_update()).mappings()
+    return {row["id"]: row for row in rows}
+
+
+def _brings(conn: Connection, one: Save, side: Side, done: Saved) -> bool:
+    """E17: absorb the half row that stands on the key this save brings; False when the save must not happen."""
+    verdict = joins.absorb(conn, one.row, side)
+    if isinstance(verdict, int):
+        done.taken[one.row.id] = verdict
+        return False
+    if verdict == "busy":
+        done.busy.add(one.row.id)
+        return False
+    if verdict == "absorbed":
+        one.seen = False
+    return True
+
+
+def _lost(conn: Connection, one: Save, exists_still: bool, now: float) -> None:
+    """E3: what was done after the token was lost is journalled, and both sides are looked at again."""
+    rows = _journal_rows(one, now)
+    if rows:
+        conn.execute(insert(journal), [{**r, "why": f"{r['why']} (after the lease was lost)"} for r in rows])
+    if exists_still:
+        c = link.c
+        conn.execute(
+            update(link)
+            .where(c.id == one.row.id)
+            .values(erp_dirty=c.erp_dirty + 1, crm_dirty=c.crm_dirty + 1, erp_parts=-1, crm_parts=-1, due_at=now)
+        )
+
+
+def _store(
+    conn: Connection, good: list[tuple[Save, Any]], appeared: set[tuple[str, str]], now: float, done: Saved
+) -> None:
+    light: list[dict[str, Any]] = []
+    full: list[dict[str, Any]] = []
+    opens: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
+    reopened: list[int] = []
+    deltas: dict[tuple[str, str], int] = {}
+    for one, found in good:
+        row = one.row
+        values = _end(one, found, now)
+        if not one.light:
+            _wake(row, values, appeared, now)
+            reopened.append(row.id)
+            opens.extend(open_values(row, now))
+            if row.state != row.state_before:
+                for state, delta in ((row.state_before, -1), (row.state, 1)):
+                    deltas[row.flow, state] = deltas.get((row.flow, state), 0) + delta
+        (light if one.light else full).append({"b_id": row.id, **{name: values[name] for name in _names(one)}})
+        entries.extend(_journal_rows(one, now))
+        for shown in one.shown:
+            parts.remember_parts(conn, shown.system, shown.owner_key, shown.children)
+        if not one.keep_lease and values["due_at"] is not None and values["due_at"] <= now:
+            done.again.append(Touched(row.id, row.flow, row.entity, values["klass"]))
+    for rows in (light, full):
+        if rows:
+            conn.execute(update(link).where(link.c.id == bindparam("b_id")), rows)
+    if reopened:
+        conn.execute(delete(open_field).where(open_field.c.link_id.in_(reopened)))
+    if opens:
+        conn.execute(insert(open_field), opens)
+    if entries:
+        conn.execute(insert(journal), entries)
+    counters.add(conn, deltas)
+
+
+def _names(one: Save) -> tuple[str, ...]:
+    return _LIGHT if one.light else _FULL
+
+
+def _end(one: Save, found: Any, now: float) -> dict[str, Any]:
+    """Column values for a save: done counters, what is still noticed, the due time, the lease."""
+    row = one.row
+    values = {name: getattr(row, name) for name in _names(one)}
+    again = False
+    for side in SIDES:
+        dirty, claimed = found[f"{side}_dirty"], getattr(row, f"{side}_dirty")
+        newer = dirty > claimed
+        again = again or newer
+        if one.seen:
+            values[f"{side}_done"] = claimed
+        if newer or not one.seen:
+            values[f"{side}_parts"] = found[f"{side}_parts"]
+        else:
+            values[f"{side}_parts"] = 0
+    values["lease_until"] = now + LEASE if one.keep_lease else None
+    if one.keep_lease:
+        values["due_at"] = found["due_at"]
+        return values
+    values["claims"] = 0
+    if again:
+        values["due_at"], values["klass"] = now, found["klass"]
+    if one.seen and not again:
+        values["noticed_at"] = None
+    return values
+
+
+def _appeared(conn: Connection, saves: Sequence[Save]) -> set[tuple[str, str]]:
+    """E5: of the keys these links are about to wait for, those that exist by now (asked under their writer's lock)."""
+    waits = {(one.row.flow, o.waiting_on) for one in saves if not one.light for o in one.row.opens.values()}
+    return {(flow, key) for flow, key in sorted(waits, key=str) if key and managers.exists_in(conn, flow, key)}
+
+
+def _wake(row: LinkRow, values: dict[str, Any], appeared: set[tuple[str, str]], now: float) -> None:
+    """What this link would wait for is there already: it stays due, with both sides still to be answered."""
+    if any((row.flow, o.waiting_on) in appeared for o in row.opens.values()):
+        values["due_at"] = now
+
+
+def _journal_rows(one: Save, now: float) -> list[dict[str, Any]]:
+    row = one.row
+    base = {
+        "link_id": row.id, "flow": row.flow, "at": now, "side": None, "key": None, "before": None, "after": None,
+        "why": "", "actor": "worker", "run_id": None, "read_at": None,
+    }  # fmt: skip
+    return [{**base, **entry} for entry in one.journal]
+
+
+def due_counts(db: Database, now: float | None = None) -> list[tuple[str, str, LinkClass, int, float]]:
+    """What is due and not leased: (flow, entity, class, links, oldest due)."""
+    with db.read() as conn:
+        at = db.now(conn) if now is None else now
+        c = link.c
+        rows = conn.execute(
+            select(c.flow, c.entity, c.klass, func.count(), func.min(c.due_at))
+            .where(c.due_at <= at, or_(c.lease_until.is_(None), c.lease_until <= at))
+            .group_by(c.flow, c.entity, c.klass)
+        )
+        return [tuple(row) for row in rows]
+
+
+def intents_before(conn: Connection, flow: str, entity: str, side: Side, at: float) -> int:
+    """Open creates towards ``side`` that were opened before ``at`` (E17)."""
+    c = link.c
+    wanted = select(func.count()).where(c.flow == flow, c.entity == entity, c.intent_side == side, c.intent_at <= at)
+    return int(conn.execute(wanted).scalar_one())

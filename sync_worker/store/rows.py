@@ -1,0 +1,152 @@
+"""A link as a worker holds it: the row, its open fields, and the token that makes its writes count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select
+
+from mappings.merge import Open
+from sync_worker.events import LinkClass, Side
+from sync_worker.store.tables import link, open_field
+
+COLUMNS = tuple(c.key for c in link.columns)
+
+
+@dataclass(slots=True)
+class LinkRow:
+    """One ``link`` row, mutable: a pass changes it and ``links.save`` stores it, if its token still counts.
+
+    ``claimed``: the dirty counters at the claim; a pass answers for those and no later ones (E1).
+    """
+
+    id: int
+    flow: str
+    entity: str
+    erp_key: str | None = None
+    erp_ref: str = ""
+    crm_key: str | None = None
+    crm_ref: str = ""
+    is_default: bool = True
+    erp_was: dict[str, Any] | None = None
+    crm_was: dict[str, Any] | None = None
+    erp_children: dict[str, str] | None = None
+    crm_children: dict[str, str] | None = None
+    memory: dict[str, Any] | None = None
+    state: str = "pending"
+    cause: str = ""
+    cause_params: dict[str, Any] | None = None
+    erp_dirty: int = 0
+    erp_done: int = 0
+    erp_parts: int = 0
+    crm_dirty: int = 0
+    crm_done: int = 0
+    crm_parts: int = 0
+    erp_look_at: float | None = None
+    crm_look_at: float | None = None
+    erp_gone_at: float | None = None
+    crm_gone_at: float | None = None
+    due_at: float | None = None
+    klass: LinkClass = "live"
+    attempts: int = 0
+    claims: int = 0
+    lease_until: float | None = None
+    lease_token: int = 0
+    may_create: str | None = None
+    intent: dict[str, Any] | None = None
+    intent_at: float | None = None
+    intent_side: Side | None = None
+    writes: int = 0
+    was_linked_to: dict[str, Any] | None = None
+    created_at: float = 0.0
+    noticed_at: float | None = None
+    first_synced_at: float | None = None
+    last_synced_at: float | None = None
+    opens: dict[str, Open] = field(default_factory=dict)
+    state_before: str = "pending"
+
+    @property
+    def linked(self) -> bool:
+        return self.erp_key is not None and self.crm_key is not None
+
+    @property
+    def known_side(self) -> Side:
+        """The side a half row has (``erp`` for a full one)."""
+        return "erp" if self.erp_key is not None else "crm"
+
+    def key(self, side: Side) -> str | None:
+        return self.erp_key if side == "erp" else self.crm_key
+
+    def ref(self, side: Side) -> str:
+        return self.erp_ref if side == "erp" else self.crm_ref
+
+    def was(self, side: Side) -> dict[str, Any]:
+        return (self.erp_was if side == "erp" else self.crm_was) or {}
+
+    def children(self, side: Side) -> dict[str, str]:
+        return (self.erp_children if side == "erp" else self.crm_children) or {}
+
+    def noticed(self, side: Side) -> bool:
+        """Has this side given notice that no finished pass has answered?"""
+        return self.erp_dirty > self.erp_done if side == "erp" else self.crm_dirty > self.crm_done
+
+    def parts(self, side: Side) -> int:
+        return self.erp_parts if side == "erp" else self.crm_parts
+
+    def look_at(self, side: Side) -> float | None:
+        return self.erp_look_at if side == "erp" else self.crm_look_at
+
+    def gone_at(self, side: Side) -> float | None:
+        return self.erp_gone_at if side == "erp" else self.crm_gone_at
+
+    def put(self, side: Side, **values: Any) -> None:
+        """Set ``{side}_{name}`` for every name given."""
+        for name, value in values.items():
+            setattr(self, f"{side}_{name}", value)
+
+
+def from_mapping(row: RowMapping | Mapping[str, Any]) -> LinkRow:
+    """A ``LinkRow`` from a selected row (all columns)."""
+    made = LinkRow(**{name: row[name] for name in COLUMNS})
+    made.state_before = made.state
+    return made
+
+
+def load_opens(conn: Connection, rows: list[LinkRow]) -> None:
+    """Fill ``opens`` of these rows, in one query."""
+    by_id = {row.id: row for row in rows}
+    if not by_id:
+        return
+    for found in conn.execute(select(open_field).where(open_field.c.link_id.in_(by_id))).mappings():
+        by_id[found["link_id"]].opens[found["field"]] = Open(
+            found["why"],
+            found["cause"],
+            found["cause_params"] or {},
+            found["waiting_on"],
+            found["erp_seen"],
+            found["crm_seen"],
+            found["side"],
+            found["until"],
+        )
+
+
+def open_values(row: LinkRow, now: float) -> list[dict[str, Any]]:
+    """``open_field`` rows for what of a link is not at rest."""
+    return [
+        {
+            "link_id": row.id,
+            "field": name,
+            "why": o.why,
+            "cause": o.cause,
+            "cause_params": dict(o.params) or None,
+            "waiting_on": o.waiting_on,
+            "erp_seen": o.erp_seen,
+            "crm_seen": o.crm_seen,
+            "side": o.side,
+            "until": o.until,
+            "at": now,
+        }
+        for name, o in row.opens.items()
+    ]

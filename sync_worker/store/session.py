@@ -1,0 +1,202 @@
+"""One database, two kinds: SQLite for one machine, PostgreSQL for more. Everything above sees only this.
+
+SQLite: WAL, synchronous FULL, one writer connection per process behind a lock, BEGIN IMMEDIATE, readers on their own
+small pool. PostgreSQL: a pool, READ COMMITTED for writes. A reader sees one snapshot and cannot write, on both.
+Open a ``Database`` after a fork, never before: connections do not survive one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, bindparam, create_engine, event, extract, func, select, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from sync_worker.errors import ConfigError
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 30
+TRIES = 6
+# deadlock, serialization failure, lock not available (PostgreSQL's documented SQLSTATEs)
+TRANSIENT_STATES = frozenset({"40P01", "40001", "55P03"})
+TRANSIENT_SQLITE = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_RECOVERY", "SQLITE_LOCKED"})
+
+_CLOCK = select(extract("epoch", func.clock_timestamp()))
+_LOCK = select(func.pg_advisory_xact_lock(bindparam("number")))
+
+
+def dumps(value: Any) -> str:
+    """JSON as every column holds it: compact, text as typed."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def parse_url(url: str) -> URL:
+    """Read a database URL. Raises ``ConfigError`` for anything but a SQLite file or PostgreSQL (by psycopg)."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError(
+            "database.url is not a database URL; allowed: sqlite:///FILE or postgresql+psycopg://…"
+        ) from None
+    kind = parsed.drivername.partition("+")[0]
+    if kind in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if kind == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed.set(drivername="sqlite+pysqlite")
+    raise ConfigError(f"database.url: {kind} is not usable here; allowed: sqlite:///FILE or postgresql+psycopg://…")
+
+
+def is_transient(error: DBAPIError) -> bool:
+    """Whether the same transaction may succeed if tried again: nothing of it was kept."""
+    cause = error.orig
+    if getattr(cause, "sqlstate", None) in TRANSIENT_STATES:
+        return True
+    return getattr(cause, "sqlite_errorname", None) in TRANSIENT_SQLITE
+
+
+class Database:
+    """Transactions and time.
+
+    ``clock``: seconds since 1970; given only by tests. Otherwise PostgreSQL's own clock decides, so that several
+    machines agree on leases, and on SQLite this machine's. ``durable=False`` (simulations) skips SQLite's fsync.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] | None = None,
+        pool_size: int = 20,
+        durable: bool = True,
+    ) -> None:
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._clock = clock
+        self._writing = threading.Lock()
+        self._writer_thread: int | None = None
+        if self.is_sqlite:
+            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+            self._writer = _sqlite_engine(self.url, 1, "BEGIN IMMEDIATE", durable=durable, readonly=False)
+            self._reader = _sqlite_engine(self.url, 8, "BEGIN", durable=durable, readonly=True)
+        else:
+            self._writer = _postgresql_engine(self.url, pool_size)
+            self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction, committed at the end, rolled back on an exception. Keep it short, without vendor calls."""
+        if not self.is_sqlite:
+            with self._writer.begin() as conn:
+                yield conn
+            return
+        if self._writer_thread == threading.get_ident():
+            raise RuntimeError("a write transaction is already open in this thread: pass its connection on")
+        with self._writing:
+            self._writer_thread = threading.get_ident()
+            try:
+                with self._writer.begin() as conn:
+                    yield conn
+            finally:
+                self._writer_thread = None
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One snapshot, read-only: a write in it is refused by the database."""
+        with self._reader.connect() as conn:
+            yield conn
+
+    def run(self, fn: Callable[[Connection], T]) -> T:
+        """``fn`` in one write transaction, again (as a whole) after a deadlock, serialization failure or SQLITE_BUSY.
+
+        ``fn`` must have no other effects. Raises the last ``DBAPIError`` after six tries or a minute.
+        """
+        give_up_at = time.monotonic() + 2 * BUSY_SECONDS
+        for attempt in range(1, TRIES):
+            try:
+                with self.write() as conn:
+                    return fn(conn)
+            except DBAPIError as error:
+                if not is_transient(error) or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(random.uniform(0, 0.01 * 2**attempt))
+        with self.write() as conn:
+            return fn(conn)
+
+    def now(self, conn: Connection) -> float:
+        """Seconds since 1970 by the clock that leases and due times go by."""
+        if self._clock is not None:
+            return self._clock()
+        if self.is_sqlite:
+            return time.time()
+        return float(conn.execute(_CLOCK).scalar_one())
+
+    def ping(self) -> None:
+        """Raises a ``DBAPIError`` when the database cannot be reached."""
+        with self.read() as conn:
+            conn.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+def lock_waiting_key(conn: Connection, flow: str, *keys: str) -> None:
+    """Until the transaction ends: only we decide who waits on these keys (E5). Takes them in one order for everybody.
+
+    Take it *before* any row lock of a link. SQLite's BEGIN IMMEDIATE already excludes every other writer.
+    """
+    if conn.dialect.name != "postgresql":
+        return
+    digests = (hashlib.sha256(f"{flow}\x00{key}".encode()).digest() for key in set(keys))
+    for number in sorted(int.from_bytes(digest[:8], "big", signed=True) for digest in digests):
+        conn.execute(_LOCK, {"number": number})
+
+
+def _postgresql_engine(url: URL, pool_size: int) -> Engine:
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        json_serializer=dumps,
+        connect_args={"connect_timeout": 10, "application_name": "sync-worker"},
+    )
+
+
+def _sqlite_engine(url: URL, pool_size: int, begin: str, *, durable: bool, readonly: bool) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0 if pool_size == 1 else pool_size,
+        json_serializer=dumps,
+        connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS},
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN is deferred; ours is chosen below
+        pragmas = ["foreign_keys=ON", "temp_store=MEMORY"]
+        if readonly:
+            pragmas.append("query_only=ON")
+        else:
+            pragmas += ["journal_mode=WAL", f"synchronous={'FULL' if durable else 'OFF'}"]
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def start(conn: Connection) -> None:
+        conn.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,175 @@
+"""The web process: webhooks in, health, metrics and a plain status page. One process, so that one writer stores notices.
+
+``GET /healthz`` the process is alive · ``/readyz`` it can serve: migrated, database and queue reachable and, under
+``run``, workers up · ``/metrics`` Prometheus.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+import redis
+import structlog
+import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from sync_worker import broker, metrics
+from sync_worker.doorbell import Doorbell, RingingThread
+from sync_worker.errors import SyncError
+from sync_worker.processes import STOP_SECONDS, SUPERVISOR_ENV, end_with_parent, end_within
+from sync_worker.store import migrate
+from sync_worker.store.inbox import InboxWriter
+from sync_worker.web import status
+from sync_worker.web.hooks import HookRoute
+
+if TYPE_CHECKING:
+    from sync_worker.config import Config
+    from sync_worker.wiring import App
+
+GRACE_SECONDS = 5
+QUESTION_SECONDS = 2.0
+_NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'", "cache-control": "no-store"}
+
+log = structlog.get_logger(__name__)
+
+
+class CannotListen(SyncError):
+    """The address is taken or not ours; the message says which and what to do."""
+
+    code = "cannot_listen"
+
+
+class Site:
+    """The routes and what they need. ``supervised``: ready only while workers report."""
+
+    def __init__(self, app: App, url: str, *, supervised: bool) -> None:
+        self._app = app
+        self._supervised = supervised
+        self._broker = broker.make_broker(url)
+        self._questions = broker.connect(url, timeout=QUESTION_SECONDS)
+        self._ringing = RingingThread(Doorbell(self._broker))
+        self._writer = InboxWriter(app.inbox, self._ringing.ring)
+
+    def build(self) -> Starlette:
+        """The ASGI application; its lifespan ends what this site has started."""
+        hooks = HookRoute(self._app.systems, self._writer, self._ringing.ring_parts)
+        routes = [
+            Route("/hooks/{system}", hooks, methods=["POST"]),
+            Route("/healthz", self.healthz),
+            Route("/readyz", self.readyz),
+            Route("/metrics", self.metrics),
+            Route("/", self.status),
+        ]
+        return Starlette(routes=routes, lifespan=self._lifespan)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(self.close)
+
+    def close(self) -> None:
+        """Store what was submitted, ring for it, and give connections back."""
+        self._writer.close()
+        self._ringing.close()
+        self._broker.close()
+        self._questions.close()
+
+    async def healthz(self, _request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(self, _request: Request) -> Response:
+        missing = await run_in_threadpool(self._missing)
+        return JSONResponse({"ready": not missing, "missing": missing}, status_code=503 if missing else 200)
+
+    def _missing(self) -> list[str]:
+        """What keeps this process from serving; a vendor that is down does not."""
+        missing = []
+        try:
+            if not migrate.is_current(self._app.db):
+                missing.append("migration: run sync-worker migrate")
+        except SQLAlchemyError as error:
+            missing.append(f"database: {type(error).__name__}")
+        try:
+            self._questions.ping()
+            if self._supervised and broker.threads_up(self._questions) == 0:
+                missing.append("workers: none is up")
+        except redis.RedisError as error:
+            missing.append(f"queue: {type(error).__name__}")
+        return missing
+
+    async def metrics(self, _request: Request) -> Response:
+        body, content_type = await run_in_threadpool(metrics.render, self._app.db)
+        return Response(body, media_type=content_type)
+
+    async def status(self, _request: Request) -> Response:
+        standing = await run_in_threadpool(status.look, self._app.db, self._app.systems)
+        return HTMLResponse(status.render(standing), headers=_NO_SCRIPTS)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but a stop signal ends in exit code 0 and a hanging shutdown ends all the same."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            # uvicorn would raise them again now, and the process would die of the signal it has obeyed.
+            self._captured_signals.clear()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        end_within(STOP_SECONDS - 2.0)
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ``CannotListen``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(2048)
+    except OSError as error:
+        sock.close()
+        reason = error.strerror or type(error).__name__
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}; choose another with --host or --port") from None
+    return sock
+
+
+def serve(app: App, url: str, sock: socket.socket) -> None:
+    """Serve on a listening socket until a stop signal."""
+    site = Site(app, url, supervised=SUPERVISOR_ENV in os.environ)
+    settings = uvicorn.Config(
+        site.build(),
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    log.info("web.started", pid=os.getpid(), port=sock.getsockname()[1])
+    _Server(settings).run(sockets=[sock])
+    log.info("web.stopped", pid=os.getpid())
+
+
+def main(config: Config, host: str, port: int) -> int:
+    """The web process: blocks until SIGTERM or Ctrl-C; its exit code. Raises ``CannotListen``."""
+    from sync_worker import wiring
+
+    end_with_parent()
+    sock = listen(host, port)
+    app = wiring.build(config)
+    try:
+        serve(app, broker.url_of(config), sock)
+    finally:
+        app.close()
+    return 0

@@ -1,0 +1,106 @@
+"""A worker process: one Dramatiq worker over both queues, watched, and ended without losing what it is doing."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import dramatiq
+import redis
+import structlog
+
+from sync_worker import actors, broker
+from sync_worker.processes import STOP_SECONDS, WATCHDOG_EXIT, StopSignal, end_within
+
+if TYPE_CHECKING:
+    from sync_worker.wiring import App
+
+WATCH_SECONDS = 1.0
+# Current work may take this long after the stop signal: a vendor call's total deadline is 15 s.
+FINISH_SECONDS = STOP_SECONDS - 4.0
+GUARD_SECONDS = STOP_SECONDS - 2.0
+
+log = structlog.get_logger(__name__)
+
+
+def serve(app: App, url: str, threads: int, stop: StopSignal) -> int:
+    """Work until a stop signal; the exit code: 0, or 70 when a thread of the worker was found dead.
+
+    ``url``: the queue server. It may be away at any time, also now: consumers reconnect by themselves.
+    """
+    queue = broker.make_broker(url)
+    actors.bind(app, queue)
+    worker = broker.make_worker(queue, threads)
+    worker.start()
+    log.info("worker.started", pid=os.getpid(), threads=threads)
+    report = _Report(url, threads)
+    code = 0
+    while not stop.wait(WATCH_SECONDS):
+        dead = dead_threads(worker)
+        if dead:
+            log.critical("worker.thread_dead", threads=dead)
+            code = WATCHDOG_EXIT
+            break
+        report.send()
+    end_within(GUARD_SECONDS, code)
+    report.withdraw()
+    _finish(worker)
+    queue.close()
+    log.info("worker.stopped", pid=os.getpid())
+    return code
+
+
+def dead_threads(worker: dramatiq.Worker) -> list[str]:
+    """Names of consumer and worker threads that ended by themselves. A worker without them takes rings to nowhere."""
+    consumers = [f"consumer {queue}" for queue, thread in worker.consumers.items() if not thread.is_alive()]
+    return consumers + [thread.name for thread in worker.workers if not thread.is_alive()]
+
+
+def _finish(worker: dramatiq.Worker) -> None:
+    try:
+        worker.stop(timeout=int(FINISH_SECONDS * 1000))
+    except redis.RedisError as error:
+        # What was fetched and not begun is lost with the connection; the ringer rings for it again.
+        log.warning("worker.requeue_failed", error=type(error).__name__)
+
+
+class _Report:
+    """This process's sign of life, for readiness and for sizing the ringer."""
+
+    def __init__(self, url: str, threads: int) -> None:
+        self._client = broker.connect(url, timeout=1.0)
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._threads = threads
+        self.send()
+
+    def send(self) -> None:
+        try:
+            broker.report_worker(self._client, self._name, self._threads)
+        except redis.RedisError as error:
+            log.debug("worker.report_failed", error=type(error).__name__)
+
+    def withdraw(self) -> None:
+        try:
+            broker.forget_worker(self._client, self._name, self._threads)
+        except redis.RedisError as error:
+            log.debug("worker.report_failed", error=type(error).__name__)
+
+
+def main(config: Config, *, processes: int = 1, threads: int = 8, argv: Sequence[str] = ()) -> int:
+    """Blocks until SIGTERM or Ctrl-C; the exit code.
+
+    One process works itself; several are children started with ``argv`` (the command line of one worker process).
+    """
+    from sync_worker import wiring
+
+    if processes > 1:
+        return supervise([[Part(f"worker-{number}", argv) for number in range(1, processes + 1)]])
+    stop = StopSignal()
+    end_with_parent()
+    url = broker.url_of(config)
+    app = wiring.build(config, processes=int(os.environ.get(PROCESSES_ENV, "1")))
+    try:
+        return serve(app, url, threads, stop)
+    finally:
+        app.close()

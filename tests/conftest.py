@@ -1,0 +1,97 @@
+"""Fixtures for everybody: a clock, and a database of either kind. Store tests run on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.clock import FakeClock
+from support.postgres import PostgresMissing, PostgresServer, running
+
+from sync_worker.store import migrate
+from sync_worker.store.session import Database
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server per test session. Without its programs: a skip (printed by -ra) on a laptop, a failure where CI is set."""
+    try:
+        with running() as server:
+            yield server
+    except PostgresMissing as missing:
+        if os.environ.get("CI"):
+            pytest.fail(f"PostgreSQL is needed in CI: {missing}", pytrace=False)
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> PostgresServer:
+    """The server, with databases made from a migrated template."""
+    migrate.upgrade(postgres_server.new_database("sync_template"))
+    postgres_server.template = "sync_template"
+    return postgres_server
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "sync.db"
+    migrate.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated SQLite database of this test's own."""
+    path = tmp_path / "sync.db"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_url(postgres_template: PostgresServer) -> Iterator[str]:
+    """A migrated PostgreSQL database of this test's own."""
+    url = postgres_template.new_database()
+    yield url
+    postgres_template.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database; the test runs once on each kind."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path, database_kind: str) -> Iterator[str]:
+    """A database without a single table; the test runs once on each kind."""
+    if database_kind == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    template, server.template = server.template, None
+    url = server.new_database()
+    server.template = template
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def db(database_url: str, clock: FakeClock) -> Iterator[Database]:
+    """A migrated database on the fake clock; the test runs once on each kind."""
+    database = Database(database_url, clock=clock, durable=False)
+    yield database
+    database.close()

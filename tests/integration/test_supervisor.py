@@ -1,0 +1,155 @@
+"""The supervisor with real child processes: it keeps them up, ends them in order, and leaves nothing running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# A child says when it starts and when it ends; "stubborn" ones ignore the stop signal.
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+from sync_worker.processes import StopSignal, end_with_parent
+name, diary = sys.argv[1], Path(sys.argv[2])
+def note(word):
+    with diary.open("a") as file:
+        file.write(f"{word} {name} {os.getpid()} {time.monotonic()}\\n")
+stop = StopSignal()
+end_with_parent()
+note("start")
+if name == "stubborn":
+    while True:
+        stop.wait(60)
+if name == "short":
+    sys.exit(3)
+stop.wait(60)
+note("end")
+"""
+
+PARENT = """
+import sys
+from sync_worker.processes import StopSignal
+from sync_worker.supervisor import Part, Supervisor
+child, diary, *groups = sys.argv[1:]
+parts = [[Part(name, [sys.executable, child, name, diary]) for name in group.split(",")] for group in groups]
+sys.exit(Supervisor(parts).run(StopSignal()))
+"""
+
+
+class Family:
+    """A supervisor process and what its children wrote."""
+
+    def __init__(self, folder: Path, *groups: str) -> None:
+        self.diary = folder / "diary"
+        (folder / "child.py").write_text(CHILD)
+        (folder / "parent.py").write_text(PARENT)
+        argv = [sys.executable, str(folder / "parent.py"), str(folder / "child.py"), str(self.diary), *groups]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        self.process = subprocess.Popen(argv, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+
+    def noted(self, word: str) -> list[tuple[str, int, float]]:
+        """(child, process id, when) of every line with that word, oldest first."""
+        if not self.diary.exists():
+            return []
+        rows = [line.split() for line in self.diary.read_text().splitlines()]
+        return [(row[1], int(row[2]), float(row[3])) for row in rows if row[0] == word]
+
+    def starts_of(self, name: str) -> list[tuple[int, float]]:
+        return [(pid, at) for child, pid, at in self.noted("start") if child == name]
+
+    def pids(self) -> set[int]:
+        return {pid for _, pid, _ in self.noted("start")}
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Callable[..., Family]]:
+    families: list[Family] = []
+
+    def start(*groups: str) -> Family:
+        families.append(Family(tmp_path, *groups))
+        return families[-1]
+
+    yield start
+    for one in families:
+        for pid in (one.process.pid, *one.pids()):
+            if is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        one.process.wait()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+def test_a_stop_signal_ends_every_part_and_the_supervisor_with_exit_code_0(family: Callable[..., Family]) -> None:
+    run = family("web,scheduler", "worker-1,worker-2")
+    until(lambda: len(run.pids()) == 4)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.process.wait(timeout=20) == 0
+    assert not any(is_alive(pid) for pid in run.pids())
+
+
+def test_parts_are_stopped_group_by_group(family: Callable[..., Family]) -> None:
+    run = family("web,scheduler", "worker-1")
+    until(lambda: len(run.pids()) == 3)
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(timeout=20) == 0
+    assert [name for name, _, _ in run.noted("end")][-1] == "worker-1"
+    assert {name for name, _, _ in run.noted("end")} == {"web", "scheduler", "worker-1"}
+
+
+def test_a_killed_part_is_started_again_and_the_others_stay(family: Callable[..., Family]) -> None:
+    run = family("web", "worker-1")
+    until(lambda: len(run.pids()) == 2)
+    [(worker, _)] = run.starts_of("worker-1")
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: len(run.starts_of("worker-1")) == 2)
+    assert len(run.starts_of("web")) == 1
+
+
+def test_a_part_that_dies_at_once_is_started_again_after_growing_pauses(family: Callable[..., Family]) -> None:
+    run = family("short")
+    until(lambda: len(run.starts_of("short")) == 3)
+    first, second, third = (at for _, at in run.starts_of("short"))
+    assert second - first >= 0.5
+    assert third - second >= 1.0
+
+
+def test_a_supervisor_killed_outright_leaves_nothing_running(family: Callable[..., Family]) -> None:
+    run = family("web", "worker-1,worker-2")
+    until(lambda: len(run.pids()) == 3)
+    run.process.kill()
+    run.process.wait()
+    until(lambda: not any(is_alive(pid) for pid in run.pids()))
+
+
+def test_a_second_ctrl_c_kills_what_does_not_end(family: Callable[..., Family]) -> None:
+    run = family("stubborn")
+    until(lambda: len(run.pids()) == 1)
+    run.process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    until(lambda: time.monotonic() - begun > 0.8)
+    assert run.process.poll() is None, "a stubborn part was not given time to finish"
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(timeout=5) == 130
+    assert not any(is_alive(pid) for pid in run.pids())

@@ -1,0 +1,281 @@
+"""The merge against a reference that was written differently, and each of its rules by example."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from mappings.fields import Field, FieldMap, Kind, Value
+from mappings.memory import Look, Memory, Side, believe, changed_fields
+from mappings.merge import FieldPolicy, Missing, Open, Plan, Policy, Sides, merge
+from mappings.settle import Results, Settled, Written, settle
+
+STALE = 30.0
+NOW = 1000.0
+
+
+def text_kind() -> Kind:
+    def normal(value: Value) -> Value:
+        return " ".join(value.split()) if isinstance(value, str) else value
+
+    def loss(written: Value, found: Value) -> bool:
+        a, b = str(written or "").casefold(), str(found or "").casefold()
+        return bool(b) and a.startswith(b)
+
+    return Kind("text", normal, loss)
+
+
+def column(name: str, limit: int | None = None) -> Field:
+    def put(value: Value, baseline: Any) -> dict[str, Any]:
+        return {name: value[:limit] if isinstance(value, str) else value}
+
+    return Field(name, text_kind(), "main", (name,), lambda native: native[name], put)
+
+
+def field_map(*names: str, limit: int | None = None) -> FieldMap:
+    return FieldMap("customer", {n: column(n, limit) for n in names})
+
+
+def same(name: str, source: Side, value: Value) -> Value | Missing:
+    return value
+
+
+def never_in_step(name: str, erp: Value, crm: Value) -> bool:
+    return False
+
+
+def sides(
+    erp: tuple[Any, Any],
+    crm: tuple[Any, Any],
+    policy: Policy | None = None,
+    *,
+    opens: dict[str, Open] | None = None,
+    translate: Any = same,
+    maps: dict[Side, FieldMap] | None = None,
+    at: float = NOW,
+) -> Sides:
+    """One field called ``name``: (was, now) per side; ``...`` as was = no past."""
+    looks = [
+        Look({} if was is ... else {"name": was}, {} if now is ... else {"name": now}, at, STALE)
+        for was, now in (erp, crm)
+    ]
+    both: dict[Side, FieldMap] = {"erp": field_map("name"), "crm": field_map("name")}
+    return Sides(*looks, maps or both, policy or Policy(), translate, never_in_step, opens or {})
+
+
+def carry_out(s: Sides, memory: Memory | None = None) -> tuple[dict[str, Any], Settled]:
+    """Decide and do everything the plan says: the values both sides end up with, and the new pasts."""
+    memory = memory or Memory()
+    plan = merge(s, memory)
+    after: dict[str, Any] = {"erp": s.erp.now.get("name"), "crm": s.crm.now.get("name")}
+    results = Results()
+    for side in ("erp", "crm"):
+        for name, value in plan.writes(side).items():  # type: ignore[arg-type]
+            after[side] = s.maps[side].fit(name, value)  # type: ignore[index]
+            results.done.setdefault(side, {})[name] = Written(after[side], True, NOW)  # type: ignore[arg-type]
+    return after, settle(s, plan, results, memory)
+
+
+def reference(was_e: Any, now_e: Any, was_c: Any, now_c: Any, policy: Policy) -> tuple[Any, Any, str | None]:
+    """The table of the design, as a table: what both sides hold afterwards, and why the field is open, if it is."""
+    may = {side: policy.may_write(side, "name") for side in ("erp", "crm")}  # type: ignore[arg-type]
+    moved = (now_e != was_e, now_c != was_c)
+    if now_e == now_c or moved == (False, False):
+        return now_e, now_c, None
+    if moved == (True, False):
+        return (now_e, now_e, None) if may["crm"] else (now_e, now_c, None)
+    if moved == (False, True):
+        return (now_c, now_c, None) if may["erp"] else (now_e, now_c, None)
+    verdict = {
+        (True, True): policy.on_conflict,
+        (True, False): "crm",
+        (False, True): "erp",
+        (False, False): "nobody",
+    }[may["erp"], may["crm"]]
+    winner = {"erp": now_e, "crm": now_c}
+    if verdict in winner:
+        return winner[verdict], winner[verdict], None
+    return now_e, now_c, "conflict" if verdict == "review" else None
+
+
+POLICIES = [
+    Policy(direction=d, on_conflict=c, fields={"name": FieldPolicy(owner=o)})
+    for d, c, o in product(
+        ("both", "to_crm", "to_erp", "none"), ("review", "erp", "crm"), ("both", "erp", "crm", "none")
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.direction}-{p.on_conflict}-{p.fields['name'].owner}")
+def test_the_merge_equals_a_reference_written_as_a_table(policy: Policy) -> None:
+    values = (None, "a", "b", "c")
+    for was_e, now_e, was_c, now_c in product(values, repeat=4):
+        s = sides((was_e, now_e), (was_c, now_c), policy)
+        after, settled = carry_out(s)
+        expected_e, expected_c, open_why = reference(was_e, now_e, was_c, now_c, policy)
+        case = (was_e, now_e, was_c, now_c)
+        assert (after["erp"], after["crm"]) == (expected_e, expected_c), case
+        assert (settled.opens["name"].why if settled.opens else None) == open_why, case
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.direction}-{p.on_conflict}-{p.fields['name'].owner}")
+def test_a_second_merge_of_what_the_first_one_left_writes_nothing(policy: Policy) -> None:
+    values = (None, "a", "b")
+    for was_e, now_e, was_c, now_c in product((..., *values), values, (..., *values), values):
+        memory = Memory()
+        after, settled = carry_out(sides((was_e, now_e), (was_c, now_c), policy), memory)
+        past = {side: settled.was[side].get("name", ...) for side in ("erp", "crm")}  # type: ignore[index]
+        again = sides((past["erp"], after["erp"]), (past["crm"], after["crm"]), policy, opens=settled.opens)
+        plan = merge(again, memory)
+        assert not plan.writes("erp") and not plan.writes("crm"), (was_e, now_e, was_c, now_c)
+
+
+def test_e9_blanks_never_erase_at_the_first_link_up_and_a_lone_value_fills_the_blank_side() -> None:
+    assert carry_out(sides((..., "a"), (..., None)))[0] == {"erp": "a", "crm": "a"}
+    assert carry_out(sides((..., None), (..., "b")))[0] == {"erp": "b", "crm": "b"}
+
+
+@pytest.mark.parametrize(("initial", "expected"), [("erp", "a"), ("crm", "b")])
+def test_e9_initial_decides_the_first_link_up_where_both_sides_have_a_value(initial: Any, expected: str) -> None:
+    after, _ = carry_out(sides((..., "a"), (..., "b"), Policy(initial=initial)))
+    assert after == {"erp": expected, "crm": expected}
+
+
+def test_e9_review_leaves_both_values_alone_at_the_first_link_up() -> None:
+    after, settled = carry_out(sides((..., "a"), (..., "b")))
+    assert after == {"erp": "a", "crm": "b"}
+    assert settled.opens["name"].cause == "first_link_up"
+
+
+def test_e9_clearing_travels_unless_the_field_says_otherwise() -> None:
+    assert carry_out(sides(("a", None), ("a", "a")))[0]["crm"] is None
+    stays = Policy(fields={"name": FieldPolicy(clear_on_empty=False)})
+    after, settled = carry_out(sides(("a", None), ("a", "a"), stays))
+    assert after["crm"] == "a"
+    assert settled.was["erp"]["name"] is None
+
+
+def test_e10_the_past_of_a_conflicting_field_stays_what_it_was() -> None:
+    _, settled = carry_out(sides(("a", "b"), ("a", "c")))
+    assert settled.was["erp"]["name"] == settled.was["crm"]["name"] == "a"
+    assert settled.opens["name"].why == "conflict"
+
+
+def test_e10_a_field_parked_at_first_link_up_takes_the_side_that_changed_since() -> None:
+    parked = Open("waiting", "manager_unmapped", waiting_on="k", erp_seen="a", crm_seen="b")
+    after, _ = carry_out(sides((..., "a"), (..., "c"), opens={"name": parked}))
+    assert after == {"erp": "c", "crm": "c"}
+    after, settled = carry_out(sides((..., "a"), (..., "b"), opens={"name": parked}))
+    assert (after, settled.opens["name"].why) == ({"erp": "a", "crm": "b"}, "conflict")
+
+
+def test_e13_a_change_against_the_direction_is_reported_and_its_past_advances() -> None:
+    memory = Memory()
+    after, settled = carry_out(sides(("a", "a"), ("a", "b"), Policy(direction="to_crm")), memory)
+    assert after == {"erp": "a", "crm": "b"}
+    assert settled.was["crm"]["name"] == "b"
+    assert memory.blocked == {"name": "not_to_erp"}
+
+
+def test_e13_overwrite_puts_the_value_of_the_owner_back_and_journals_it() -> None:
+    after, _ = carry_out(sides(("a", "a"), ("a", "b"), Policy(direction="to_crm", overwrite=True)))
+    assert after == {"erp": "a", "crm": "a"}
+
+
+def test_e15_a_refused_value_rests_until_either_side_changes() -> None:
+    parked = Open("refused", "refused", erp_seen="bad", crm_seen="a", side="crm")
+    s = sides(("a", "bad"), ("a", "a"), opens={"name": parked})
+    assert not merge(s, Memory()).writes("crm")
+    s = sides(("a", "good"), ("a", "a"), opens={"name": parked})
+    assert merge(s, Memory()).writes("crm") == {"name": "good"}
+
+
+def test_e16_a_value_without_a_mapping_opens_only_its_own_field() -> None:
+    def unmapped(name: str, source: Side, value: Value) -> Value | Missing:
+        return Missing("account_manager:erp:E-12") if value == "E-12" else value
+
+    after, settled = carry_out(sides(("E-1", "E-12"), ("u1", "u1"), translate=unmapped))
+    assert after["crm"] == "u1"
+    assert settled.opens["name"].waiting_on == "account_manager:erp:E-12"
+    assert settled.was["erp"]["name"] == "E-1"
+
+
+def bounce(memory: Memory, side: Side, value: str, was: str, at: float) -> Plan:
+    """``side`` changes from ``was`` back to ``value``; the other side still holds ``was``."""
+    pair = {"erp": (was, was), "crm": (was, was), side: (was, value)}
+    s = sides(pair["erp"], pair["crm"], at=at)
+    plan = merge(s, memory)
+    results = Results()
+    for target in ("erp", "crm"):
+        for name, v in plan.writes(target).items():  # type: ignore[arg-type]
+            results.done[target] = {name: Written(v, True, at)}  # type: ignore[index]
+    settle(s, plan, results, memory)
+    return plan
+
+
+def test_e14_the_third_alternating_bounce_stops_as_a_conflict() -> None:
+    memory = Memory()
+    assert bounce(memory, "erp", "on", "off", 100).writes("crm") == {"name": "on"}
+    assert bounce(memory, "crm", "off", "on", 200).writes("erp") == {"name": "off"}
+    assert bounce(memory, "erp", "on", "off", 300).writes("crm") == {"name": "on"}
+    stopped = bounce(memory, "crm", "off", "on", 400)
+    assert not stopped.writes("erp")
+    assert stopped.steps[0].open is not None and stopped.steps[0].open.cause == "rewritten"
+
+
+def test_e14_a_person_who_toggles_one_side_is_no_bounce() -> None:
+    memory = Memory()
+    for at in range(100, 1000, 100):
+        old, new = ("on", "off") if (at // 100) % 2 else ("off", "on")
+        assert bounce(memory, "erp", new, old, at).writes("crm") == {"name": new}
+
+
+def test_e7_a_value_replaced_a_moment_ago_is_not_believed_and_after_the_window_it_is() -> None:
+    fmap, memory = field_map("name"), Memory()
+    memory.note_replaced("erp", "name", "old", 100.0)
+    early = believe("erp", Look({"name": "new"}, {"name": "old"}, 120.0, STALE), fmap, memory, {"name": "new"})
+    assert early.now == {} and early.stale == {"name": 130.0}
+    late = believe("erp", Look({"name": "new"}, {"name": "old"}, 131.0, STALE), fmap, memory, {"name": "new"})
+    assert late.now == {"name": "old"} and not late.stale
+
+
+def test_e11_the_first_read_after_our_write_that_lost_something_known_becomes_the_past() -> None:
+    fmap = field_map("name")
+    memory = Memory(wrote={"erp": {"name": {"old": "a", "sure": False}}})
+    cut = believe("erp", Look({"name": "Acme Trading"}, {"name": "ACME TRA"}, 100.0, STALE), fmap, memory, {})
+    assert cut.was["erp"] == {"name": "ACME TRA"}
+    assert changed_fields(cut.was["erp"], cut.now, fmap) == set()
+    later = believe("erp", Look({"name": "ACME TRA"}, {"name": "ACME"}, 200.0, STALE), fmap, memory, {})
+    assert changed_fields(later.was["erp"], later.now, fmap) == {"name"}
+
+
+def test_e11_any_other_difference_after_our_write_is_an_edit() -> None:
+    fmap = field_map("name")
+    memory = Memory(wrote={"erp": {"name": {"old": "a", "sure": False}}})
+    edited = believe("erp", Look({"name": "Acme"}, {"name": "Beta"}, 100.0, STALE), fmap, memory, {})
+    assert changed_fields(edited.was["erp"], edited.now, fmap) == {"name"}
+
+
+def test_e11_a_write_whose_end_was_never_learned_is_recognised_by_its_value() -> None:
+    fmap, memory = field_map("name"), Memory()
+    memory.note_try("crm", "name", "Acme Trading", "Acme Trading", 90.0)
+    seen = believe("crm", Look({"name": "Acme"}, {"name": "Acme Tra"}, 100.0, STALE), fmap, memory, {"name": "Acme"})
+    assert seen.was == {"crm": {"name": "Acme Tra"}, "erp": {"name": "Acme Trading"}}
+
+
+def test_a_value_is_in_step_when_the_target_holds_what_it_would_store_of_it() -> None:
+    maps: dict[Side, FieldMap] = {"erp": field_map("name"), "crm": field_map("name", limit=4)}
+    after, settled = carry_out(sides(("a", "abcdef"), ("a", "a"), maps=maps))
+    assert (after["crm"], settled.was["crm"]["name"], settled.was["erp"]["name"]) == ("abcd", "abcd", "abcdef")
+    plan = merge(sides(("abcdef", "abcdefg"), ("abcd", "abcd"), maps=maps), Memory())
+    assert not plan.writes("crm")
+
+
+def test_a_person_may_settle_a_conflict_with_a_side_or_a_value_of_their_own() -> None:
+    conflict = Open("conflict", "both_changed", erp_seen="b", crm_seen="c")
+    s = sides(("a", "b"), ("a", "c"), opens={"name": conflict})
+    assert carry_out(s, Memory(take={"name": "crm"}))[0] == {"erp": "c", "crm": "c"}
+    after, settled = carry_out(s, Memory(take={"name": {"value": "d"}}))
+    assert after == {"erp": "d", "crm": "d"} and not settled.opens
