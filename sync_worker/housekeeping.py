@@ -79,9 +79,12 @@ class Recheck:
     A person's pause is left alone, and so is one that ends by itself.
     """
 
-    def __init__(self, db: Database, systems: Mapping[str, Connector]) -> None:
+    def __init__(
+        self, db: Database, systems: Mapping[str, Connector], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._db = db
         self._systems = systems
+        self._monotonic = monotonic
         self._asked_at: dict[str, float] = {}
 
     def turn(self) -> None:
@@ -93,9 +96,9 @@ class Recheck:
                 continue
             if pause.reason == pauses.BY_PERSON:
                 continue
-            since_last = time.monotonic() - self._asked_at.get(name, float("-inf"))
+            since_last = self._monotonic() - self._asked_at.get(name, float("-inf"))
             if recheck_due(now - pause.since, min(since_last, now - pause.since)):
-                self._asked_at[name] = time.monotonic()
+                self._asked_at[name] = self._monotonic()
                 if lets_us_in(self._systems[name]):
                     pauses.resume(self._db, "system", name, reason=pause.reason)
                     log.info("system.resumed", system=name, reason=pause.reason)

@@ -128,7 +128,7 @@ class Feeds:
 
 
 def _differs(flow: Flow, side: Side, record: Record, known: Mapping[str, Known]) -> str:
-    """"same", "linked" (a known link differs), or "new" (nobody's, or a half row that differs)."""
+    """ "same", "linked" (a known link differs), or "new" (nobody's, or a half row that differs)."""
     mine = known.get(record.key)
     if mine is None:
         return "new"

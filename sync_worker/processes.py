@@ -6,10 +6,13 @@ import ctypes
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 import time
 from types import FrameType
+
+from sync_worker.errors import SyncError
 
 STOP_SECONDS = 20.0
 """From the stop signal to the end of the process, at most."""
@@ -20,11 +23,19 @@ WATCHDOG_EXIT = 70
 SUPERVISOR_ENV = "SYNC_SUPERVISOR_PID"
 """Environment variable by which a child knows that it is supervised, and by whom."""
 
+PROCESSES_ENV = "SYNC_PROCESSES"
+"""Environment variable that says how many worker processes a supervisor keeps up."""
+
 _STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
 _HANGUP = getattr(signal, "SIGHUP", None)
 _PR_SET_PDEATHSIG = 1
+
+
+def worker_processes() -> int:
+    """How many worker processes share the vendors' limits when the queue server, which knows, is away."""
+    return int(os.environ.get(PROCESSES_ENV, "1"))
 
 
 class StopSignal:
@@ -77,3 +88,24 @@ def end_within(seconds: float, code: int = 0) -> None:
     timer = threading.Timer(seconds, os._exit, (code,))
     timer.daemon = True
     timer.start()
+
+
+class CannotListen(SyncError):
+    """The address is taken or not ours; the message says which and what to do."""
+
+    code = "cannot_listen"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises ``CannotListen``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(2048)
+    except OSError as error:
+        sock.close()
+        reason = error.strerror or type(error).__name__
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}; choose another with --host or --port") from None
+    return sock

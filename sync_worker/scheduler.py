@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker.errors import RetryableError, SyncError
-from sync_worker.processes import STOP_SECONDS, WATCHDOG_EXIT, StopSignal, end_with_parent, end_within
+from sync_worker.processes import STOP_SECONDS, WATCHDOG_EXIT, StopSignal, end_with_parent, end_within, worker_processes
 from sync_worker.store import schedules
 from sync_worker.store.session import Database
 
@@ -182,13 +182,16 @@ class Scheduler:
 def main(config: Config) -> int:
     """The scheduler process: blocks until SIGTERM or Ctrl-C; its exit code."""
     from sync_worker import broker, housekeeping, wiring
+    from sync_worker.connectors.limiter import RedisLimiter
     from sync_worker.doorbell import Doorbell
     from sync_worker.ringer import Ringer
 
     stop = StopSignal()
     end_with_parent()
     url = broker.url_of(config)
-    app = wiring.build(config)
+    processes = worker_processes()
+    limiter = RedisLimiter(broker.connect(url, timeout=1.0), processes=processes)
+    app = wiring.build(config, limiter=limiter, processes=processes)
     queue = broker.make_broker(url)
     questions = broker.connect(url, timeout=2.0)
     doorbell = Doorbell(queue)

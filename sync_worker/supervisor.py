@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from sync_worker.errors import SyncError
-from sync_worker.processes import STOP_SECONDS, SUPERVISOR_ENV, StopSignal
+from sync_worker.processes import PROCESSES_ENV, STOP_SECONDS, SUPERVISOR_ENV, StopSignal, listen
+
+if TYPE_CHECKING:
+    from sync_worker.config import Config
 
 LOOK_SECONDS = 0.2
 FIRST_PAUSE = 0.5
@@ -26,12 +31,6 @@ RESERVE_SECONDS = 3.0
 IMPATIENT_AFTER = 0.5
 
 log = structlog.get_logger(__name__)
-
-
-class CannotStart(SyncError):
-    """Something that ``run`` needs is not to be had; the message says what and what to do."""
-
-    code = "cannot_start"
 
 
 class QueueServer(Protocol):
@@ -50,6 +49,7 @@ class Part:
 
     name: str
     argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
@@ -61,7 +61,7 @@ class Part:
 
     def start(self) -> None:
         """Start it in a session of its own, so that a Ctrl-C in the terminal reaches the supervisor only."""
-        environment = os.environ | {SUPERVISOR_ENV: str(os.getpid())}
+        environment = {**os.environ, **self.env} | {SUPERVISOR_ENV: str(os.getpid())}
         self.process = subprocess.Popen(  # noqa: S603  # our own command line, no shell
             self.argv, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
         )
@@ -147,3 +147,66 @@ class Supervisor:
 
     def _all(self) -> list[Part]:
         return [part for group in self.parts for part in group]
+
+
+def run(config: Config, *, host: str, port: int, processes: int, threads: int, config_path: Path | None) -> int:
+    """Everything in one, until Ctrl-C or SIGTERM; the exit code. Migrates the database first.
+
+    Without a configured queue server an embedded one is started. ``config_path``: handed on to the parts.
+    Raises ``CannotListen`` when the address is taken, and what the migration or the queue server raise.
+    """
+    from sync_worker.queue_server import EmbeddedQueue
+    from sync_worker.store import migrate
+
+    stop = StopSignal()
+    with listen(host, port) as sock:
+        port = sock.getsockname()[1]
+    migrate.upgrade(config.database.url)
+    server = None
+    env = {PROCESSES_ENV: str(processes)}
+    if not config.queue.url:
+        server = EmbeddedQueue(config.data_dir)
+        server.start()
+        env["REDIS_URL"] = server.url
+    tail = ["--config", str(config_path)] if config_path is not None else []
+    site = ["web", "--host", host, "--port", str(port)]
+    first = [Part("web", _command(*site, *tail), env), Part("scheduler", _command("scheduler", *tail), env)]
+    return Supervisor([first, _workers(processes, threads, tail, env)], server, _Announcement(host, port)).run(stop)
+
+
+def run_workers(*, processes: int, threads: int, config_path: Path | None) -> int:
+    """Several worker processes and nothing else, until Ctrl-C or SIGTERM; the exit code."""
+    tail = ["--config", str(config_path)] if config_path is not None else []
+    return Supervisor([_workers(processes, threads, tail, {PROCESSES_ENV: str(processes)})]).run(StopSignal())
+
+
+def _workers(processes: int, threads: int, tail: Sequence[str], env: Mapping[str, str]) -> list[Part]:
+    argv = _command("worker", "--processes", "1", "--threads", str(threads), *tail)
+    return [Part(f"worker-{number}", argv, env) for number in range(1, processes + 1)]
+
+
+def _command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "sync_worker.cli", *args]
+
+
+class _Announcement:
+    """Says the console's address once everything is ready."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+        self._port = port
+
+    def __call__(self) -> bool:
+        connection = HTTPConnection(self._host, self._port, timeout=1.0)
+        try:
+            connection.request("GET", "/readyz")
+            ready = connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+        if ready:
+            shown = f"[{self._host}]" if ":" in self._host else self._host
+            sys.stdout.write(f"Console: http://{shown}:{self._port}/\n")
+            sys.stdout.flush()
+        return ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import handlers
@@ -14,18 +15,21 @@ from mappings.canonical import MapSettings
 from mappings.fields import Value
 from mappings.merge import FieldPolicy, InStep, Missing, Policy, Translate
 from sync_worker import metrics
-from sync_worker.config import Config, FlowConfig, SystemConfig
-from sync_worker.connectors import CONNECTORS, Parts
+from sync_worker.config import Config, FlowConfig
+from sync_worker.connectors import CONNECTORS
 from sync_worker.connectors.base import Connector
-from sync_worker.connectors.limiter import Limiter
+from sync_worker.connectors.breaker import Breaker
+from sync_worker.connectors.http import CallSeen
+from sync_worker.connectors.limiter import Limiter, LocalLimiter
+from sync_worker.connectors.parts import Parts
 from sync_worker.engine.core import Engine
 from sync_worker.engine.flow import Flow
 from sync_worker.events import SIDES, Side
 from sync_worker.polling import Feeds
 from sync_worker.routing import rule_for
-from sync_worker.store import managers, watermarks
+from sync_worker.store import managers, pauses, watermarks
 from sync_worker.store.inbox import Inbox, Listener
-from sync_worker.store.secrets import SecretStore
+from sync_worker.store.secrets import SecretBox, SecretStore
 from sync_worker.store.session import Database
 
 __all__ = ["App", "build", "handlers"]
@@ -64,9 +68,24 @@ def build(
     ``transport_for``: system -> httpx transport, for emulators inside the process; None = real sockets.
     """
     database = db or Database(config.database.url)
-    connectors = {
-        name: _connector(name, config, database, limiter, transport_for, processes) for name in config.systems
-    }
+    tokens = SecretStore(database, SecretBox(config.secret_keys()))
+    slots = limiter or LocalLimiter()
+    connectors: dict[str, Connector] = {}
+    for name, settings in config.systems.items():
+        parts = Parts(
+            system=name,
+            settings=settings,
+            map_settings=map_settings(config, name),
+            tokens=tokens,
+            partner_company=_partner_company(config, name),
+            new_customer_id=next((f.new_customer_id for f in config.flows.values() if f.erp == name), ""),
+            limiter=slots,
+            breaker=_breaker(database, name, clock),
+            transport=transport_for(name) if transport_for else None,
+            observe=_observe,
+            clock=clock,
+        )
+        connectors[name] = import_module(CONNECTORS[settings.connector] + ".connect").connect(parts)
     flows = {name: _flow(name, config, database, connectors) for name in config.flows}
     inbox = Inbox(
         database,
@@ -76,3 +95,140 @@ def build(
     engine = Engine(database, flows, rule_for, inbox, clock)
     feeds = Feeds(database, inbox, list(flows.values()), connectors)
     return App(config, database, inbox, connectors, flows, engine, feeds, clock)
+
+
+def map_settings(config: Config, system: str) -> MapSettings:
+    """What the flows over a system add to its customer map: custom fields, limits, defaults, filter columns."""
+    settings = config.systems[system]
+    custom: dict[str, str] = {}
+    limits: dict[str, int] = {}
+    defaults: dict[str, Any] = {}
+    extra: dict[str, None] = {}
+    for flow in config.flows.values():
+        for side in SIDES:
+            if getattr(flow, side) != system:
+                continue
+            custom |= {name: getattr(one, side) for name, one in flow.custom.items()}
+            defaults |= getattr(flow.defaults, side)
+            extra |= dict.fromkeys(getattr(flow.filter, side))
+            for name, one in flow.fields.items():
+                longest = getattr(one, f"max_{side}")
+                if longest is not None:
+                    limits[name] = longest
+    own: dict[str, Any] = {}
+    if settings.connector == "sage_crm":
+        own = {"columns": settings.columns.named(), "phone_types": settings.phone_types}
+    return MapSettings(
+        default_country=_country(config, system),
+        custom=custom,
+        limits=limits,
+        defaults=defaults,
+        extra=tuple(extra),
+        **own,
+    )
+
+
+def _country(config: Config, system: str) -> str:
+    """Both maps of a flow take one default country, the CRM's where it has one."""
+    for flow in config.flows.values():
+        if system in (flow.erp, flow.crm):
+            for name in (flow.crm, flow.erp):
+                found: str = config.systems[name].default_country
+                if found:
+                    return found
+    return ""
+
+
+def _partner_company(config: Config, crm: str) -> str:
+    return next((config.systems[f.erp].company for f in config.flows.values() if f.crm == crm), "")
+
+
+def _breaker(db: Database, system: str, clock: Callable[[], float]) -> Breaker:
+    """An open breaker pauses the system for everybody: claims skip it until it is tried again."""
+    breaker = Breaker()
+
+    def changed(opened: bool, seconds: float) -> None:
+        if opened:
+            pauses.pause(db, "system", system, "unavailable", "the system cannot be reached", clock() + seconds)
+        else:
+            pauses.resume(db, "system", system, reason="unavailable")
+
+    breaker.on_change(changed)
+    return breaker
+
+
+def _observe(seen: CallSeen) -> None:
+    metrics.vendor_call(seen.system, seen.operation, seen.result, seen.seconds)
+
+
+def _flow(name: str, config: Config, db: Database, connectors: Mapping[str, Connector]) -> Flow:
+    one = config.flows[name]
+    systems: dict[Side, str] = {"erp": one.erp, "crm": one.crm}
+    sharing = tuple(n for n, f in config.flows.items() if f.crm == one.crm and f.entity == one.entity)
+    crm = config.systems[one.crm]
+    columns = crm.columns.named() if crm.connector == "sage_crm" else {}
+    return Flow(
+        name=name,
+        entity=one.entity,
+        systems=systems,
+        connectors={side: connectors[systems[side]] for side in SIDES},
+        maps={side: connectors[systems[side]].maps[one.entity] for side in SIDES},
+        policy=policy_of(one),
+        create={"erp": one.create_in_erp, "crm": one.create_in_crm},
+        translator=lambda: manager_translator(db, name, systems),
+        switched_on_at=watermarks.switch_on(db, name),
+        filters={side: {c: tuple(v) for c, v in getattr(one.filter, side).items()} for side in SIDES},
+        match_policy=one.match_policy,
+        company=config.systems[one.erp].company,
+        unlinked_per_hour=one.limits.unlinked,
+        shared_crm=sharing if len(sharing) > 1 else (),
+        crm_ref_column=columns.get("erp_ref", ""),
+        crm_company_column=columns.get("erp_company", ""),
+    )
+
+
+def policy_of(flow: FlowConfig) -> Policy:
+    """A flow's configuration as the merge uses it. A manager that is emptied does not travel unless it says so."""
+    fields = {"account_manager": FieldPolicy(clear_on_empty=False)}
+    for name, one in flow.fields.items():
+        clear = one.clear_on_empty if one.clear_on_empty is not None else name != "account_manager"
+        fields[name] = FieldPolicy(one.owner, clear)
+    return Policy(
+        direction=flow.direction,
+        on_conflict=flow.on_conflict,
+        initial=flow.initial,
+        overwrite=flow.overwrite,
+        fields=fields,
+    )
+
+
+def manager_translator(db: Database, flow: str, systems: Mapping[Side, str]) -> tuple[Translate, InStep]:
+    """Account managers go through the mapping rows, read once per batch; all other values are the same on both sides."""
+    rows = [MapRow(r.erp_key, r.crm_key, r.preferred) for r in managers.mappings(db, flow)]
+
+    def to_other(name: str, source: Side, value: Value) -> Value | Missing:
+        if name != "account_manager":
+            return value
+        found = translate(rows, source, value if isinstance(value, str) else None, system=systems[source])
+        if isinstance(found, NoRow):
+            return Missing(found.waiting_on_key)
+        if isinstance(found, Ambiguous):
+            return Missing(found.waiting_on_key, "manager_ambiguous")
+        return found.key
+
+    def agree(name: str, erp: Value, crm: Value) -> bool:
+        if name != "account_manager" or isinstance(erp, dict) or isinstance(crm, dict):
+            return False
+        return in_step(rows, erp, crm)
+
+    return to_other, agree
+
+
+def _listeners(flow: Flow) -> list[Listener]:
+    ears = []
+    for side in SIDES:
+        capabilities = flow.connectors[side].capabilities
+        entities = (flow.entity, *capabilities.child_entities)
+        masks = {entity: capabilities.mask(entity) for entity in entities}
+        ears.append(Listener(flow.name, flow.entity, side, flow.systems[side], masks))
+    return ears

@@ -11,9 +11,10 @@ import redis
 import structlog
 
 from sync_worker import actors, broker
-from sync_worker.processes import STOP_SECONDS, WATCHDOG_EXIT, StopSignal, end_within
+from sync_worker.processes import STOP_SECONDS, WATCHDOG_EXIT, StopSignal, end_with_parent, end_within, worker_processes
 
 if TYPE_CHECKING:
+    from sync_worker.config import Config
     from sync_worker.wiring import App
 
 WATCH_SECONDS = 1.0
@@ -87,19 +88,17 @@ class _Report:
             log.debug("worker.report_failed", error=type(error).__name__)
 
 
-def main(config: Config, *, processes: int = 1, threads: int = 8, argv: Sequence[str] = ()) -> int:
-    """Blocks until SIGTERM or Ctrl-C; the exit code.
-
-    One process works itself; several are children started with ``argv`` (the command line of one worker process).
-    """
+def main(config: Config, threads: int) -> int:
+    """One worker process: blocks until SIGTERM or Ctrl-C; its exit code (70: start me again)."""
     from sync_worker import wiring
+    from sync_worker.connectors.limiter import RedisLimiter
 
-    if processes > 1:
-        return supervise([[Part(f"worker-{number}", argv) for number in range(1, processes + 1)]])
     stop = StopSignal()
     end_with_parent()
     url = broker.url_of(config)
-    app = wiring.build(config, processes=int(os.environ.get(PROCESSES_ENV, "1")))
+    processes = worker_processes()
+    limiter = RedisLimiter(broker.connect(url, timeout=1.0), processes=processes)
+    app = wiring.build(config, limiter=limiter, processes=processes)
     try:
         return serve(app, url, threads, stop)
     finally:

@@ -49,6 +49,7 @@ _PERHAPS_SENT = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtoco
 
 Cell = str | int | float | bool | None
 Params = Mapping[str, Cell] | list[tuple[str, Cell]]
+Transport = httpx.BaseTransport
 
 __all__ = [
     "Answer",
@@ -56,6 +57,7 @@ __all__ = [
     "CallSeen",
     "Limiter",
     "LocalLimiter",
+    "Transport",
     "VendorHttp",
     "call_class",
     "guard",
@@ -103,7 +105,7 @@ class VendorHttp:
         limiter: Limiter | None = None,
         concurrency: int = 4,
         breaker: Breaker | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: Transport | None = None,
         deadline: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -256,7 +258,7 @@ class VendorHttp:
             if error is None and not 200 <= status < 300:
                 error = status_error(self.system, answer)
             if error is not None:
-                if error.system is None:
+                if not error.system:
                     error.system = self.system
                 if error.status is None:
                     error.status = status

@@ -16,9 +16,19 @@ def partner_of(
     """Which of the candidates is this record's partner, if any."""
     into = other(side)
     linked = desk.linked_keys(flow.name, flow.entity, into, [c.key for c in candidates])
+    made_by_us = [c for c in candidates if c.key not in linked and _own_id(flow, side, record, c)]
+    if len(made_by_us) == 1:
+        return Match("link", made_by_us[0].key, "own_id", "the customer id was given by us to this record")
     mine = facts(flow, side, record, linked=row.linked)
     theirs = [facts(flow, into, c, linked=c.key in linked) for c in candidates]
     return decide(side, mine, theirs, flow.match_policy, flow.company)
+
+
+def _own_id(flow: Flow, side: Side, record: Record, candidate: Record) -> bool:
+    """Does the ERP's id say that we made that customer for that CRM record, and does the CRM not say otherwise?"""
+    erp, crm = (record, candidate) if side == "erp" else (candidate, record)
+    named = flow.connectors["crm"].correlated_key(crm)
+    return flow.connectors["erp"].correlated_key(erp) == crm.key and named in (None, erp.key)
 
 
 def facts(flow: Flow, side: Side, record: Record, *, linked: bool) -> Facts:
@@ -29,18 +39,14 @@ def facts(flow: Flow, side: Side, record: Record, *, linked: bool) -> Facts:
         value = values.get(name)
         return value if isinstance(value, str) else None
 
-    if side == "erp":
-        erp_key, erp_ref, company = record.key, record.ref, flow.company
-    else:
-        erp_key = flow.connectors["crm"].correlated_key(record) or ""
-        erp_ref, company = flow.linked_ref(record) or "", flow.linked_company(record) or ""
+    own = side == "crm"  # the CRM's own columns name an ERP record; in the ERP they stay blank
     return Facts(
         key=record.key,
         ref=record.ref,
         name=text("name"),
-        erp_key=erp_key or None,
-        erp_ref=erp_ref or None,
-        erp_company=company or None,
+        erp_key=flow.connectors["crm"].correlated_key(record) if own else None,
+        erp_ref=flow.linked_ref(record) if own else None,
+        erp_company=flow.linked_company(record) if own else None,
         email=text("email"),
         tax_number=text("tax_number"),
         linked=linked,

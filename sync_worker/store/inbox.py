@@ -155,9 +155,8 @@ class Inbox:
         rows += [_event_row(change, None) for change in unnamed]
         fresh = list(unnamed)
         for chunk in packed(rows):
-            for system, notice_id in conn.execute(self._insert_events, {"rows": chunk, "now": now}):
-                if notice_id is not None:
-                    fresh.append(named[system, notice_id])
+            stored = conn.execute(self._insert_events, {"rows": chunk, "now": now}).all()
+            fresh += [named[system, notice_id] for system, notice_id in stored if notice_id is not None]
         return fresh
 
     def _mark_owners(self, conn: Connection, marks: Marks, system: str, told: Mapping[Child, bool], now: float) -> int:

@@ -75,9 +75,9 @@ class Toucher:
             last_id = conn.execute(_LAST_ID).scalar_one() if self._sqlite else 0
             values = {"now": now, "new_klass": klass, "permit": may_create, "last_id": last_id}
             for chunk in packed(rows):
-                for row in conn.execute(self._upsert[side], {**values, "rows": chunk}):
-                    touched.append(Touched(row.id, row.flow, row.entity, row.klass))
-                    new[row.flow, "pending"] += int(row.is_new)
+                found = conn.execute(self._upsert[side], {**values, "rows": chunk}).all()
+                touched += [Touched(link_id, flow, entity, now_class) for link_id, flow, entity, now_class, _ in found]
+                new.update((flow, "pending") for _, flow, _, _, is_new in found if is_new)
         counters.add(conn, new)
         return tuple(touched)
 
@@ -103,7 +103,7 @@ def touch_ids_in(conn: Connection, ids: Iterable[int], now: float) -> tuple[Touc
             )
             .returning(c.id, c.flow, c.entity, c.klass)
         )
-        touched += [Touched(row.id, row.flow, row.entity, row.klass) for row in conn.execute(stmt)]
+        touched += [Touched(link_id, flow, entity, klass) for link_id, flow, entity, klass in conn.execute(stmt)]
     return tuple(touched)
 
 

@@ -1,4 +1,4 @@
-"""The web process: webhooks in, health, metrics and a plain status page. One process, so that one writer stores notices.
+"""The web process: webhooks in, health, metrics, a plain status page. One process: one writer stores all notices.
 
 ``GET /healthz`` the process is alive · ``/readyz`` it can serve: migrated, database and queue reachable and, under
 ``run``, workers up · ``/metrics`` Prometheus.
@@ -24,8 +24,7 @@ from starlette.routing import Route
 
 from sync_worker import broker, metrics
 from sync_worker.doorbell import Doorbell, RingingThread
-from sync_worker.errors import SyncError
-from sync_worker.processes import STOP_SECONDS, SUPERVISOR_ENV, end_with_parent, end_within
+from sync_worker.processes import STOP_SECONDS, SUPERVISOR_ENV, end_with_parent, end_within, listen
 from sync_worker.store import migrate
 from sync_worker.store.inbox import InboxWriter
 from sync_worker.web import status
@@ -40,12 +39,6 @@ QUESTION_SECONDS = 2.0
 _NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'", "cache-control": "no-store"}
 
 log = structlog.get_logger(__name__)
-
-
-class CannotListen(SyncError):
-    """The address is taken or not ours; the message says which and what to do."""
-
-    code = "cannot_listen"
 
 
 class Site:
@@ -94,8 +87,9 @@ class Site:
         """What keeps this process from serving; a vendor that is down does not."""
         missing = []
         try:
-            if not migrate.is_current(self._app.db):
-                missing.append("migration: run sync-worker migrate")
+            with self._app.db.read() as conn:
+                if not migrate.is_current_in(conn):
+                    missing.append("migration: run sync-worker migrate")
         except SQLAlchemyError as error:
             missing.append(f"database: {type(error).__name__}")
         try:
@@ -128,21 +122,6 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         end_within(STOP_SECONDS - 2.0)
         await super().shutdown(sockets)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ``CannotListen``."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(2048)
-    except OSError as error:
-        sock.close()
-        reason = error.strerror or type(error).__name__
-        raise CannotListen(f"cannot listen on {host}:{port}: {reason}; choose another with --host or --port") from None
-    return sock
 
 
 def serve(app: App, url: str, sock: socket.socket) -> None:

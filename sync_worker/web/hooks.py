@@ -33,7 +33,7 @@ class HookRoute:
     def __init__(
         self, systems: Mapping[str, Connector], writer: InboxWriter, ring_parts: Callable[[str], None]
     ) -> None:
-        """``ring_parts``: called with a system whose notice named children that nobody is known to show; must not wait."""
+        """``ring_parts``: called with a system whose notice named children of unknown records; must not wait."""
         self._systems = systems
         self._writer = writer
         self._ring_parts = ring_parts

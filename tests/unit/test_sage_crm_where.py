@@ -13,6 +13,7 @@ from sync_worker.connectors.sage_crm.emulator.store import Table
 from sync_worker.connectors.sage_crm.emulator.where import BadWhere, parse
 
 SPEC = build_tables(DEFAULT_CUSTOM_COLUMNS)["Company"]
+PLAIN = Options()
 ROWS: list[Row] = [
     {
         "Comp_CompanyId": 41,
@@ -42,7 +43,7 @@ def table_of(rows: list[Row]) -> Table:
     return table
 
 
-def found(where: str, options: Options = Options(), order: str = "") -> list[int]:
+def found(where: str, options: Options = PLAIN, order: str = "") -> list[int]:
     table = table_of(ROWS)
     ordered = parse_order(order, table, options) if order else ()
     return list(select_keys(table, parse(where), ordered, options))

@@ -82,6 +82,7 @@ class Emulator(ABC):
         self.reads = 0
         self.writes = 0
         self.call_log: deque[tuple[float, str, int]] = deque(maxlen=50_000)
+        self.in_flight = 0  # calls the server is at, held-back answers included
         self.notices_sent = 0
         self.notices_failed = 0
         self._records_in_call = 1
@@ -145,6 +146,8 @@ class Emulator(ABC):
 
     def _answer(self, operation: Operation, request: Request) -> tuple[Response, str | None]:
         fault = self.faults.strike(operation, self.rng)
+        if fault is None and 0 < self.faults.max_in_flight < self.in_flight:
+            fault = "429"
         self._records_in_call = 1
         if fault is None or fault in ("slow", "lost_after_apply", "reset"):
             response = self.route(request)

@@ -39,6 +39,7 @@ class Faults:
     first that fits a call strikes it and is gone. ``lost_after_apply``: a write is applied, the connection dropped;
     ``before_apply``: dropped before anything happened; ``reset``: dropped in the middle of the answer.
     ``stale_seconds``: how long after a write a read may still show the version before it.
+    ``max_in_flight``: calls at once before 429, over sockets only; 0: no limit.
     ``cut`` / ``refuse_longer``: column -> length; ``upper``: columns a script re-cases; ``refuse``: column -> values.
     """
 
@@ -59,6 +60,7 @@ class Faults:
     slow_ms: float = 1000.0
     fail_next: list[dict[str, str]] = field(default_factory=list)
     blackout: bool = False
+    max_in_flight: int = 0
     p_notice_lost: float = 0.0
     p_notice_doubled: float = 0.0
     notices_reordered: bool = False

@@ -41,12 +41,16 @@ class EmulatorApp:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         request = Request(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, body)
         if request.path.startswith(PREFIX):
-            response = answer_admin(self._emulator, request)
-        else:
+            await _answer(answer_admin(self._emulator, request), receive, send)
+            return
+        self._emulator.in_flight += 1
+        try:
             response = self._emulator.handle(request)
-        if response.delay_ms > 0:
-            await asyncio.sleep(response.delay_ms / 1000)
-        await _answer(response, receive, send)
+            if response.delay_ms > 0:
+                await asyncio.sleep(response.delay_ms / 1000)
+            await _answer(response, receive, send)
+        finally:
+            self._emulator.in_flight -= 1
 
 
 async def _answer(response: Response, receive: Receive, send: Send) -> None:

@@ -113,7 +113,7 @@ def identity(base_url: str, client_id: str, username: str) -> str:
     return "intacct-token:" + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def mint_with(http: VendorHttp, client_id: str, client_secret: str, username: str, clock: Callable[[], float]) -> Mint:
+def mint_with(http: VendorHttp, client_id: str, client_secret: str, username: str) -> Mint:
     """A mint over ``http`` (which must not itself authenticate)."""
 
     def mint() -> tuple[str, float | None]:
@@ -127,7 +127,7 @@ def mint_with(http: VendorHttp, client_id: str, client_secret: str, username: st
         value = body.get("access_token") if isinstance(body, dict) else None
         if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
             raise SystemUnavailable("the token answer holds no usable access_token", system=http.system)
-        return value, _lifetime(body.get("expires_in"), value, clock())
+        return value, _lifetime(body.get("expires_in"), value)
 
     return mint
 
@@ -152,7 +152,7 @@ def classify_token(answer: Answer) -> SyncError | None:
     return AuthFailed(f"no token: HTTP {answer.status} {' '.join(codes)}: {hint}", status=answer.status)
 
 
-def _lifetime(stated: object, token: str, now: float) -> float:
+def _lifetime(stated: object, token: str) -> float:
     try:
         seconds = float(str(stated))
     except ValueError:
@@ -162,6 +162,6 @@ def _lifetime(stated: object, token: str, now: float) -> float:
     try:
         claims = token.split(".")[1]
         expires = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
-        return max(float(expires) - now, 0.0)
+        return max(float(expires) - time.time(), 0.0)
     except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
         return UNSTATED_LIFETIME

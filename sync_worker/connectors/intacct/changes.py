@@ -16,7 +16,6 @@ from sync_worker.connectors.intacct.query import (
     CUSTOMER,
     EMPLOYEE,
     MODIFIED,
-    PAGE,
     Columns,
     Filter,
     QueryService,
@@ -159,6 +158,3 @@ def _row_change(system: str, row: Row, via: Via) -> Change:
 def _stamp(row: Row) -> str | None:
     stamp = row.get(MODIFIED) or row.get(CREATED)
     return stamp if isinstance(stamp, str) else None
-
-
-__all__ = ["PAGE", "employees", "feed", "owners_of_contacts", "read_events", "sweep"]

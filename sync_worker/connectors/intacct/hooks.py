@@ -108,7 +108,7 @@ def make_change(
         key = _text(payload.get("id")) or context.get("id", "")
     elif not key.isascii() or not key.isdigit():
         key = ""  # documented: keys are strings of digits
-    return Change(system, entity, key[:255], op, via, notice, at)
+    return Change(system, entity, key[:255], op, via, notice or None, at)
 
 
 def read_context(text: str) -> dict[str, str]:

@@ -61,7 +61,8 @@ class Columns:
         lowered = {c.lower(): c for c in asked}
         found = {lowered[n.lower()] for n in named if n.lower() in lowered}
         # some vendors' errors aim at the place in the list of fields, not at the name
-        found |= {asked[int(n[7:])] for n in named if n[:7] == "fields." and n[7:].isdigit() and int(n[7:]) < len(asked)}
+        places = [int(n[7:]) for n in named if n.startswith("fields.") and n[7:].isdigit()]
+        found |= {asked[place] for place in places if place < len(asked)}
         found -= self.fixed
         with self._lock:
             fresh = found - self.missing
@@ -124,9 +125,8 @@ class QueryService:
         """All rows in (stamp, key) or key order, page by page. ``after``: (stamp, key) of the last row already seen."""
         order = (stamp, "key") if stamp else ("key",)
         while True:
-            found = self.page(
-                operation, target, columns, *_keyset(filters, stamp, after), order=order
-            )
+            keyed, expression = _keyset(filters, stamp, after)
+            found = self.page(operation, target, columns, keyed, expression=expression, order=order)
             if not found.rows:
                 return
             yield found.rows
@@ -147,9 +147,7 @@ class QueryService:
         return QueryPage(rows, bool(rows) and (following not in (None, "", "null") or len(rows) >= size))
 
 
-def _keyset(
-    filters: Sequence[Filter], stamp: str | None, after: tuple[str, str] | None
-) -> tuple[list[Filter], str]:
+def _keyset(filters: Sequence[Filter], stamp: str | None, after: tuple[str, str] | None) -> tuple[list[Filter], str]:
     """Filters and expression for the rows behind ``after``. Never ``$gt`` on the stamp alone: it has whole seconds."""
     every = list(filters)
     base = " and ".join(str(n + 1) for n in range(len(every)))

@@ -18,7 +18,9 @@ from sync_worker.connectors.intacct.query import CONTACT, CUSTOMER
 from sync_worker.errors import (
     AuthFailed,
     NotFound,
+    NotYetThere,
     OutcomeUnknown,
+    RecordBusy,
     Rejected,
     RetryableError,
     SyncError,
@@ -57,7 +59,8 @@ class Writer:
         stop: SyncError | None = None
         for start in range(0, len(updates), self._batch):
             group = updates[start : start + self._batch]
-            found = self._update([writes[n] for n in group]) if stop is None else [_unsent(stop)] * len(group)
+            batch = [writes[n] for n in group]
+            found = self._update(batch) if stop is None else [_unsent(stop, w.key) for w in batch]
             for n, outcome in zip(group, found, strict=True):
                 outcomes[n] = outcome
             stop = stop or _concerns_all(found)
@@ -88,16 +91,14 @@ class Writer:
         busy = [n for n, columns in enumerate(own) if columns]
         found = [Outcome(w.key) for w in writes]
         if busy:
-            for n, outcome in zip(
-                busy, self._patch([writes[n] for n in busy], [own[n] for n in busy]), strict=True
-            ):
+            for n, outcome in zip(busy, self._patch([writes[n] for n in busy], [own[n] for n in busy]), strict=True):
                 found[n] = outcome
         stop = _concerns_all(found)
         for n, write in enumerate(writes):
             contact = {c: v for c, v in write.columns.items() if c.startswith(CONTACT_PREFIX)}
             if found[n].error is None and contact:
                 known = (write.baseline.children if write.baseline else {}).get("contact", "")
-                outcome = _unsent(stop) if stop else self._write_contact(str(write.key), known, contact)
+                outcome = _unsent(stop, write.key) if stop else self._write_contact(str(write.key), known, contact)
                 stored = own[n] if outcome.error and own[n] else {}
                 found[n] = Outcome(write.key, found[n].ref, stored, outcome.children, outcome.error)
                 stop = stop or _concerns_all([outcome])
@@ -113,7 +114,7 @@ class Writer:
         except WritesRefused:
             raise
         except NotFound as error:  # the customer shows another contact by now: read again
-            return Outcome(customer, error=SystemUnavailable("the contact is gone", status=error.status))
+            return Outcome(customer, error=NotYetThere("the contact is gone", status=error.status))
         except Rejected as error:
             column = f"{CONTACT_PREFIX}{error.column}" if error.column else None
             refusal = Rejected(str(error), column=_written(column, columns), system=error.system, status=error.status)
@@ -129,7 +130,9 @@ class Writer:
         try:
             if len(writes) == 1:
                 path = f"{CUSTOMERS}/{writes[0].key}"
-                return [_reference(self._call("update customer", "PATCH", path, json=nested(columns[0])), writes[0].key)]
+                return [
+                    _reference(self._call("update customer", "PATCH", path, json=nested(columns[0])), writes[0].key)
+                ]
             body = [{"key": w.key, **nested(c)} for w, c in zip(writes, columns, strict=True)]
             answer = self._call("update customers", "PATCH", CUSTOMERS, json=body)
             return _per_item(answer, writes, columns)
@@ -141,8 +144,9 @@ class Writer:
             half = len(writes) // 2
             first = self._patch(writes[:half], columns[:half])
             stop = _concerns_all(first)
-            rest = len(writes) - half
-            return first + ([_unsent(stop)] * rest if stop else self._patch(writes[half:], columns[half:]))
+            if stop:
+                return first + [_unsent(stop, w.key) for w in writes[half:]]
+            return first + self._patch(writes[half:], columns[half:])
         except SyncError as error:
             return [Outcome(w.key, error=error) for w in writes]
 
@@ -186,7 +190,7 @@ class Writer:
 
 
 def nested(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted columns as the JSON of a write: ``{"contacts.default.email1": x}`` -> ``{"contacts": {"default": ...}}``."""
+    """Dotted columns as the nested JSON of a write."""
     out: dict[str, Any] = {}
     for column, value in columns.items():
         *path, leaf = column.split(".")
@@ -267,13 +271,14 @@ def _concerns_all(outcomes: Sequence[Outcome | None]) -> SyncError | None:
     """An error after which nothing more should be sent: the vendor is away, slows us down, or shut us out."""
     for outcome in outcomes:
         error = outcome.error if outcome else None
-        if isinstance(error, AuthFailed) or (isinstance(error, RetryableError) and error.code != "record_busy"):
+        own = isinstance(error, RecordBusy | NotYetThere)
+        if isinstance(error, AuthFailed) or (isinstance(error, RetryableError) and not own):
             return error
     return None
 
 
-def _unsent(error: SyncError) -> Outcome:
+def _unsent(error: SyncError, key: str | None = None) -> Outcome:
     """For a write that was never sent: an unknown outcome of another write is not its own."""
     if isinstance(error, OutcomeUnknown):
-        return Outcome(error=SystemUnavailable("not sent: an earlier call had no answer", after=error.after))
-    return Outcome(error=error)
+        error = SystemUnavailable("not sent: an earlier call had no answer", after=error.after)
+    return Outcome(key, error=error)

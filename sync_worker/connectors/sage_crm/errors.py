@@ -16,8 +16,10 @@ from sync_worker.connectors.answers import Answer, retry_after, status_error
 from sync_worker.errors import AuthFailed, RateLimited, Rejected, SyncError, SystemUnavailable
 
 _BODY_LOOK = 64 * 1024  # bytes of an error page that are looked at
-_COLUMN = re.compile(r"\b[A-Za-z]{3,5}_[A-Za-z][A-Za-z0-9_]*\b")
+# only real table prefixes: a message may also quote what somebody typed
+_COLUMN = re.compile(r"\b(?:comp|pers|addr|phon|emai|plink|elink|adli|peli)_[a-z0-9_]+\b", re.IGNORECASE)
 _CODE = re.compile(r"[A-Za-z0-9]{1,40}\Z")
+_XML_CELLS = ("severity", "sdataCode", "payloadPath", "message")
 _XML_TAG = r"<(?:\w+:)?{0}[^>]*>([^<]{{0,500}})<"
 
 
@@ -88,9 +90,11 @@ def _first(document: Any) -> dict[str, Any] | None:
 def _read_xml(text: str) -> Diagnosis:
     if "diagnosis" not in text:
         return Diagnosis()
-    cells = {name: re.search(_XML_TAG.format(name), text) for name in ("severity", "sdataCode", "message")}
+    cells = {name: re.search(_XML_TAG.format(name), text) for name in _XML_CELLS}
     said = {name: match.group(1) if match else "" for name, match in cells.items()}
-    return Diagnosis(said["severity"].lower(), _code(said["sdataCode"]), _column(said["message"]))
+    return Diagnosis(
+        said["severity"].lower(), _code(said["sdataCode"]), _column(f"{said['payloadPath']} {said['message']}")
+    )
 
 
 def _code(value: Any) -> str:

@@ -17,6 +17,7 @@ from sync_worker.errors import Rejected
 
 MOST = 20  # candidates a person can choose from
 _SIMILAR = 100  # rows looked at, per name, that only begin alike
+_RESOLUTION = 1.0  # seconds: native dates carry no fraction
 _MIN_START = 3  # letters: a shorter beginning is everybody's
 _NAME = "Comp_Name"
 EMAIL_COLUMN = "Emai_EmailAddress"
@@ -44,6 +45,11 @@ class Finder:
         rows = {row.key(COMPANY): row for found in (*by_column, by_email) for row in found}
         records = {key: self._record(row) for key, row in rows.items()}
         return [self._matching(one, rows, records) for one in criteria]
+
+    def named_key(self, record: Record) -> str | None:
+        """The ERP key that a company names in its key column, if that speaks about our ERP company."""
+        row = Row(record.native)
+        return (self._own(row, "erp_key").strip() or None) if self._ours(row) else None
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
@@ -94,7 +100,7 @@ class Finder:
         for key, row in rows.items():
             strength = self._strength(one, row)
             born = records[key].created_at
-            if strength and (one.created_since is None or born is None or born >= one.created_since):
+            if strength and (one.created_since is None or born is None or born >= one.created_since - _RESOLUTION):
                 ranked.append((-strength, int(key), key))
         return [records[key] for _, _, key in sorted(ranked)[:MOST]]
 

@@ -121,24 +121,19 @@ class Reader:
 
     def _need_linked(self, of: Linked, ask: Ask, known: _Known, needs: _Needs) -> bool:
         """Note what is needed for phones or e-mails; True when a known one is gone, so the company may be too."""
-        ids, gone = self._trusted(of, ask, known), False
-        if ids is not None:
-            gone = any(known.rows[of.part].get(key, _UNREAD) is None for key in ids)
-        if ids is None or gone:
-            ties = known.ties[of.part].get(ask.key)
-            if ties is None:
-                needs.ties[of.part].add(ask.key)
-                return gone
-            ids = [tie.child for tie in ties if tie.kind in self._kinds(of)]
-        needs.rows[of.part].update(key for key in ids if key not in known.rows[of.part])
-        return gone
-
-    def _trusted(self, of: Linked, ask: Ask, known: _Known) -> list[str] | None:
-        """Ids known from earlier reads, when every type has one: a type without may have got one since."""
-        if ask.key in known.ties[of.part]:
-            return None
-        ids = [ask.children.get(f"{of.part}@{kind}", "") for kind in self._shape.types[of.part]]
-        return ids if all(where.is_id(key) for key in ids) else None
+        rows, ties = known.rows[of.part], known.ties[of.part].get(ask.key)
+        held = [ask.children.get(f"{of.part}@{kind}", "") for kind in self._shape.types[of.part]]
+        if ties is not None:
+            ids = {tie.child for tie in ties if tie.kind in self._kinds(of)}
+            needs.rows[of.part].update(key for key in ids if key not in rows)
+            return any(where.is_id(key) and (key not in ids or rows.get(key, _UNREAD) is None) for key in held)
+        # a whole look believes no ids; else a type that has none may have got one since
+        believed = ask.parts & ALL != ALL and all(where.is_id(key) for key in held)
+        if believed and all(rows.get(key, _UNREAD) is not None for key in held):
+            needs.rows[of.part].update(key for key in held if key not in rows)
+        else:
+            needs.ties[of.part].add(ask.key)
+        return False
 
     def _kinds(self, of: Linked) -> set[str]:
         return {kind.casefold() for kind in self._shape.types[of.part]}

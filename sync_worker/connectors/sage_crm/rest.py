@@ -7,17 +7,18 @@ from typing import Any
 
 from sync_worker.connectors.http import Answer, VendorHttp
 from sync_worker.connectors.sage_crm.tables import Row, Table
-from sync_worker.errors import NotFound, OutcomeUnknown, SyncError, SystemUnavailable
+from sync_worker.errors import NotFound, OutcomeUnknown, Rejected, SyncError, SystemUnavailable
 
 PAGE = 200  # rows asked for; what comes may be fewer, since caps of 100 and 200 were observed
 
 
 class Rest:
-    """One installation's tables. Thread-safe; remembers which update verb the server takes."""
+    """One installation's tables. Thread-safe; remembers which update verb and whether an order is taken."""
 
     def __init__(self, http: VendorHttp) -> None:
         self._http = http
         self._verb = "PATCH"
+        self._orders = True
 
     def pages(
         self, table: Table, where: str | None = None, *, order: str | None = None, count: int = PAGE
@@ -57,11 +58,20 @@ class Rest:
     def _page(
         self, table: Table, where: str | None, order: str | None, count: int, start: int
     ) -> tuple[list[Row], int]:
+        """One page. Documented since 2024 R2: orderBy; a server that refuses it is asked without, from then on."""
         params: dict[str, str | int | float | bool | None] = {"count": count, "startIndex": start}
         if where:
             params["where"] = where
-        if order:
-            params["orderBy"] = order
+        if order and self._orders:
+            try:
+                return self._get(table, {**params, "orderBy": order})
+            except Rejected:
+                found = self._get(table, params)
+            self._orders = False
+            return found
+        return self._get(table, params)
+
+    def _get(self, table: Table, params: Mapping[str, str | int | float | bool | None]) -> tuple[list[Row], int]:
         try:
             answer = self._http.call(f"read {table.resource.lower()}", "GET", table.resource, params=params)
         except NotFound as error:

@@ -21,3 +21,8 @@ def seconds(value: Any, zone: ZoneInfo) -> float | None:
 def iso(moment: float) -> str:
     """Seconds since 1970 as ISO 8601 in UTC."""
     return datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+def utc(value: Any) -> float | None:
+    """The opposite of ``iso``."""
+    return seconds(value, ZoneInfo("UTC"))

@@ -155,7 +155,7 @@ def shape_of(settings: SageCrmSettings, customer: FieldMap | None) -> Shape:
     mapped = customer.columns if customer else ()
     own = [column for column in settings.columns.values() if column]
     columns: dict[str, dict[str, str]] = {part: {c.lower(): c for c in names} for part, names in _ALWAYS.items()}
-    types = {"phone": dict.fromkeys(settings.phone_types.values()), "email": {settings.email_type: None}}
+    types = {"phone": dict.fromkeys(filter(None, settings.phone_types.values())), "email": {settings.email_type: None}}
     spelled = {column.lower(): column for column in own}
     for column in mapped:
         base, _, kind = column.partition("@")
@@ -172,5 +172,3 @@ def shape_of(settings: SageCrmSettings, customer: FieldMap | None) -> Shape:
         {part: tuple(kinds) for part, kinds in types.items()},
         ZoneInfo(settings.timezone),
     )
-
-

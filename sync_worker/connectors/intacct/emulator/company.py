@@ -45,7 +45,7 @@ class Company:
         self.kinds = object_types(custom_fields)
         self.tables = {path: Table(kind) for path, kind in self.kinds.items()}
         self.by_entity = {kind.entity: path for path, kind in self.kinds.items()}
-        self.targets = {c: t for kind in self.kinds.values() for c, t in _targets(kind.tree, "")}
+        self.targets = {path: dict(_targets(kind.tree, "")) for path, kind in self.kinds.items()}
         self.contact_shows_audit = False
         self._next_key = dict.fromkeys(self.kinds, 0)
         self._columns: dict[tuple[str, str], Column] = {}
@@ -178,7 +178,7 @@ class Company:
         if not plain and not (ref.embedded and self._is_embedded_column(rest)):
             raise UnknownColumn(name)
         if ref.target not in self.tables:
-            return Column("string", lambda row: None)
+            return Column("string", _nothing)
         target = self.column(ref.target, rest)
 
         def get(row: Version) -> Any:
@@ -209,8 +209,13 @@ class Company:
         return {name: self.column(path, name).get(row) for name in self.leaves(path)}
 
 
+def _nothing(row: Version) -> None:
+    """The value of a column behind a reference to an object that is not emulated."""
+    return
+
+
 def _targets(tree: Mapping[str, Node], prefix: str) -> Iterable[tuple[str, str]]:
-    """Reference column -> what it points at; one name points at the same object wherever it stands."""
+    """Reference columns and what they point at."""
     for name, node in tree.items():
         if isinstance(node, Ref):
             yield prefix + name, node.target

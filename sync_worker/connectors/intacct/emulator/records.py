@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from sync_worker.connectors.emulation import ValueRefused
@@ -110,7 +109,7 @@ class Records:
         company, table = self._company, self._company.tables[path]
         if record_id in table.by_id:
             raise ApiError(409, "operationFailed", "Another record has this id", "REST-1051")
-        refs = self._resolve(payload)
+        refs = self._resolve(path, payload)
         values = self._store(path, payload.values)
         key = company.next_key(path)
         row: Version = dict(_defaults(table.kind.tree))
@@ -121,7 +120,7 @@ class Records:
         row["entity"] = author.entity_key
         row.update(self._touch(author))
         row.update({f"audit.created{what}": row[f"audit.modified{what}"] for what in ("DateTime", "By", "ByUser")})
-        after = self._as_columns({c: row[c] for c in (*values, "id", "status") if c in row}, refs)
+        after = self._as_columns(path, {c: row[c] for c in (*values, "id", "status") if c in row}, refs)
         if path == CUSTOMER:
             after.update(self._first_contact(row, payload, author))
         elif path == CONTACT:
@@ -137,13 +136,13 @@ class Records:
         return row
 
     def _update(self, path: str, old: Version, payload: Payload, author: Author) -> Version:
-        refs = self._resolve(payload)
+        refs = self._resolve(path, payload)
         values = self._store(path, payload.values)
         new: Version = {**old, **values, **refs, **self._touch(author)}
         if path == CONTACT:
             contacts.keep_country_in_step(new, values, lower_case=self._faults.country_lower_case)
-        before = self._as_columns({c: old.get(c) for c in values}, {c: old.get(c) for c in refs})
-        after = self._as_columns({c: new.get(c) for c in values}, refs)
+        before = self._as_columns(path, {c: old.get(c) for c in values}, {c: old.get(c) for c in refs})
+        after = self._as_columns(path, {c: new.get(c) for c in values}, refs)
         for column, inner in payload.through.items():
             was, now = self._write_through(column, old, new, inner, author)
             before.update(was)
@@ -168,7 +167,7 @@ class Records:
         contact_id = inner.values.pop("id", None) or f"{row['name']}({row['id']})"
         if contact_id in self._company.tables[CONTACT].by_id:
             raise business_error("contacts.default", "a contact of this name exists")
-        refs = self._resolve(inner)
+        refs = self._resolve(CONTACT, inner)
         values = self._store(CONTACT, inner.values)
         contact: Version = dict(_defaults(self._company.kinds[CONTACT].tree))
         contact.update({c: v for c, v in values.items() if v is not None or c not in contact})
@@ -193,15 +192,15 @@ class Records:
         wanted = inner.refs.pop("key", (key, None))[0]
         if contact is None or wanted != key or inner.values.get("id", contact["id"]) != contact["id"]:
             raise business_error(column, "cannot be replaced and changed in one step")
-        refs = self._resolve(inner)
+        refs = self._resolve(CONTACT, inner)
         values = self._store(CONTACT, inner.values)
         changed: Version = {**contact, **values, **refs, **self._touch(author)}
         contacts.keep_country_in_step(changed, values, lower_case=self._faults.country_lower_case)
         self._unit.put(CONTACT, changed)
         if self._faults.contact_trigger_on_customer_write:
             self._unit.fire(author, CONTACT, changed, "update")
-        before = self._as_columns({c: contact.get(c) for c in values}, {c: contact.get(c) for c in refs})
-        after = self._as_columns({c: changed.get(c) for c in values}, refs)
+        before = self._as_columns(CONTACT, {c: contact.get(c) for c in values}, {c: contact.get(c) for c in refs})
+        after = self._as_columns(CONTACT, {c: changed.get(c) for c in values}, refs)
         return {f"{column}.{c}": v for c, v in before.items()}, {f"{column}.{c}": v for c, v in after.items()}
 
     def _bump_customers(self, contact_key: str, author: Author) -> None:
@@ -209,23 +208,20 @@ class Records:
         for key in list(table.equal_to("contacts.default", [contact_key])):
             self._unit.put(CUSTOMER, {**table.rows[key], **self._touch(author)})
 
-    def _resolve(self, payload: Payload) -> dict[str, str | None]:
+    def _resolve(self, path: str, payload: Payload) -> dict[str, str | None]:
         """References as keys. Unknown ones are 422, with the field."""
         out: dict[str, str | None] = {}
         for column, (key, ref_id) in payload.refs.items():
             if key is None and ref_id is None:
                 out[column] = None
                 continue
-            target = self._company.tables.get(self._target(column))
+            target = self._company.tables.get(self._company.targets[path][column])
             found = key if key is not None else (target.by_id.get(ref_id or "") if target else None)
             row = target.rows.get(found or "") if target else None
             if row is None or (ref_id is not None and row["id"] != ref_id):
                 raise business_error(column, "refers to a record that does not exist")
             out[column] = row["key"]
         return out
-
-    def _target(self, column: str) -> str:
-        return self._company.targets.get(column, "")
 
     def _store(self, path: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """What the company makes of the values. A contact's column may be named as the customer names it, too."""
@@ -247,10 +243,10 @@ class Records:
             "audit.modifiedByUser": author.user_key,
         }
 
-    def _as_columns(self, values: Mapping[str, Any], refs: Mapping[str, str | None]) -> dict[str, Any]:
+    def _as_columns(self, path: str, values: Mapping[str, Any], refs: Mapping[str, str | None]) -> dict[str, Any]:
         out = dict(values)
         for column, key in refs.items():
-            target = self._company.tables[self._target(column)]
+            target = self._company.tables[self._company.targets[path][column]]
             out[f"{column}.key"] = key
             out[f"{column}.id"] = target.rows[key]["id"] if key is not None and key in target.rows else None
         return out
@@ -277,11 +273,6 @@ class Records:
         total = float(customer["totalDue"]) + float(new["totalTxnAmount"])
         figures = {"totalDue": f"{total:.2f}", "lastInvoiceCreatedDate": new["invoiceDate"]}
         self._unit.put(CUSTOMER, {**customer, **figures})
-
-
-def as_person(author: Author) -> Author:
-    """The same author on the vendor's screen."""
-    return replace(author, actor="person")
 
 
 def _required(tree: Mapping[str, Node]) -> list[str]:

@@ -19,10 +19,10 @@ class IntacctFaults(Faults):
     ``contact_trigger_on_customer_write``: writing a contact through its customer also fires the contact's trigger.
     ``audit_on_contact``: contacts show ``audit`` (documented absence).
     ``null_reference``: ``"refer": null`` clears it, too; ``{"key": null}`` or ``{"id": null}`` always does (our guess).
-    ``token_error_form``: status of a rejected token, both were seen. ``refresh_token_form``: rotated, kept or absent.
+    ``token_error_form``: status of a rejected token, both were seen. ``refresh_form``: rotated, kept or absent.
     ``error_shape``: which of the four envelopes errors come in; ``details_object``: ``details`` as an object.
     ``batch_uniform_status``: a batch whose items all failed alike answers with that status instead of 207.
-    ``max_in_flight``: calls at once before 429 (documented: 6 per application in tier 1); 0: no limit.
+    ``max_in_flight`` is 6 here: documented for an application in tier 1.
     ``hook_form``, ``hook_context``, ``hook_exp_in_ms``: forms of the webhook's signature and context header.
     ``webhooks`` / ``event_queue``: which trigger types the company has; ``queue_batch``: events per list call.
     ``trigger_template``: merge fields of the trigger's body. ``triggers``: objects that have triggers.
@@ -38,8 +38,8 @@ class IntacctFaults(Faults):
     null_reference: bool = False
     country_lower_case: bool = False
     token_lifetime: int = 43_200
-    token_error_form: str = "401"
-    refresh_token_form: str = "rotated"
+    token_error_form: str = "401"  # noqa: S105 -- an HTTP status, no secret
+    refresh_form: str = "rotated"
     error_shape: str = "normal"
     details_object: bool = False
     batch_uniform_status: bool = False

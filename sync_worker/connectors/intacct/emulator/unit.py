@@ -51,6 +51,7 @@ class Unit:
         self._fire = fire
         self._depth = 0
         self._pending = _Pending()
+        self.quiet = False  # bulk data: no older versions, ledger rows or triggers
 
     def __enter__(self) -> None:
         self._depth += 1
@@ -62,7 +63,7 @@ class Unit:
         pending, self._pending = self._pending, _Pending()
         if kind is not None:
             self._undo(pending)
-        else:
+        elif not self.quiet:
             self._commit(pending)
 
     def put(self, path: str, row: Version) -> None:

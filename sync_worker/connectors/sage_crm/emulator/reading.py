@@ -11,11 +11,11 @@ from sync_worker.connectors.sage_crm.emulator.answers import Problem, View, feed
 from sync_worker.connectors.sage_crm.emulator.database import Database
 from sync_worker.connectors.sage_crm.emulator.faults import SageCrmFaults
 from sync_worker.connectors.sage_crm.emulator.paths import Target
-from sync_worker.connectors.sage_crm.emulator.predicate import Options, column_of
+from sync_worker.connectors.sage_crm.emulator.predicate import Options
 from sync_worker.connectors.sage_crm.emulator.query import parse_order, select_keys
 from sync_worker.connectors.sage_crm.emulator.schema import COMPANY_ENTITY, Row
 from sync_worker.connectors.sage_crm.emulator.store import Table
-from sync_worker.connectors.sage_crm.emulator.where import BadWhere, parse
+from sync_worker.connectors.sage_crm.emulator.where import parse
 
 READ_OPTIONS = frozenset({"where", "count", "startIndex", "orderBy", "select", "include"})
 DEFAULT_COUNT = 10
@@ -43,16 +43,10 @@ class Reader:
         only(options, READ_OPTIONS)
         if "include" in options and not self.faults.include_allowed:
             raise Problem(400, "BadQueryParameter", "include is not supported")
-        rules = self._rules()
-        try:
-            wanted = options["select"].split(",") if options.get("select") else None
-            select = None if wanted is None else [column_of(c.strip().lower(), table.spec, rules)[0] for c in wanted]
-        except BadWhere as error:
-            raise Problem(400, "BadQueryParameter", str(error)) from error
-        view = view_of(table.spec, base, self.faults, select)
+        view = view_of(table.spec, base, self.faults, _selected(table, options.get("select")))
         included = [name.strip().lower() for name in options.get("include", "").split(",") if name.strip()]
         if target.form != "entry":
-            return self._feed(table, target, options, view, included, rules)
+            return self._feed(table, target, options, view, included)
         row = self.versions.seen(table.spec.name, str(target.key), table.live(target.key))
         if row is None:
             raise Problem(404, "ResourceNotFound", "No such record")
@@ -65,8 +59,8 @@ class Reader:
         options: Mapping[str, str],
         view: View,
         included: Sequence[str],
-        rules: Options,
     ) -> Response:
+        rules = self._rules()
         texts = [text for text in (target.text, options.get("where")) if text is not None and text != ""]
         if options.get("where") == "" or len(texts) > 1:
             raise Problem(400, "BadWhereSyntax", "One predicate is expected")
@@ -122,6 +116,17 @@ class Reader:
             own = [links.rows[key] for key in keys if links.rows[key][f"{prefix}_EntityID"] == COMPANY_ENTITY]
             rows = [(link[f"{prefix}_{kind}Id"], table.live(link[f"{prefix}_{kind}Id"])) for link in own]
             entry[f"{kind}Collection"] = {"$resources": [inner.entry(k, r) for k, r in rows if r is not None]}
+
+
+def _selected(table: Table, text: str | None) -> list[str] | None:
+    """The columns of a projection; hidden ones are dropped later, like from any answer."""
+    if not text:
+        return None
+    columns = [table.spec.spelled(name.strip()) for name in text.split(",")]
+    known = [column for column in columns if column is not None]
+    if len(known) < len(columns):
+        raise Problem(400, "BadQueryParameter", "Unknown column in select")
+    return known
 
 
 def only(options: Mapping[str, str], known: frozenset[str]) -> None:

@@ -1,0 +1,106 @@
+"""Every cause a link can have: one sentence for people, and the one next step. Codes are stable; texts may improve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+AT_REST = "nothing until something changes"
+
+# code: (what it means, what happens next)
+CAUSES: dict[str, tuple[str, str]] = {
+    "": ("both sides agree on what is shared", AT_REST),
+    "new": ("this record is new here and has not been looked at yet", "the worker looks at it"),
+    "differs": ("{fields}: a change here does not travel (direction, owner, or an emptied field)", AT_REST),
+    # pending
+    "retrying": ("{fields} could not be written yet: {error}", "tried again"),
+    "rate_limited": ("the system asked us to slow down", "tried again"),
+    "system_unavailable": ("the system cannot be reached", "tried again"),
+    "record_busy": ("the vendor holds a lock on this record", "tried again"),
+    "not_yet_there": ("something this record depends on is not visible yet", "tried again"),
+    "outcome_unknown": (
+        "a create on the {side} side may or may not have been applied",
+        "looked for, and created again only if it is not there",
+    ),
+    "linking": ("its partner was found", "both sides are compared"),
+    "creating": ("its partner is being created on the {side} side", "tried again if the worker was interrupted"),
+    "intent_open": ("another record is just being created on the {side} side and may be this one", "looked at again"),
+    "not_found": ("the {side} side says there is no such record", "looked at once more before it counts as removed"),
+    "many_unlinked": (
+        "more records vanished within an hour than `limits.unlinked` allows, so the flow is paused",
+        "check the vendor; then resume the flow",
+    ),
+    "stale_read": ("{fields}: an older version was seen, as vendors show shortly after a write", "read again"),
+    # conflict
+    "both_changed": (
+        "{fields} changed on both sides since they last agreed",
+        "choose: sync-worker resolve SYSTEM KEY --field FIELD --take erp|crm|=VALUE",
+    ),
+    "first_link_up": (
+        "{fields} had different values when the two records were linked",
+        "choose: sync-worker resolve SYSTEM KEY --field FIELD --take erp|crm|=VALUE",
+    ),
+    "rewritten": (
+        "both systems rewrite {fields} in turn",
+        "stop one of the two rules, then choose: sync-worker resolve SYSTEM KEY --field FIELD --take erp|crm",
+    ),
+    "ids_disagree": ("the ids on the two records contradict each other: {why}", "correct the ids on one side"),
+    "already_linked": ("its partner is linked to another record (link {link})", "unlink one of the two"),
+    # waiting
+    "manager_unmapped": (
+        "{fields}: no mapping for {waiting_on}",
+        "map it: sync-worker managers map --flow FLOW --erp KEY --crm KEY",
+    ),
+    "manager_ambiguous": (
+        "{fields}: several ERP managers are mapped to {waiting_on} and none is preferred",
+        "mark one: sync-worker managers map … --preferred",
+    ),
+    "match": ("records that may be its partner exist", "link one of the candidates, or sync it to create a new one"),
+    "several_made": ("several records of this name were made while a create was under way", "link the right one"),
+    # failing
+    "refused": (
+        "the vendor refused {fields}: {reason}",
+        "correct the value on either side, or retry: sync-worker replay",
+    ),
+    "bug": ("an error of ours: {reason}", "report it with the log line sync.bug; then sync-worker replay"),
+    "poison": ("{reason}", "report it; then sync-worker replay"),
+    "already_exists": ("the other system says it exists already: {reason}", "link it, or correct the unique value"),
+    # not synced
+    "needs_invoice": (
+        "its partner is made with the first finalised invoice",
+        "the first finalised invoice, or a manual sync",
+    ),
+    "needs_manual": ("its partner is made only on request", "sync-worker sync SYSTEM KEY"),
+    "older_than_flow": (
+        "it is older than the flow, and nothing on the other side matches it",
+        "sync-worker sync SYSTEM KEY",
+    ),
+    "direction": ("the flow's direction does not lead there", "change `direction` of the flow"),
+    "never": ("the flow never creates records there", "link it by hand, or change create_in_erp / create_in_crm"),
+    # excluded, unlinked
+    "filter": ("the flow's filter {filter} leaves it out", "change the record or the filter"),
+    "removed": ("its record was removed on the {side} side; the other one stays as it is", "link it again, or sync it"),
+    "unlinked": ("a person unlinked it", "link it again, or sync it"),
+}
+
+
+def text(code: str, params: Mapping[str, Any] | None) -> str:
+    """What a cause means, with its parameters filled in; an unknown code (a vendor's error class) speaks for itself."""
+    template = CAUSES.get(code, (code.replace("_", " ") + ": {reason}", ""))[0]
+    return template.format_map(_Filled(params or {}))
+
+
+def next_step(code: str) -> str:
+    """The one thing that moves the record on."""
+    return CAUSES.get(code, ("", "correct the record, or retry: sync-worker replay"))[1]
+
+
+class _Filled(dict[str, Any]):
+    """Parameters as words; a missing one reads as an ellipsis instead of failing the explanation."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        words = {k: ", ".join(map(str, v)) if isinstance(v, list | dict) else v for k, v in params.items()}
+        super().__init__({**words, **({"fields": "the whole record"} if words.get("fields") == "" else {})})
+
+    def __missing__(self, key: str) -> str:
+        return "…"

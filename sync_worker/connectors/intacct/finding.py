@@ -1,0 +1,80 @@
+"""Candidates for a match: one query for many criteria, sorted out here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sync_worker.connectors.base import Criteria, Record
+from sync_worker.connectors.intacct.query import CREATED, CUSTOMER, Columns, Filter, QueryService, record_of, stamp_of
+
+AT_MOST = 20  # candidates per criteria
+PER_QUERY = 25  # criteria that share a query
+EMAIL = "contacts.default.email1"
+
+Wanted = dict[str, set[str]]  # column -> values, lower-case
+
+
+def find_customers(
+    queries: QueryService,
+    columns: Columns,
+    criteria: Sequence[Criteria],
+    correlated_id: Callable[[str], str | None],
+    tax_column: str,
+) -> list[list[Record]]:
+    """For each criteria the customers that match any of its parts, and were created since, where it says so."""
+    out: list[list[Record]] = [[] for _ in criteria]
+    # a vendor-side limit on the time holds for the whole query, so the ones with a limit go together
+    for limited in (False, True):
+        group = [n for n, c in enumerate(criteria) if (c.created_since is not None) == limited]
+        for start in range(0, len(group), PER_QUERY):
+            chunk = group[start : start + PER_QUERY]
+            wanted = [_wanted(criteria[n], correlated_id, tax_column, columns.missing) for n in chunk]
+            since = min((criteria[n].created_since or 0.0 for n in chunk), default=0.0) if limited else None
+            for record in _ask(queries, columns, wanted, since):
+                for n, one in zip(chunk, wanted, strict=True):
+                    if len(out[n]) < AT_MOST and _matches(record, one, criteria[n].created_since):
+                        out[n].append(record)
+    return out
+
+
+def _wanted(c: Criteria, correlated_id: Callable[[str], str | None], tax_column: str, missing: set[str]) -> Wanted:
+    ids = [c.ref, correlated_id(c.correlation) if c.correlation else None]
+    pairs: list[tuple[str, Sequence[str | None]]] = [
+        ("id", ids),
+        ("name", [c.name]),
+        (EMAIL, [c.email]),
+        (tax_column, [c.tax_number]),
+    ]
+    values = {column: {_folded(v) for v in asked if v and v.strip()} for column, asked in pairs}
+    return {column: some for column, some in values.items() if column and some and column not in missing}
+
+
+def _ask(queries: QueryService, columns: Columns, wanted: Sequence[Wanted], since: float | None) -> list[Record]:
+    together: Wanted = {}
+    for one in wanted:
+        for column, values in one.items():
+            together.setdefault(column, set()).update(values)
+    filters: list[Filter] = [
+        {"$eq": {column: value}} for column, values in together.items() for value in sorted(values)
+    ]
+    if not filters:
+        return []
+    expression = " or ".join(str(n + 1) for n in range(len(filters)))
+    if since is not None:
+        filters.append({"$gte": {CREATED: stamp_of(since)}})
+        expression = f"({expression}) and {len(filters)}"
+    page = queries.page("find customer", CUSTOMER, columns, filters, expression=expression, case_sensitive=False)
+    asked = columns.current()
+    return [record_of(row, asked) for row in page.rows]
+
+
+def _matches(record: Record, wanted: Wanted, since: float | None) -> bool:
+    if since is not None and record.created_at is not None and record.created_at < int(since):
+        return False
+    shown: Mapping[str, Any] = {**record.native, "id": record.ref}
+    return any(_folded(str(shown.get(column) or "")) in values for column, values in wanted.items())
+
+
+def _folded(value: str) -> str:
+    return value.strip().casefold()

@@ -1,0 +1,210 @@
+"""How changes are noticed without being told: time-stamp feeds, the content sweep, whose child is this.
+
+Our assumption, with evidence: an edit of a phone, e-mail, address or person stamps its own table, not the company,
+so every table has a feed. Observed: writes through an API often leave the stamp as it was, so the sweep is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
+
+from sync_worker.connectors.base import Ask, FeedRow, Page, Record
+from sync_worker.connectors.sage_crm import stamps, where
+from sync_worker.connectors.sage_crm.reading import ALL, LINKED, Reader
+from sync_worker.connectors.sage_crm.rest import Rest
+from sync_worker.connectors.sage_crm.tables import (
+    ADDRESS,
+    BIT,
+    COMPANY,
+    COMPANY_ENTITY,
+    PERSON,
+    PRIMARY,
+    Linked,
+    Row,
+    Shape,
+    Table,
+)
+from sync_worker.events import Change, Op
+
+OVERLAP = 60.0  # seconds looked at again: a transaction may show up later than its stamp says
+_FIRST_LOOK = 20  # rows among which the newest stamp is looked for when a feed begins
+
+
+class Feeds:
+    """All feeds of one installation. ``changes`` is for one caller at a time (the poller); the rest is thread-safe."""
+
+    def __init__(self, system: str, rest: Rest, shape: Shape, reader: Reader) -> None:
+        self._system = system
+        self._rest = rest
+        self._shape = shape
+        self._reader = reader
+        self._tables: tuple[Table, ...] = (COMPANY, PERSON, ADDRESS, *(t for of in LINKED for t in (of.table, of.link)))
+        self._told: tuple[str, frozenset[int]] = ("", frozenset())
+
+    # --- time-stamp feed ---------------------------------------------------------------------------------------------
+
+    def changes(self, watermark: str | None) -> Iterator[Page]:
+        """Rows stamped since the watermark, less an overlap; always ends with a page that carries the new one.
+
+        Rows of the overlap that say exactly what they said last time are left out, but only for a caller that
+        comes back with the watermark it was given, which it stores after the rows.
+        """
+        marks = _load(watermark)
+        if watermark is None or not marks:
+            marks = {table.resource: self._newest(table) for table in self._tables}
+            yield Page([], _dump(marks))
+            return
+        told = self._told[1] if self._told[0] == watermark else frozenset()
+        oldest = min(marks.values())
+        telling: set[int] = set()
+        for table in self._tables:
+            mark = marks.get(table.resource, oldest)
+            newest = mark
+            for rows in self._since(table, mark - OVERLAP):
+                fresh = []
+                for row, stamp in rows:
+                    newest = max(newest, stamp)
+                    content = hash((table.resource, repr(row.raw)))
+                    telling.add(content)
+                    if content not in told and (feed_row := self._feed_row(table, row, stamp)):
+                        fresh.append(feed_row)
+                if fresh:
+                    yield Page(fresh)
+            marks[table.resource] = newest
+        after = _dump(marks)
+        yield Page([], after)
+        self._told = (after, frozenset(telling))
+
+    def _newest(self, table: Table) -> float:
+        """The newest stamp by the vendor's own clock; 0 for an empty table, whose every row will be new."""
+        rows, _ = self._rest.first(table, order=f"{table.updated} desc", count=_FIRST_LOOK)
+        return max((row.changed_at(table, self._shape.zone) or 0.0 for row in rows), default=0.0)
+
+    def _since(self, table: Table, cutoff: float) -> Iterator[list[tuple[Row, float]]]:
+        """Rows changed at or after ``cutoff``, with their stamps.
+
+        Rows without an updated date count from their creation, which a second predicate finds. Days are coarse, so
+        on a long feed the newest-first order (documented since 2024 R2) tells when to stop; where a server does not
+        keep it, all is read.
+        """
+        zone = self._shape.zone
+        updated = where.since_day(table.updated, cutoff, zone)
+        created = where.since_day(table.created, cutoff, zone)
+        stopped = yield from self._newest_first(table, f"{updated} or {created}", table.updated, cutoff)
+        if stopped:
+            yield from self._newest_first(table, created, table.created, cutoff)
+
+    def _newest_first(
+        self, table: Table, predicate: str, column: str, cutoff: float
+    ) -> Generator[list[tuple[Row, float]], None, bool]:
+        """Pages of one predicate; returns (to ``yield from``) whether it stopped before the end."""
+        zone, last, ordered, read = self._shape.zone, float("inf"), True, 0
+        for rows, total in self._rest.pages(table, predicate, order=f"{column} desc"):
+            stamped = [(row, row.changed_at(table, zone)) for row in rows]
+            yield [(row, stamp) for row, stamp in stamped if stamp is not None and stamp >= cutoff]
+            for row in rows:
+                at = stamps.seconds(row.cell(column), zone) or 0.0
+                ordered, last = ordered and at <= last, at
+            read += len(rows)
+            if ordered and last < cutoff and (total < 0 or read < total):
+                return True
+        return False
+
+    def _feed_row(self, table: Table, row: Row, stamp: float) -> FeedRow | None:
+        if table is COMPANY:
+            record = self._partial(row)
+            op: Op = "created" if record.created_at == stamp else "updated"
+            return FeedRow(Change(self._system, "customer", record.key, op, "poll", at=stamp), record)
+        for of in LINKED:
+            if table is of.link and (row.id(of.link_column("EntityID")) != COMPANY_ENTITY or not self._shown(of, row)):
+                return None
+            if table in (of.table, of.link):
+                key = row.id(of.child) if table is of.link else row.key(table)
+                return FeedRow(Change(self._system, of.part, key, "updated", "poll", at=stamp)) if key else None
+        part = next(part for part, (primary, _) in PRIMARY.items() if primary is table)
+        return FeedRow(Change(self._system, part, row.key(table), "updated", "poll", at=stamp))
+
+    def _shown(self, of: Linked, link: Row) -> bool:
+        """Is a link's type one that the mapping shows?"""
+        kind = str(link.cell(of.link_column("Type")) or "").casefold()
+        return any(kind == shown.casefold() for shown in self._shape.types[of.part])
+
+    def _partial(self, row: Row) -> Record:
+        """The company's own part, and which person and address it shows."""
+        key, zone = row.key(COMPANY), self._shape.zone
+        children = {part: row.id(column) for part, (_, column) in PRIMARY.items() if row.has(column)}
+        created, changed = row.created_at(COMPANY, zone), row.changed_at(COMPANY, zone)
+        return Record(key, key, self._shape.company(row), children, BIT["company"], created, changed)
+
+    # --- content sweep -----------------------------------------------------------------------------------------------
+
+    def sweep(self, after: str | None, batch: int) -> Iterator[Page]:
+        """Every company with all its parts, in key order from after ``after``."""
+        last = int(after) if after and where.is_id(after) else 0
+        while True:
+            rows, total = self._rest.first(COMPANY, f"{COMPANY.key} gt {last}", order=COMPANY.key, count=batch)
+            keys = [int(row.key(COMPANY)) for row in rows]
+            if not keys:
+                return
+            if keys != sorted(keys) or (len(keys) == 1 < total):
+                yield from self._sweep_unordered(last, batch)
+                return
+            yield self._swept(rows)
+            last = keys[-1]
+
+    def _sweep_unordered(self, last: int, batch: int) -> Iterator[Page]:
+        """Observed on some servers: no order is kept. Then all keys are collected first, and read in order."""
+        keys = sorted(int(row.key(COMPANY)) for row in self._rest.rows(COMPANY, [f"{COMPANY.key} gt {last}"]))
+        for start in range(0, len(keys), batch):
+            found = self._reader.by_id(COMPANY, [str(key) for key in keys[start : start + batch]])
+            rows = [row for row in found.values() if row is not None]
+            if rows:
+                yield self._swept(rows)
+
+    def _swept(self, rows: Sequence[Row]) -> Page:
+        asks = [Ask(row.key(COMPANY), ALL) for row in rows]
+        records = self._reader.read(asks, rows)
+        found = []
+        for ask in asks:
+            record = records[ask.key]
+            if record is not None:
+                change = Change(self._system, "customer", ask.key, "updated", "reconcile", at=record.updated_at)
+                found.append(FeedRow(change, record))
+        return Page(found, max((ask.key for ask in asks), key=int))
+
+    # --- whose child is this -----------------------------------------------------------------------------------------
+
+    def resolve(self, entity: str, keys: Sequence[str]) -> dict[str, list[str]]:
+        """Child keys -> companies that show them now; an empty list: nobody does (also for an unknown entity)."""
+        found: dict[str, list[str]] = {key: [] for key in keys}
+        if entity in PRIMARY:
+            column = PRIMARY[entity][1]
+            pairs = [
+                (row.id(column), row.key(COMPANY)) for row in self._rest.rows(COMPANY, where.id_lists(column, found))
+            ]
+        else:
+            pairs = [pair for of in LINKED if of.part == entity for pair in self._links_of(of, found)]
+        for child, company in pairs:
+            if child in found and company and company not in found[child]:
+                found[child].append(company)
+        return found
+
+    def _links_of(self, of: Linked, keys: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+        owner = where.equals(of.link_column("EntityID"), COMPANY_ENTITY)
+        for row in self._rest.rows(of.link, (f"{owner} and {some}" for some in where.id_lists(of.child, keys))):
+            if row.id(of.link_column("EntityID")) == COMPANY_ENTITY and self._shown(of, row):
+                yield row.id(of.child), row.id(of.link_column("RecordID"))
+
+
+def _load(watermark: str | None) -> dict[str, float]:
+    """Stamps per table; empty for a text that is none of ours, which starts the feed anew."""
+    try:
+        document = json.loads(watermark or "")
+        return {str(table): stamp for table, text in document.items() if (stamp := stamps.utc(text)) is not None}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def _dump(marks: Mapping[str, float]) -> str:
+    return json.dumps({table: stamps.iso(stamp) for table, stamp in sorted(marks.items())})

@@ -1,0 +1,89 @@
+"""What doctor wants to know about a Sage CRM installation: one line per fact, each failure with its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mappings.fields import FieldMap
+from sync_worker.connectors import standard_webhooks
+from sync_worker.connectors.base import Check
+from sync_worker.connectors.sage_crm import where
+from sync_worker.connectors.sage_crm.reading import LINKED
+from sync_worker.connectors.sage_crm.rest import Rest
+from sync_worker.connectors.sage_crm.settings import SageCrmSettings
+from sync_worker.connectors.sage_crm.tables import ADDRESS, ADDRESS_LINK, COMPANY, PERSON, USERS, Row, Table, part_of
+from sync_worker.errors import AuthFailed, Rejected, SyncError
+
+_TABLES: tuple[Table, ...] = (PERSON, ADDRESS, *(t for of in LINKED for t in (of.table, of.link)), ADDRESS_LINK, USERS)
+
+
+def run(system: str, settings: SageCrmSettings, rest: Rest, customer: FieldMap | None) -> list[Check]:
+    """All checks; those that need a login are left out when it fails, so that it is tried once only."""
+    found = [_secret(system, settings)]
+    try:
+        rows, _ = rest.first(COMPANY)
+    except AuthFailed as error:
+        fix = (
+            f"check systems.{system}.username and systems.{system}.password; the user must be enabled and have "
+            "Allow Web Service Access"
+            if error.status == 401
+            else "expose Company to web services and give the user's security profile the right to view companies"
+        )
+        return [Check("login", False, str(error), fix), *found]
+    except SyncError as error:
+        fix = f"check systems.{system}.base_url: https://SERVER/sdata/INSTALLj/sagecrm2/-"
+        return [Check("login", False, str(error), fix), *found]
+    found.insert(0, Check("login", True, "Company is readable"))
+    found += [_readable(rest, table) for table in _TABLES]
+    found += _columns(system, settings, rest, customer, rows[0] if rows else None)
+    return found
+
+
+def _secret(system: str, settings: SageCrmSettings) -> Check:
+    name, fix = "webhook_secret", f"set systems.{system}.webhook_secret to whsec_ and 24 or more random bytes in base64"
+    if not settings.webhook_secret:
+        return Check(name, False, "not set: notices are refused, only polling works", fix)
+    try:
+        standard_webhooks.secret_bytes(settings.webhook_secret)
+    except ValueError as error:
+        return Check(name, False, str(error), fix)
+    return Check(name, True)
+
+
+def _readable(rest: Rest, table: Table) -> Check:
+    name = f"read {table.resource}"
+    try:
+        rest.first(table)
+    except SyncError as error:
+        fix = "Administration > Customization > the entity > External Access, and the user's security profile"
+        return Check(name, False, str(error), fix)
+    return Check(name, True)
+
+
+def _columns(
+    system: str, settings: SageCrmSettings, rest: Rest, customer: FieldMap | None, sample: Row | None
+) -> Iterator[Check]:
+    """Every column that is an installation's own must exist and be visible to our user."""
+    own = {column.lower(): f"systems.{system}.columns.{name}" for name, column in settings.columns.items() if column}
+    for name, field in (customer.fields if customer else {}).items():
+        for column in field.columns:
+            if part_of(column) == "company":
+                own.setdefault(column.lower(), f"the mapping of {name}")
+    for column, setting in own.items():
+        yield _column(column, setting, rest, sample)
+
+
+def _column(column: str, setting: str, rest: Rest, sample: Row | None) -> Check:
+    name = f"column {column}"
+    if sample is not None and sample.has(column):
+        return Check(name, True)
+    try:
+        rest.first(COMPANY, where.equals(column, where.text("0")))
+    except (Rejected, ValueError):
+        return Check(name, False, f"Company has no column {column}", f"correct {setting} or create the column")
+    except SyncError as error:
+        return Check(name, False, str(error), f"could not be checked; it is named by {setting}")
+    if sample is None:
+        return Check(name, True, "exists; no company to see whether it is visible")
+    fix = f"field security hides it from this user; it is named by {setting}"
+    return Check(name, False, f"{column} is not in the answers", fix)

@@ -1,0 +1,173 @@
+"""What people and scripts ask: how is everything, and why is this record the way it is? Reads only our own tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, or_, select
+
+from mappings.memory import SIDES, Memory
+from sync_worker import causes
+from sync_worker.engine.flow import Flow
+from sync_worker.store import pauses
+from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.session import Database
+from sync_worker.store.tables import event, journal, link
+
+STATES = ("in_sync", "pending", "waiting", "conflict", "failing", "not_synced", "excluded", "unlinked")
+LAG_SAMPLE = 1000
+
+
+def iso(at: float | None) -> str | None:
+    """Seconds since 1970 as ISO 8601 in UTC."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def status(db: Database, flows: Mapping[str, Flow]) -> dict[str, Any]:
+    """Links by state, due now, oldest due, lag per flow, systems up or down (``status --json``)."""
+    with db.read() as conn:
+        now = db.now(conn)
+        c = link.c
+        due = c.due_at <= now
+        counts: dict[str, int] = dict.fromkeys(STATES, 0)
+        for state, is_due, count in conn.execute(select(c.state, due, func.count()).group_by(c.state, due)):
+            # an edit makes a record that was at rest pending until the worker has been there
+            counts["pending" if is_due and state == "in_sync" else state] += count
+        total, oldest = conn.execute(select(func.count(), func.min(c.due_at)).where(due)).one()
+        lags = {name: _lag(conn, name) for name in flows}
+    held = pauses.current(db)
+    systems = {}
+    for name in sorted({s for flow in flows.values() for s in flow.systems.values()}):
+        paused = held.get(("system", name))
+        systems[name] = {"up": paused is None, "reason": paused.text or paused.reason if paused else None}
+    paused_flows = {name: p.text or p.reason for (kind, name), p in held.items() if kind == "flow"}
+    return {
+        "ok": not held and counts["failing"] == 0,
+        "links": counts,
+        "due": total,
+        "oldest_due_seconds": None if oldest is None else round(max(0.0, now - oldest), 1),
+        "flows": {name: {**lag, "paused": paused_flows.get(name)} for name, lag in lags.items()},
+        "systems": systems,
+    }
+
+
+def _lag(conn: Connection, flow: str) -> dict[str, float | None]:
+    """Seconds from a notice to the write it led to, over the latest writes."""
+    notice = (
+        select(func.max(event.c.received_at))
+        .where(event.c.received_at <= journal.c.at, event.c.entity == link.c.entity)
+        .where(or_(event.c.key == link.c.erp_key, event.c.key == link.c.crm_key))
+        .correlate(journal, link)
+        .scalar_subquery()
+    )
+    latest = (
+        select(journal.c.at, notice)
+        .join(link, link.c.id == journal.c.link_id)
+        .where(journal.c.flow == flow, journal.c.what.in_(("update", "create")))
+        .order_by(journal.c.at.desc())
+        .limit(LAG_SAMPLE)
+    )
+    lags = sorted(at - told for at, told in conn.execute(latest) if told is not None)
+    if not lags:
+        return {"lag_seconds_p50": None, "lag_seconds_p95": None}
+    return {
+        "lag_seconds_p50": round(lags[len(lags) // 2], 3),
+        "lag_seconds_p95": round(lags[min(len(lags) - 1, int(len(lags) * 0.95))], 3),
+    }
+
+
+def find_links(db: Database, flows: Mapping[str, Flow], system: str, key: str) -> list[LinkRow]:
+    """Links of a record by API key, else by human reference, with their open fields."""
+    ears = [(flow, side) for flow in flows.values() for side in SIDES if flow.systems[side] == system]
+    with db.read() as conn:
+        for column in ("key", "ref"):
+            rows = []
+            for flow, side in ears:
+                wanted = select(link).where(
+                    link.c.flow == flow.name, link.c.entity == flow.entity, link.c[f"{side}_{column}"] == key
+                )
+                rows += [from_mapping(row) for row in conn.execute(wanted).mappings()]
+            if rows:
+                load_opens(conn, rows)
+                return rows
+    return []
+
+
+def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
+    """One record: state, cause, next step and when, both sides field by field, its timeline (``explain --json``)."""
+    with db.read() as conn:
+        now = db.now(conn)
+        timeline = _timeline(conn, row)
+    held = pauses.current(db)
+    state, code, params = row.state, row.cause, row.cause_params
+    if state == "in_sync" and row.due_at is not None and row.due_at <= now:
+        state, code, params = "pending", "new", None
+    step: dict[str, Any] = {"what": causes.next_step(code), "at": None}
+    if state == "pending":
+        step["at"] = iso(row.due_at)
+    paused = [p for (kind, name), p in held.items() if name == row.flow or name in flow.systems.values()]
+    if paused and state == "pending":
+        step = {"what": f"waits: {paused[0].kind} {paused[0].name} is paused ({paused[0].text})", "at": None}
+    whole = row.opens.get("")
+    waits = [o.waiting_on for o in row.opens.values() if o.waiting_on]
+    return {
+        "flow": row.flow,
+        "entity": row.entity,
+        "link": row.id,
+        "state": state,
+        "cause": {"code": code, "text": causes.text(code, params)},
+        "waiting_on": waits[0] if waits else None,
+        "next_step": step,
+        **{s: {"system": flow.systems[s], "key": row.key(s), "ref": row.ref(s)} for s in SIDES},
+        "fields": _fields(flow, row),
+        "candidates": _candidates(whole.params if whole else None),
+        "timeline": timeline,
+    }
+
+
+def _candidates(params: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    system = (params or {}).get("system")
+    return [{"system": system, **one} for one in (params or {}).get("candidates", [])]
+
+
+def _fields(flow: Flow, row: LinkRow) -> list[dict[str, Any]]:
+    """Every shared field with both values as last seen."""
+    if not row.linked:
+        side = row.known_side
+        blank = {s: None for s in SIDES}
+        return [{"name": n, **blank, side: v, "status": "differs"} for n, v in sorted(row.was(side).items())]
+    memory = Memory.load(row.memory)
+    rows = []
+    for name in sorted(flow.maps["erp"].fields.keys() & flow.maps["crm"].fields.keys()):
+        values = {s: row.was(s).get(name) for s in SIDES}
+        parked = row.opens.get(name)
+        if parked is not None:
+            values = {s: parked.seen(s) if parked.why != "stale" else values[s] for s in SIDES}
+        status_of = parked.why if parked is not None else "differs" if name in memory.blocked else "in_step"
+        rows.append({"name": name, **values, "status": status_of})
+    return rows
+
+
+def _timeline(conn: Connection, row: LinkRow) -> list[dict[str, Any]]:
+    """Notices and what was done about them, oldest first."""
+    entries: list[tuple[float, str, str]] = []
+    keys = [(s, row.key(s)) for s in SIDES if row.key(s) is not None]
+    for side, key in keys:
+        told = select(event.c.received_at, event.c.op, event.c.via, event.c.system).where(
+            event.c.entity == row.entity, event.c.key == key
+        )
+        for at, op, via, system in conn.execute(told.order_by(event.c.id.desc()).limit(100)):
+            entries.append((at, f"notice from {side}", f"{op} in {system}, by {via}"))
+    done = select(journal).where(journal.c.link_id == row.id).order_by(journal.c.id.desc()).limit(100)
+    for one in conn.execute(done).mappings():
+        fields = ", ".join(sorted((one["after"] or {}).keys()))
+        what = " ".join(x for x in (one["what"], f"on {one['side']}" if one["side"] else "", fields) if x)
+        entries.append((one["at"], what, one["why"] + (f" (by {one['actor']})" if one["actor"] != "worker" else "")))
+    return [{"at": iso(at), "what": what, "why": why} for at, what, why in sorted(entries)]
+
+
+def candidates_of(rows: Sequence[LinkRow], flows: Mapping[str, Flow]) -> str:
+    """One line naming several records that an ambiguous reference may mean."""
+    return ", ".join(f"{flows[r.flow].systems[r.known_side]} {r.key(r.known_side)}" for r in rows)

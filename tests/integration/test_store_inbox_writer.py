@@ -1,0 +1,162 @@
+"""Group commit: many submit, one thread stores, nobody is answered before the commit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from sync_worker.events import Change
+from sync_worker.store.inbox import Accepted, Inbox, InboxFull, InboxWriter, Listener
+from sync_worker.store.session import Database
+from sync_worker.store.tables import event, link
+from sync_worker.store.touches import Touched
+
+CRM = Listener("customers", "customer", "crm", "crm", {"customer": 1, "phone": 4})
+PATIENCE = 20
+
+
+class Bell:
+    """Records what each commit touched."""
+
+    def __init__(self) -> None:
+        self.rung: list[tuple[Touched, ...]] = []
+
+    def __call__(self, touched: Sequence[Touched]) -> None:
+        self.rung.append(tuple(touched))
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def writer(db: Database, bell: Bell) -> Iterator[InboxWriter]:
+    made = InboxWriter(Inbox(db, [CRM]), bell)
+    yield made
+    made.close()
+
+
+def notice(key: str, notice_id: str | None = None) -> Change:
+    return Change("crm", "customer", key, notice_id=notice_id)
+
+
+def events(db: Database) -> int:
+    with db.read() as conn:
+        return int(conn.execute(select(func.count()).select_from(event)).scalar_one())
+
+
+def held_up(db: Database, writer: InboxWriter, then: Sequence[list[Change]]) -> list[Future[Accepted]]:
+    """Submit while the writer cannot get on, so that all of ``then`` waits together."""
+    with db.write() as conn:
+        if not db.is_sqlite:
+            conn.execute(text("LOCK TABLE event IN ACCESS EXCLUSIVE MODE"))
+        first = writer.submit([notice("first", "first")])
+        while not first.running():
+            threading.Event().wait(0.001)
+        return [first, *(writer.submit(changes) for changes in then)]
+
+
+def test_a_future_resolves_after_the_commit(db: Database, writer: InboxWriter) -> None:
+    accepted = writer.submit([notice("43", "n1")]).result(PATIENCE)
+    assert (accepted.events, events(db), len(accepted.touched)) == (1, 1, 1)
+
+
+def test_what_waits_together_is_one_commit_and_one_ring(db: Database, writer: InboxWriter, bell: Bell) -> None:
+    futures = held_up(db, writer, [[notice(str(i), f"n{i}")] for i in range(50)])
+    outcomes = [future.result(PATIENCE) for future in futures]
+    assert len({id(outcome) for outcome in outcomes[1:]}) == 1
+    assert (outcomes[1].events, len(outcomes[1].touched), events(db)) == (50, 50, 51)
+    writer.close()
+    assert [len(touched) for touched in bell.rung] == [1, 50]
+
+
+def test_a_group_is_no_larger_than_asked_for(db: Database, bell: Bell) -> None:
+    writer = InboxWriter(Inbox(db, [CRM]), bell, max_group=20)
+    for future in held_up(db, writer, [[notice(str(i))] for i in range(50)]):
+        future.result(PATIENCE)
+    writer.close()
+    assert [len(touched) for touched in bell.rung] == [1, 20, 20, 10]
+
+
+def test_classes_and_permissions_of_one_group_stay_apart(db: Database, writer: InboxWriter) -> None:
+    with db.write():
+        one = writer.submit([notice("1")], "bulk", "import")
+        two = writer.submit([notice("2")])
+    one.result(PATIENCE)
+    two.result(PATIENCE)
+    with db.read() as conn:
+        rows = conn.execute(select(link.c.crm_key, link.c.klass, link.c.may_create).order_by(link.c.crm_key)).all()
+    assert [tuple(row) for row in rows] == [("1", "bulk", "import"), ("2", "live", None)]
+
+
+def test_a_repeated_notice_is_acknowledged_and_rings_nobody(writer: InboxWriter, bell: Bell) -> None:
+    writer.submit([notice("43", "n1")]).result(PATIENCE)
+    assert writer.submit([notice("43", "n1")]).result(PATIENCE) == Accepted(0, (), 0)
+    writer.close()
+    assert len(bell.rung) == 1
+
+
+def test_a_database_error_reaches_everybody_in_the_group_and_the_writer_lives_on(
+    db: Database, writer: InboxWriter, bell: Bell
+) -> None:
+    with db.write() as conn:
+        conn.execute(text("ALTER TABLE event RENAME TO event_away"))
+    with pytest.raises(SQLAlchemyError):
+        writer.submit([notice("43", "n1")]).result(PATIENCE)
+    with db.write() as conn:
+        conn.execute(text("ALTER TABLE event_away RENAME TO event"))
+    assert writer.submit([notice("43", "n1")]).result(PATIENCE).events == 1
+    writer.close()
+    assert len(bell.rung) == 1
+
+
+def test_close_stores_what_was_submitted_and_refuses_what_comes_later(db: Database, writer: InboxWriter) -> None:
+    futures = [writer.submit([notice(str(i), f"n{i}")]) for i in range(200)]
+    writer.close()
+    assert all(future.done() for future in futures)
+    assert events(db) == 200
+    with pytest.raises(InboxFull):
+        writer.submit([notice("late")])
+    writer.close()
+
+
+def test_too_many_waiting_notices_are_refused_instead_of_piled_up(db: Database, bell: Bell) -> None:
+    writer = InboxWriter(Inbox(db, [CRM]), bell, max_waiting=10)
+    with pytest.raises(InboxFull):
+        held_up(db, writer, [[notice(str(i))] for i in range(11)])
+    writer.close()
+    assert events(db) == 11
+
+
+def test_a_cancelled_submission_is_not_stored(db: Database, writer: InboxWriter) -> None:
+    with db.write() as conn:
+        if not db.is_sqlite:
+            conn.execute(text("LOCK TABLE event IN ACCESS EXCLUSIVE MODE"))
+        first = writer.submit([notice("first", "first")])
+        while not first.running():
+            threading.Event().wait(0.001)
+        cancelled = writer.submit([notice("43")])
+        assert cancelled.cancel()
+    writer.close()
+    assert events(db) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_the_ring_ends_the_writer_and_strands_nobody(db: Database) -> None:
+    def broken(_touched: Sequence[Touched]) -> None:
+        raise ZeroDivisionError
+
+    writer = InboxWriter(Inbox(db, [CRM]), broken)
+    first, second = held_up(db, writer, [[notice("43")]])
+    assert first.result(PATIENCE).events == 1
+    with pytest.raises(InboxFull):
+        second.result(PATIENCE)
+    writer.close()
+    with pytest.raises(InboxFull):
+        writer.submit([notice("44")])

@@ -1,0 +1,201 @@
+"""The queue's settings and the rings, against a real queue server."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import redis
+import structlog
+from dramatiq.middleware import Retries, TimeLimit
+from structlog.testing import capture_logs
+from support.valkey import QueueServer, until
+
+from sync_worker import broker
+from sync_worker.broker import BULK, LIVE, NAMESPACE, QueueBroker
+from sync_worker.doorbell import Doorbell, RingingThread, link_message, messages_for
+from sync_worker.events import LinkClass
+from sync_worker.ringer import LINKS_PER_RING, plan_rings
+from sync_worker.store.touches import Touched
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[QueueServer]:
+    server = QueueServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def queue(server: QueueServer) -> Iterator[QueueBroker]:
+    queue = broker.make_broker(server.url)
+    queue.client.flushall()
+    yield queue
+    queue.close()
+
+
+def touched(link_id: int, flow: str = "customers", klass: LinkClass = "live") -> Touched:
+    return Touched(link_id, flow, "customer", klass)
+
+
+def waiting_in(queue: QueueBroker, name: str) -> list[tuple[str, list[object]]]:
+    """(actor, arguments) of every message on a queue, oldest first."""
+    ids = queue.client.lrange(f"{NAMESPACE}:{name}", 0, -1)
+    bodies = [json.loads(queue.client.hget(f"{NAMESPACE}:{name}.msgs", each)) for each in ids]
+    return [(body["actor_name"], body["args"]) for body in bodies]
+
+
+def test_nothing_retries_delays_or_interrupts_a_message(queue: QueueBroker) -> None:
+    assert not any(isinstance(one, Retries | TimeLimit) for one in queue.middleware)
+    assert queue.get_declared_queues() == {LIVE, BULK}
+    assert queue.get_declared_delay_queues() == set()
+    with pytest.raises(ValueError, match="due_at"):
+        queue.enqueue(link_message(1, "live"), delay=1000)
+
+
+def test_heartbeat_and_maintenance_are_as_measured(queue: QueueBroker) -> None:
+    assert (queue.heartbeat_timeout, queue.maintenance_chance) == (30_000, 100_000)
+
+
+def test_a_script_never_times_out_on_the_socket_and_tcp_is_kept_alive() -> None:
+    client = broker.connect("redis://127.0.0.1:6379/3")
+    options = client.connection_pool.connection_kwargs
+    assert options["socket_timeout"] is None
+    assert options["socket_keepalive"] is True
+    assert options["socket_keepalive_options"][socket.TCP_KEEPINTVL] == 5
+    assert options["db"] == 3
+
+
+def test_a_worker_looks_every_100_ms_and_fetches_no_more_than_its_threads_can_do(queue: QueueBroker) -> None:
+    worker = broker.make_worker(queue, 6)
+    assert (worker.worker_timeout, worker.queue_prefetch, worker.worker_threads) == (100, 6, 6)
+
+
+def test_bulk_work_leaves_half_of_the_threads_to_live_work(queue: QueueBroker) -> None:
+    assert queue.consume(LIVE, prefetch=8).prefetch == 8
+    assert queue.consume(BULK, prefetch=8).prefetch == 4
+    assert queue.consume(BULK, prefetch=1).prefetch == 1
+
+
+def test_a_single_touched_link_rings_itself(queue: QueueBroker) -> None:
+    Doorbell(queue).ring([touched(7)])
+    assert waiting_in(queue, LIVE) == [("sync_link.live", [7])]
+
+
+def test_several_links_of_a_flow_and_class_ring_once(queue: QueueBroker) -> None:
+    Doorbell(queue).ring([touched(1), touched(2), touched(3), touched(9, flow="invoices")])
+    assert waiting_in(queue, LIVE) == [("sync_due.live", ["customers", "live"]), ("sync_link.live", [9])]
+
+
+def test_bulk_links_ring_on_their_own_queue_and_retries_with_the_live_ones(queue: QueueBroker) -> None:
+    Doorbell(queue).ring([touched(1, klass="bulk"), touched(2, klass="retry")])
+    assert waiting_in(queue, BULK) == [("sync_link.bulk", [1])]
+    assert waiting_in(queue, LIVE) == [("sync_link.live", [2])]
+
+
+def test_one_ring_never_becomes_two_for_the_same_flow_and_class() -> None:
+    again = [touched(1), touched(2)]
+    assert len(messages_for(again, more=("customers", "live"))) == 1
+    assert len(messages_for([touched(1)], more=("customers", "live"))) == 1
+    assert len(messages_for(again, more=("customers", "bulk"))) == 2
+
+
+def test_messages_carry_ids_only(queue: QueueBroker) -> None:
+    Doorbell(queue).ring([touched(7)])
+    [body] = queue.client.hvals(f"{NAMESPACE}:{LIVE}.msgs")
+    assert json.loads(body)["args"] == [7]
+    assert json.loads(body)["kwargs"] == {}
+
+
+def test_a_queue_server_that_is_away_is_logged_once_and_never_raised() -> None:
+    structlog.reset_defaults()
+    doorbell = Doorbell(broker.make_broker("unix:///nonexistent/socket"))
+    with capture_logs() as logs:
+        doorbell.ring([touched(1)])
+        doorbell.ring([touched(2)])
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("queue.away", "warning")]
+
+
+def test_rings_are_heard_again_after_the_server_came_back() -> None:
+    server = QueueServer()
+    queue = broker.make_broker(server.url)
+    doorbell = Doorbell(queue)
+    doorbell.ring([touched(1)])
+    server.kill()
+    assert doorbell.send([link_message(2, "live")]) is False
+    server.start()
+    until(lambda: doorbell.send([link_message(3, "live")]))
+    assert waiting_in(queue, LIVE) == [("sync_link.live", [3])]
+    queue.close()
+    server.close()
+
+
+def test_the_ringing_thread_merges_what_waits_and_rings_it_before_it_closes(queue: QueueBroker) -> None:
+    gate = threading.Event()
+
+    class Slow(Doorbell):
+        def send(self, messages: object) -> bool:
+            gate.wait(10)
+            return super().send(messages)  # type: ignore[arg-type]  # passed on as it came
+
+    ringing = RingingThread(Slow(queue))
+    ringing.ring([touched(1)])
+    until(lambda: not ringing._links)
+    for link_id in (2, 3, 3):
+        ringing.ring([touched(link_id)])
+    ringing.ring([touched(4, flow="invoices")])
+    ringing.ring([touched(4, flow="invoices")])
+    ringing.ring_parts("crm")
+    gate.set()
+    ringing.close()
+    assert waiting_in(queue, LIVE) == [
+        ("sync_link.live", [1]),
+        ("sync_due.live", ["customers", "live"]),
+        ("sync_link.live", [4]),
+        ("resolve_parts.live", ["crm"]),
+    ]
+
+
+def test_the_length_of_a_queue_counts_what_nobody_has_fetched(queue: QueueBroker) -> None:
+    Doorbell(queue).ring([touched(1)])
+    assert broker.queue_length(queue.client, LIVE) == 1
+    assert broker.queue_length(queue.client, BULK) == 0
+
+
+def test_threads_count_as_up_while_their_worker_reports(queue: QueueBroker) -> None:
+    client: redis.Redis = queue.client
+    broker.report_worker(client, "host:1", 4)
+    broker.report_worker(client, "host:2", 8)
+    assert broker.threads_up(client) == 12
+    broker.forget_worker(client, "host:2", 8)
+    assert broker.threads_up(client) == 4
+    client.zadd(f"{NAMESPACE}:__workers__", {"host:1/4": 1.0})
+    assert broker.threads_up(client) == 0
+
+
+def test_live_is_rung_before_retries_and_retries_before_bulk() -> None:
+    due: list[tuple[str, str, LinkClass, int, float]] = [
+        ("a", "customer", "bulk", 1, 1.0),
+        ("a", "customer", "retry", 1, 2.0),
+        ("a", "customer", "live", 1, 3.0),
+    ]
+    assert plan_rings(due, {LIVE: 9, BULK: 9}) == [("a", "live"), ("a", "retry"), ("a", "bulk")]
+    assert plan_rings(due, {LIVE: 1, BULK: 0}) == [("a", "live")]
+
+
+def test_a_large_flow_gets_more_rings_but_never_hides_a_small_one() -> None:
+    due: list[tuple[str, str, LinkClass, int, float]] = [
+        ("large", "customer", "live", 3 * LINKS_PER_RING, 1.0),
+        ("small", "customer", "live", 1, 2.0),
+    ]
+    assert plan_rings(due, {LIVE: 2}) == [("large", "live"), ("small", "live")]
+    assert plan_rings(due, {LIVE: 9}).count(("large", "live")) == 3
+    assert plan_rings(due, {LIVE: 9}).count(("small", "live")) == 1
+
+
+def test_nothing_is_rung_while_the_queue_is_long_enough() -> None:
+    assert plan_rings([("a", "customer", "live", 500, 1.0)], {LIVE: 0, BULK: 4}) == []
+    assert plan_rings([("a", "customer", "live", 500, 1.0)], {LIVE: -3}) == []

@@ -1,0 +1,203 @@
+"""Call slots: of one process, and shared by all workers in a real Valkey."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import redis
+from support.valkey import QueueServer, until
+
+from sync_worker.connectors.limiter import Limiter, LocalLimiter, RedisLimiter
+from sync_worker.errors import RateLimited
+from sync_worker.events import LinkClass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[QueueServer]:
+    made = QueueServer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(server: QueueServer) -> Iterator[redis.Redis]:
+    if server.process is None:
+        server.start()
+    with redis.Redis.from_url(server.url, socket_timeout=1.0) as made:
+        made.flushall()
+        yield made
+
+
+@pytest.fixture(params=["local", "redis"])
+def limiter(request: pytest.FixtureRequest) -> Limiter:
+    if request.param == "local":
+        return LocalLimiter()
+    return RedisLimiter(request.getfixturevalue("client"))
+
+
+def nothing() -> None:
+    """Nobody to tell."""
+
+
+def hold(
+    stack: ExitStack,
+    limiter: Limiter,
+    limit: int,
+    klass: LinkClass = "live",
+    seconds: float = 0.05,
+    on_wait: Callable[[], None] = nothing,
+) -> None:
+    stack.enter_context(limiter.slot("erp", limit, klass, time.monotonic() + seconds, on_wait))
+
+
+def test_no_more_than_the_limit_are_held_and_the_wait_ends_as_rate_limited(limiter: Limiter) -> None:
+    with ExitStack() as held:
+        hold(held, limiter, 2)
+        hold(held, limiter, 2)
+        with pytest.raises(RateLimited) as caught:
+            hold(held, limiter, 2)
+    assert caught.value.after == 1.0
+
+
+def test_a_slot_comes_free_when_its_call_ends_even_by_an_error(limiter: Limiter) -> None:
+    with pytest.raises(ZeroDivisionError), ExitStack() as held:
+        hold(held, limiter, 1)
+        raise ZeroDivisionError
+    with ExitStack() as held:
+        hold(held, limiter, 1)
+
+
+def test_work_that_is_not_live_leaves_the_last_slot(limiter: Limiter) -> None:
+    with ExitStack() as held:
+        hold(held, limiter, 2, "bulk")
+        for klass in ("bulk", "retry"):
+            with pytest.raises(RateLimited):
+                hold(held, limiter, 2, klass)  # type: ignore[arg-type]
+        hold(held, limiter, 2, "live")
+
+
+def test_with_a_limit_of_one_all_classes_share_it(limiter: Limiter) -> None:
+    with ExitStack() as held:
+        hold(held, limiter, 1, "bulk")
+        with pytest.raises(RateLimited):
+            hold(held, limiter, 1, "live")
+
+
+def test_systems_do_not_share_slots(limiter: Limiter) -> None:
+    with ExitStack() as held:
+        hold(held, limiter, 1)
+        held.enter_context(limiter.slot("crm", 1, "live", time.monotonic() + 0.05, nothing))
+
+
+def test_waiting_renews_the_lease_and_what_that_raises_ends_the_wait(limiter: Limiter) -> None:
+    class LeaseLost(Exception):
+        pass
+
+    def lost() -> None:
+        raise LeaseLost
+
+    with ExitStack() as held:
+        hold(held, limiter, 1)
+        with pytest.raises(LeaseLost):
+            hold(held, limiter, 1, seconds=10.0, on_wait=lost)
+
+
+def test_many_threads_never_exceed_the_limit_and_all_get_through(limiter: Limiter) -> None:
+    lock = threading.Lock()
+    now, most, done = 0, 0, 0
+
+    def work() -> None:
+        nonlocal now, most, done
+        for _ in range(10):
+            with limiter.slot("erp", 3, "live", time.monotonic() + 20, nothing):
+                with lock:
+                    now += 1
+                    most = max(most, now)
+                threading.Event().wait(0.001)
+                with lock:
+                    now -= 1
+                    done += 1
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (done, most <= 3) == (80, True)
+
+
+def test_a_waiting_live_call_goes_before_bulk_that_waited_longer() -> None:
+    limiter = LocalLimiter()
+    order: list[str] = []
+    blocker = ExitStack()
+    for _ in range(2):
+        hold(blocker, limiter, 2)
+
+    def want(klass: LinkClass) -> None:
+        with limiter.slot("erp", 2, klass, time.monotonic() + 10, nothing):
+            order.append(klass)
+
+    bulk = threading.Thread(target=want, args=("bulk",))
+    bulk.start()
+    live = threading.Thread(target=want, args=("live",))
+    live.start()
+    until(lambda: limiter._rooms["erp"].live_waiting == 1)
+    blocker.close()
+    bulk.join()
+    live.join()
+    assert order == ["live", "bulk"]
+
+
+def test_workers_share_slots_through_the_server(client: redis.Redis) -> None:
+    one, two = RedisLimiter(client), RedisLimiter(client)
+    with ExitStack() as held:
+        hold(held, one, 2)
+        hold(held, two, 2)
+        with pytest.raises(RateLimited):
+            hold(held, two, 2)
+
+
+def test_the_slot_of_a_dead_process_comes_free_by_itself(client: redis.Redis) -> None:
+    dead, alive = RedisLimiter(client, slot_seconds=0.2), RedisLimiter(client)
+    dead.slot("erp", 1, "live", time.monotonic(), nothing).__enter__()  # and never leaves
+    with ExitStack() as held:
+        hold(held, alive, 1, seconds=5.0)
+
+
+def test_without_the_server_each_process_takes_its_share(server: QueueServer, client: redis.Redis) -> None:
+    limiter = RedisLimiter(client, processes=2)
+    server.kill()
+    with ExitStack() as held:
+        hold(held, limiter, 4)
+        hold(held, limiter, 4)
+        with pytest.raises(RateLimited):
+            hold(held, limiter, 4)
+
+
+def test_the_server_is_used_again_once_it_is_back(server: QueueServer, client: redis.Redis) -> None:
+    limiter = RedisLimiter(client, processes=2)
+    server.kill()
+    with ExitStack() as held:
+        hold(held, limiter, 4)
+    server.start()
+
+    def shared() -> bool:
+        with limiter.slot("erp", 4, "live", time.monotonic() + 1, nothing):
+            return client.zcard("sync:slots:erp") == 1
+
+    until(shared)
+
+
+def test_a_slot_taken_before_the_server_went_away_is_given_back_quietly(
+    server: QueueServer, client: redis.Redis
+) -> None:
+    limiter = RedisLimiter(client)
+    with ExitStack() as held:
+        hold(held, limiter, 1)
+        server.kill()
+    with ExitStack() as held:
+        hold(held, limiter, 1)
