@@ -18,6 +18,7 @@ from mappings.fields import Kind, Value
 from mappings.phones import has_phone_form, phone_key
 
 _URL = re.compile(r"(?i)(?:(https?)://)?([^\s/?#@]+\.[^\s/?#@]+)((?:[/?#]\S*)?)")
+_BRACKETS = re.compile(r"[^<>]*<\s*(?:mailto:)?([^<>\s]+@[^<>\s]+)\s*>[^<>]*", re.IGNORECASE)
 _DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ]00:00(?::00(?:\.0+)?)?(?:Z|\+00:?00)?)?")
 _ALPHA_2 = {"uk": "GB", "el": "GR"}
 _OTHER_NAMES = {
@@ -68,9 +69,15 @@ def cut(text: str | None, limit: int | None) -> str | None:
     return text[:limit].rstrip() or None
 
 
+def bare_email(text: str) -> str:
+    """The address inside ``<a@b>`` or ``Name <a@b> note`` (observed in live data); any other text as it is."""
+    inside = _BRACKETS.fullmatch(text) if "<" in text else None
+    return inside[1] if inside else text
+
+
 def email_key(text: str) -> str:
     """An e-mail address for comparing: bare, without case."""
-    return fold(collapse(text))
+    return fold(bare_email(collapse(text)))
 
 
 def vat_key(text: str) -> str:
@@ -175,23 +182,23 @@ def parts_of(value: Value) -> Mapping[str, str | None]:
 
 TEXT = single("text", collapse, cut_or_same)
 NAME = single("name", collapse, cut_or_same)
-EMAIL = single("email", email_key, cut_or_same)
+EMAIL = single("email", email_key, lambda a, b: cut_or_same(email_key(a), email_key(b)))
 DATE = single("date", day_key, lambda a, b: _alike(day_key(a), day_key(b)))
 COUNTRY = single("country", country_key, lambda a, b: country_code(a) is None and cut_or_same(a, b))
 VAT = single("vat", vat_key, lambda a, b: cut_or_same(vat_key(a), vat_key(b)))
-URL = single("url", url_key, lambda a, b: cut_or_same(_bare_url(a), _bare_url(b)))
+URL = single("url", url_key, lambda a, b: cut_or_same(a, b) or cut_or_same(_bare_url(a), _bare_url(b)))
 KEY = single("key", collapse, _alike)  # a shorter key is another record's: never a cut
 CUSTOM = single("custom", day_key, lambda a, b: cut_or_same(day_key(a), day_key(b)))
 PERSON = unit("person", {"first": NAME, "last": NAME})
 
 
 def number_key() -> Kind:
-    """A system key that is a whole number where it can be: ``007`` and ``7`` are the same row."""
+    """A system key that is a whole number where it can be: ``007`` and ``7`` are the same row, ``0`` is none."""
     return single("key", lambda text: _whole(collapse(text)), _alike)
 
 
 def _whole(text: str) -> str:
-    return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 19 else text
+    return str(int(text) or "") if text.isascii() and text.isdigit() and len(text) < 19 else text
 
 
 def _bare_url(text: str) -> str:
@@ -232,6 +239,7 @@ def address(default_country: str, empty_alone: frozenset[str] = frozenset()) -> 
     """
     lines = ("line1", "line2", "line3", "line4", "line5")
     parts = {**dict.fromkeys((*lines, "city", "state", "postcode"), TEXT), "country": COUNTRY}
+    tail = lines[2:]
     nothing = {*empty_alone, default_country or None, None}
 
     def tidy(flat: dict[str, str | None]) -> Value:
@@ -242,7 +250,19 @@ def address(default_country: str, empty_alone: frozenset[str] = frozenset()) -> 
         flat["country"] = flat["country"] or default_country or None
         return flat
 
-    return unit("address", parts, tidy)
+    whole = unit("address", parts, tidy)
+
+    def loss(written: Value, found: Value) -> bool:
+        if whole.loss(written, found):
+            return True
+        a, b = parts_of(whole.normal(written)), parts_of(whole.normal(found))
+        was, now = parts_of(written), parts_of(found)  # a system with five lines cuts each of them by itself
+        return all(
+            TEXT.loss(was.get(part), now.get(part)) if part in tail else kind.loss(a.get(part), b.get(part))
+            for part, kind in parts.items()
+        )
+
+    return Kind(whole.name, whole.normal, loss)
 
 
 def tail_line(parts: Mapping[str, str | None]) -> str | None:

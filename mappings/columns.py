@@ -6,7 +6,6 @@ what nobody changed), and a blank cell is None whatever the vendor uses for it: 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from mappings.codecs import (
     PERSON,
     TEXT,
     address,
+    bare_email,
     choice,
     collapse,
     country_code,
@@ -31,7 +31,6 @@ from mappings.codecs import (
 from mappings.fields import Field, Kind, Native, Value
 from mappings.phones import join_phone, split_phone
 
-_BRACKETS = re.compile(r"[^<>]*<\s*(?:mailto:)?([^<>\s]+@[^<>\s]+)\s*>[^<>]*", re.IGNORECASE)
 STATUS = choice("choice", ("active", "inactive"), default="active")
 
 
@@ -76,16 +75,13 @@ def plain(
 
 
 def email(part: str, column: str, limit: int | None) -> Field:
-    """An address; ``<a@b>`` and ``Name <a@b>`` were observed in live data and are read as ``a@b``."""
+    """An address, read without the brackets and names that people put around it."""
     return plain("email", EMAIL, part, column, limit=limit, read=_bare_email)
 
 
 def _bare_email(cell: Any) -> str | None:
     text = cell_text(cell)
-    if text is None or "<" not in text:
-        return text
-    inside = _BRACKETS.fullmatch(text)
-    return inside[1] if inside else text
+    return bare_email(text) if text else None
 
 
 def custom(name: str, part: str, column: str, limit: int | None) -> Field:
@@ -150,10 +146,13 @@ def _put_parts(
     return {column: _put_text(given.get(p), baseline, column, limits[p]) for p, column in table.items()}
 
 
-def _put_text(text: str | None, baseline: Native, column: str, limit: int | None, kind: Kind = TEXT) -> Any:
-    new = cut(cell_text(text), limit)
+def _put_text(text: str | None, baseline: Native, column: str, limit: int | None) -> Any:
+    wanted = cell_text(text)
+    new = cut(wanted, limit)
     cell = baseline.get(column)
-    return cell if column in baseline and kind.normal(cell_text(cell)) == kind.normal(new) else new
+    if column in baseline and TEXT.normal(cell_text(cell)) in (TEXT.normal(wanted), TEXT.normal(new)):
+        return cell
+    return new
 
 
 def postal_address(
@@ -197,9 +196,9 @@ def postal_address(
         wanted = cell_text(given.get("country"))
         present = cell_text(baseline.get(land))
         if fills_country and not any(given.values()):
-            return baseline[land] if present and country_code(present) in alone else home
+            return baseline[land] if land in baseline and (not present or country_code(present) in alone) else home
         if land in baseline and COUNTRY.normal(wanted or home) == COUNTRY.normal(present or home):
-            return baseline[land] if present or not fills_country else home
+            return baseline[land]
         return cut((country_code(wanted) or wanted) if wanted else (home if fills_country else None), limits["country"])
 
     return Field("address", kind, part, tuple(table.values()), get, put)

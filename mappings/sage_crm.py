@@ -90,7 +90,7 @@ def _phone(name: str, kind: str, settings: MapSettings) -> Field:
 def _user(cell: Any) -> str | None:
     """A user's number as text; 0 is nobody."""
     text = cell_text(cell)
-    return None if text in (None, "0") else text
+    return text if text and text.strip("0") else None
 
 
 def _user_number(text: str | None, _: Any) -> int | str | None:

@@ -71,9 +71,7 @@ def run(
     from sync_worker import supervisor
 
     loaded = _load(config)
-    _done(
-        supervisor.run(loaded, host=host, port=port, processes=processes, threads=threads, config_path=loaded.path)
-    )
+    _done(supervisor.run(loaded, host=host, port=port, processes=processes, threads=threads, config_path=loaded.path))
 
 
 @app.command()

@@ -104,7 +104,9 @@ def resolve(app: App, system: str, key: str, field: str, take: str) -> str:
             return touch_ids_in(conn, [row.id], app.db.now(conn))
 
         _ring(app, app.db.run(work))
-    return f"{len(rows)} link{'s' if len(rows) > 1 else ''} due: {field} takes {take if take in SIDES else 'your value'}"
+    return (
+        f"{len(rows)} link{'s' if len(rows) > 1 else ''} due: {field} takes {take if take in SIDES else 'your value'}"
+    )
 
 
 def _choice(app: App, row: LinkRow, field: str, take: str) -> Any:
@@ -121,7 +123,12 @@ def _choice(app: App, row: LinkRow, field: str, take: str) -> Any:
 
 
 def replay(
-    app: App, *, link: int | None = None, state: str | None = None, waiting_on: str | None = None, flow: str | None = None
+    app: App,
+    *,
+    link: int | None = None,
+    state: str | None = None,
+    waiting_on: str | None = None,
+    flow: str | None = None,
 ) -> int:
     """Make links due again; refused values are tried once more. Returns how many."""
     if state is not None and state not in reports.STATES:
@@ -132,7 +139,10 @@ def replay(
         conn.execute(delete(open_field).where(open_field.c.link_id.in_(ids), open_field.c.why == "refused"))
         touched = touch_ids_in(conn, ids, app.db.now(conn))
         if ids:
-            rows = [{"link_id": t.link_id, "flow": t.flow, "at": app.db.now(conn), "what": "replayed", "actor": ACTOR} for t in touched]
+            rows = [
+                {"link_id": t.link_id, "flow": t.flow, "at": app.db.now(conn), "what": "replayed", "actor": ACTOR}
+                for t in touched
+            ]
             conn.execute(insert(journal), rows)
         return touched
 
@@ -141,7 +151,9 @@ def replay(
     return len(touched)
 
 
-def _chosen(conn: Connection, one: int | None, state: str | None, waiting_on: str | None, flow: str | None) -> list[int]:
+def _chosen(
+    conn: Connection, one: int | None, state: str | None, waiting_on: str | None, flow: str | None
+) -> list[int]:
     wanted = select(link.c.id)
     if one is not None:
         wanted = wanted.where(link.c.id == one)
@@ -179,7 +191,9 @@ def _one_key(app: App, system: str, rows: list[LinkRow]) -> str:
     """The API key these rows share; several keys mean the reference was ambiguous."""
     keys = {row.key(side) for row in rows for side in SIDES if app.flows[row.flow].systems[side] == system}
     if len(keys) > 1:
-        raise PermanentError(f"several records of {system} have this reference; name one by its key: {', '.join(sorted(map(str, keys)))}")
+        raise PermanentError(
+            f"several records of {system} have this reference; name one by its key: {', '.join(sorted(map(str, keys)))}"
+        )
     return str(next(iter(keys)))
 
 

@@ -60,6 +60,12 @@ class StopSignal:
         return os.read(self._read, 1)[0] if ready else 0
 
 
+def exit_on_signal() -> None:
+    """Until this process has parts that must be stopped in order, a stop signal simply ends it, with exit code 0."""
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda _number, _frame: sys.exit(0))
+
+
 def end_with_parent() -> None:
     """Have this process stopped (SIGTERM) when its supervisor ends, however that ended; without a supervisor, nothing.
 

@@ -136,15 +136,15 @@ def _fields(flow: Flow, row: LinkRow) -> list[dict[str, Any]]:
     """Every shared field with both values as last seen."""
     if not row.linked:
         side = row.known_side
-        blank = {s: None for s in SIDES}
+        blank: dict[str, Any] = {"erp": None, "crm": None}
         return [{"name": n, **blank, side: v, "status": "differs"} for n, v in sorted(row.was(side).items())]
     memory = Memory.load(row.memory)
     rows = []
     for name in sorted(flow.maps["erp"].fields.keys() & flow.maps["crm"].fields.keys()):
-        values = {s: row.was(s).get(name) for s in SIDES}
+        values: dict[str, Any] = {s: row.was(s).get(name) for s in SIDES}
         parked = row.opens.get(name)
         if parked is not None:
-            values = {s: parked.seen(s) if parked.why != "stale" else values[s] for s in SIDES}
+            values = {s: values[s] if parked.why == "stale" else parked.seen(s) for s in SIDES}
         status_of = parked.why if parked is not None else "differs" if name in memory.blocked else "in_step"
         rows.append({"name": name, **values, "status": status_of})
     return rows

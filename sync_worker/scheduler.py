@@ -181,13 +181,14 @@ class Scheduler:
 
 def main(config: Config) -> int:
     """The scheduler process: blocks until SIGTERM or Ctrl-C; its exit code."""
-    from sync_worker import broker, housekeeping, wiring
+    from sync_worker import broker, housekeeping, metrics, wiring
     from sync_worker.connectors.limiter import RedisLimiter
     from sync_worker.doorbell import Doorbell
     from sync_worker.ringer import Ringer
 
     stop = StopSignal()
     end_with_parent()
+    metrics.prepare(config.data_dir / "metrics")
     url = broker.url_of(config)
     processes = worker_processes()
     limiter = RedisLimiter(broker.connect(url, timeout=1.0), processes=processes)

@@ -155,12 +155,14 @@ def run(config: Config, *, host: str, port: int, processes: int, threads: int, c
     Without a configured queue server an embedded one is started. ``config_path``: handed on to the parts.
     Raises ``CannotListen`` when the address is taken, and what the migration or the queue server raise.
     """
+    from sync_worker import metrics
     from sync_worker.queue_server import EmbeddedQueue
     from sync_worker.store import migrate
 
     stop = StopSignal()
     with listen(host, port) as sock:
         port = sock.getsockname()[1]
+    metrics.prepare(config.data_dir / "metrics", clean=True)
     migrate.upgrade(config.database.url)
     server = None
     env = {PROCESSES_ENV: str(processes)}

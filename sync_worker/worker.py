@@ -90,11 +90,12 @@ class _Report:
 
 def main(config: Config, threads: int) -> int:
     """One worker process: blocks until SIGTERM or Ctrl-C; its exit code (70: start me again)."""
-    from sync_worker import wiring
+    from sync_worker import metrics, wiring
     from sync_worker.connectors.limiter import RedisLimiter
 
     stop = StopSignal()
     end_with_parent()
+    metrics.prepare(config.data_dir / "metrics")
     url = broker.url_of(config)
     processes = worker_processes()
     limiter = RedisLimiter(broker.connect(url, timeout=1.0), processes=processes)

@@ -31,4 +31,3 @@ class Parts:
     transport: Any = None
     observe: Callable[[Any], None] | None = None
     clock: Callable[[], float] = time.time
-

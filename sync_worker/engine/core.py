@@ -23,7 +23,7 @@ from sync_worker.events import SIDES, LinkClass
 from sync_worker.store import links, parts, pauses
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.links import Save, Shown
-from sync_worker.store.rows import LinkRow
+from sync_worker.store.rows import LinkRow, from_mapping, load_opens
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link
 from sync_worker.store.touches import Touched
@@ -145,7 +145,10 @@ class _Desk:
     def run(self, rows: list[LinkRow]) -> list[Touched]:
         """Bring every link to an end; a batch that fails as a whole is run link by link, so that one delays no other."""
         again: list[Touched] = []
-        for part, whole in ((linked.sync, [r for r in rows if r.linked]), (halves.sync, [r for r in rows if not r.linked])):
+        for part, whole in (
+            (linked.sync, [r for r in rows if r.linked]),
+            (halves.sync, [r for r in rows if not r.linked]),
+        ):
             if whole:
                 again.extend(self._run_part(part, whole))
         return again
@@ -153,7 +156,9 @@ class _Desk:
     def _run_part(self, part: Callable[..., list[Save]], rows: list[LinkRow]) -> list[Touched]:
         rule = self._engine.rules(self._flow.entity)
         poisoned = [row for row in rows if row.claims >= POISON_END]
-        again = self._save([_dead(row, "the worker ended in the middle of this record several times") for row in poisoned])
+        again = self._save(
+            [_dead(row, "the worker ended in the middle of this record several times") for row in poisoned]
+        )
         rows = [row for row in rows if row.claims < POISON_END]
         if not rows:
             return again
@@ -179,8 +184,8 @@ class _Desk:
             found = conn.execute(select(link).where(link.c.id == row.id)).mappings().first()
             if found is None or found["lease_token"] != row.lease_token:
                 return []
-            fresh = links.from_mapping(found)
-            links.load_opens(conn, [fresh])
+            fresh = from_mapping(found)
+            load_opens(conn, [fresh])
         self._rows[row.id] = fresh
         return self._run_part(part, [fresh])
 
@@ -206,13 +211,11 @@ class _Desk:
             return _dead(row, str(error), error.code)
         frames = traceback.format_tb(error.__traceback__)
         log.error("sync.bug", link=row.id, error=type(error).__name__, frames=[f.strip() for f in frames[-4:]])
-        metrics.syncs.labels(self._flow.name, "bug").inc()
+        metrics.pass_ended(self._flow.name, "bug")
         return _dead(row, f"unexpected {type(error).__name__}", "bug")
 
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
-        held = links.renew(
-            self._engine.db, [p.row for p in passes], {p.row.id: p.memory.dump() for p in passes}
-        )
+        held = links.renew(self._engine.db, [p.row for p in passes], {p.row.id: p.memory.dump() or {} for p in passes})
         self._renewed = time.monotonic()
         return [p for p in passes if p.row.id in held]
 
@@ -230,7 +233,11 @@ class _Desk:
         with self._engine.db.read() as conn:
             column = c[f"{side}_key"]
             wanted = select(column).where(
-                c.flow == flow, c.entity == entity, column.in_(list(keys)), c.erp_key.is_not(None), c.crm_key.is_not(None)
+                c.flow == flow,
+                c.entity == entity,
+                column.in_(list(keys)),
+                c.erp_key.is_not(None),
+                c.crm_key.is_not(None),
             )
             return set(conn.execute(wanted).scalars())
 
@@ -293,7 +300,7 @@ class _Desk:
         """The key just found stands elsewhere: on a full link (a person decides), or on a row that is creating (wait)."""
         with self._engine.db.read() as conn:
             found = conn.execute(select(link).where(link.c.id == row.id)).mappings().one()
-        fresh = links.from_mapping(found)
+        fresh = from_mapping(found)
         if row.id in saved.busy:
             fresh.due_at, fresh.klass = self.clock() + 1.0, "retry"
             fresh.state, fresh.cause, fresh.cause_params = "pending", "intent_open", {}
@@ -306,9 +313,9 @@ class _Desk:
     def _observe(self, one: Save, now: float, *, lost: bool) -> None:
         row = one.row
         outcome = "lost" if lost else "retry" if not one.seen else row.state
-        metrics.syncs.labels(row.flow, outcome).inc()
+        metrics.pass_ended(row.flow, outcome)
         if one.seen and not lost and row.noticed_at is not None:
-            metrics.notice_to_done.labels(row.flow).observe(max(0.0, now - row.noticed_at))
+            metrics.notice_done(row.flow, max(0.0, now - row.noticed_at))
         log.debug("sync.ended", link=row.id, outcome=outcome, cause=row.cause)
 
 
@@ -317,5 +324,3 @@ def _dead(row: LinkRow, reason: str, code: str = "poison") -> Save:
     row.state, row.cause, row.cause_params = "failing", code, {"reason": reason}
     row.attempts, row.due_at, row.klass = 0, None, "bulk"
     return Save(row, journal=[{"what": "dead_end", "why": reason}])
-
-

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mappings.fields import FieldMap
+from mappings.matching import MatchPolicy
 from mappings.merge import InStep, Policy, Translate
 from sync_worker.connectors.base import Connector, Record
 from sync_worker.events import Side
@@ -30,7 +31,7 @@ class Flow:
     translator: Callable[[], tuple[Translate, InStep]]
     switched_on_at: float
     filters: Mapping[Side, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
-    match_policy: str = "ladder"
+    match_policy: MatchPolicy = "ladder"
     company: str = ""
     unlinked_per_hour: int = 20
     shared_crm: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ Rules E17 to E20.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from mappings.memory import Memory
 from mappings.merge import Open
@@ -133,7 +133,7 @@ def _decide(
     if match.kind in ("candidates", "conflict"):
         waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
         listed = [{"key": c.key, "ref": c.ref, "why": c.why} for c in match.candidates]
-        why = "waiting" if match.kind == "candidates" else "conflict"
+        why: Literal["waiting", "conflict"] = "waiting" if match.kind == "candidates" else "conflict"
         params = {"candidates": listed, "system": flow.systems[into], "why": match.why}
         row.opens = {"": Open(why, "match" if why == "waiting" else "ids_disagree", params, waiting_on)}
         row.state, row.cause, row.cause_params = why, row.opens[""].cause, {**params, "waiting_on": waiting_on}

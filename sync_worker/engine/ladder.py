@@ -10,9 +10,7 @@ from sync_worker.events import Side, other
 from sync_worker.store.rows import LinkRow
 
 
-def partner_of(
-    desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, candidates: list[Record]
-) -> Match:
+def partner_of(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, candidates: list[Record]) -> Match:
     """Which of the candidates is this record's partner, if any."""
     into = other(side)
     linked = desk.linked_keys(flow.name, flow.entity, into, [c.key for c in candidates])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -191,7 +192,8 @@ def _sqlite_engine(url: URL, pool_size: int, begin: str, *, durable: bool, reado
         if readonly:
             pragmas.append("query_only=ON")
         else:
-            pragmas += ["journal_mode=WAL", f"synchronous={'FULL' if durable else 'OFF'}"]
+            _use_wal(connection)
+            pragmas.append(f"synchronous={'FULL' if durable else 'OFF'}")
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
@@ -200,3 +202,16 @@ def _sqlite_engine(url: URL, pool_size: int, begin: str, *, durable: bool, reado
         conn.exec_driver_sql(begin)
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Observed: the first switch of a new file ignores the busy timeout, so we wait ourselves."""
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname not in TRANSIENT_SQLITE or time.monotonic() > give_up_at:
+                raise
+            time.sleep(random.uniform(0.001, 0.02))

@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from sync_worker import broker, metrics
 from sync_worker.doorbell import Doorbell, RingingThread
-from sync_worker.processes import STOP_SECONDS, SUPERVISOR_ENV, end_with_parent, end_within, listen
+from sync_worker.processes import STOP_SECONDS, SUPERVISOR_ENV, end_with_parent, end_within, exit_on_signal, listen
 from sync_worker.store import migrate
 from sync_worker.store.inbox import InboxWriter
 from sync_worker.web import status
@@ -101,8 +101,12 @@ class Site:
         return missing
 
     async def metrics(self, _request: Request) -> Response:
-        body, content_type = await run_in_threadpool(metrics.render, self._app.db)
-        return Response(body, media_type=content_type)
+        body, content_type = await run_in_threadpool(metrics.render, self._figures)
+        return Response(body, headers={"content-type": content_type})
+
+    def _figures(self) -> metrics.SqlFigures:
+        standing = status.look(self._app.db, self._app.systems)
+        return metrics.SqlFigures(dict(standing.by_state), standing.due, standing.oldest)
 
     async def status(self, _request: Request) -> Response:
         standing = await run_in_threadpool(status.look, self._app.db, self._app.systems)
@@ -144,6 +148,8 @@ def main(config: Config, host: str, port: int) -> int:
     """The web process: blocks until SIGTERM or Ctrl-C; its exit code. Raises ``CannotListen``."""
     from sync_worker import wiring
 
+    exit_on_signal()
+    metrics.prepare(config.data_dir / "metrics")
     end_with_parent()
     sock = listen(host, port)
     app = wiring.build(config)

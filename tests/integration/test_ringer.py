@@ -218,7 +218,7 @@ tasks = [
     Task("ring", 0.05, lambda: note("ring", os.getpid()), steady=True),
     Task("slow", 0.1, slow),
     Task("failing", 0.1, failing),
-    Task("hanging", 60, lambda: hang.wait(12)),
+    Task("hanging", 60, lambda: hang.wait(4)),
 ]
 sys.exit(Scheduler(Database(sys.argv[1], durable=False), tasks).run(StopSignal()))
 """

@@ -94,7 +94,7 @@ class PostgresServer:
 def running() -> Iterator[PostgresServer]:
     """A server for as long as the block lasts. Raises ``PostgresMissing``, or ``RuntimeError`` if it does not start."""
     binaries, user = find_binaries(), run_as()
-    home = Path(tempfile.mkdtemp(prefix="sync-pg-"))
+    home = Path(tempfile.mkdtemp(prefix="sync-pg-", dir=_fast_directory()))
     process: subprocess.Popen[bytes] | None = None
     try:
         if user:
@@ -119,6 +119,13 @@ def _start(binaries: Path, home: Path, port: int, user: dict[str, Any]) -> subpr
     server = [binaries / "postgres", "-D", home / "data", "-p", str(port), "-k", home, *options]
     with (home / "log").open("wb") as log:
         return subprocess.Popen([*mortal, *server], stdout=log, stderr=log, cwd=home, **user)
+
+
+def _fast_directory() -> Path | None:
+    """Memory, where there is plenty: making a database takes 10 ms there, several 100 ms on a busy disk."""
+    memory = Path("/dev/shm")  # noqa: S108  # only mkdtemp writes there, under a name of its own
+    usable = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 1024**3
+    return memory if usable else None
 
 
 def _free_port() -> int:

@@ -56,7 +56,7 @@ def test_these_are_the_same(kind: Kind, a: Value, b: Value) -> None:
         (PHONE, "0113 496 0000", "0113 496 0001"),
         (PHONE, "0113 496 0000", "0113 496 0000 x12"),
         (PHONE, "0113 496 0000", "ask Joe: 0113 496 0000"),
-        (PHONE, "555-0100", "+44 555 0100"),
+        (PHONE, "555-010", "+44 555 010"),
         (URL, "http://orchard.example", "https://orchard.example"),
         (URL, "https://orchard.example/a", "https://orchard.example/A"),
         (URL, "NET 30", "net 30"),
@@ -183,7 +183,7 @@ def test_a_value_typed_by_a_person_is_read_for_its_field(name: str, text: str, v
     ("name", "text"), [("address", "1 Mill Row"), ("address", '{"town": "Leeds"}'), ("contact", '{"first": 1}')]
 )
 def test_a_unit_typed_wrongly_is_refused_with_what_is_allowed(name: str, text: str) -> None:
-    with pytest.raises(ValueError, match="first, last|line1"):
+    with pytest.raises(ValueError, match=r"first, last|line1"):
         read_typed(name, text)
 
 

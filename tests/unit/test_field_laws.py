@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from mappings import intacct, sage_crm
@@ -34,12 +34,17 @@ MAPS: dict[str, FieldMap] = {
     "intacct, no country": intacct.customer_map(MapSettings.model_validate({**ERP, "default_country": ""})),
     "sage_crm, no country": sage_crm.customer_map(MapSettings.model_validate({**CRM, "default_country": ""})),
 }
-WIDE = [(m, f) for m in MAPS if "short" not in m for f in MAPS[m].fields]
-ALL = [(m, f) for m in MAPS for f in MAPS[m].fields]
+REGIONAL = ("address", "phone")  # the only fields a default country matters to
+ALL = [(m, f) for m in MAPS for f in MAPS[m].fields if "no country" not in m or f in REGIONAL]
+WIDE = [(m, f) for m, f in ALL if "short" not in m]
 wide = pytest.mark.parametrize(("system", "name"), WIDE)
 every = pytest.mark.parametrize(("system", "name"), ALL)
 
-words = st.text(st.characters(categories=("L", "N", "P", "S", "Zs", "Mn")), min_size=1, max_size=40)
+law = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+)
+# Few characters, each of them trouble: case that grows, marks, blanks of all sorts, separators, quotes, right-to-left.
+words = st.text(st.sampled_from("aAbZß\u0130ıée\u0301ﬁǆΣς 0 7\u00a0\u2003,;.-_/'\"<>@x+אב🙂"), min_size=1, max_size=16)
 blank = st.sampled_from([None, "", "  "])
 digits = st.text("0123456789", min_size=1, max_size=9)
 phones = st.one_of(
@@ -71,18 +76,19 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "website": urls | blank,
     "account_manager": digits | words | blank,
 }
-cells = st.one_of(words, phones, emails, urls, countries, blank, st.integers(), st.booleans(), st.floats(), digits)
+cells = st.one_of(words, phones, emails, urls, countries, blank, st.integers(1), st.just(True), st.just(1.5), digits)
 
 
 def value_of(name: str) -> st.SearchStrategy[Any]:
     return VALUES.get(name, words | blank)
 
 
-def record_of(fmap: FieldMap) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries(dict.fromkeys(fmap.columns, cells))
+def record_of(fmap: FieldMap, name: str) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(dict.fromkeys(fmap.fields[name].columns, cells))
 
 
 @wide
+@law
 @given(data=st.data())
 def test_what_is_written_is_read_back_as_the_same_value(system: str, name: str, data: st.DataObject) -> None:
     fmap, value = MAPS[system], data.draw(value_of(name))
@@ -90,40 +96,45 @@ def test_what_is_written_is_read_back_as_the_same_value(system: str, name: str, 
 
 
 @wide
+@law
 @given(data=st.data())
 def test_it_is_the_same_over_whatever_stands_in_the_record(system: str, name: str, data: st.DataObject) -> None:
     fmap, value = MAPS[system], data.draw(value_of(name))
-    native = data.draw(record_of(fmap))
+    native = data.draw(record_of(fmap, name))
     native.update(fmap.put({name: value}, native))
     assert fmap.same(name, fmap.get(native)[name], value)
 
 
 @every
+@law
 @given(data=st.data())
 def test_writing_what_was_read_changes_nothing(system: str, name: str, data: st.DataObject) -> None:
     fmap = MAPS[system]
-    native = data.draw(record_of(fmap))
+    native = data.draw(record_of(fmap, name))
     assert fmap.put({name: fmap.get(native)[name]}, native) == {}
 
 
 @every
+@law
 @given(data=st.data())
 def test_a_write_touches_only_the_columns_of_its_field(system: str, name: str, data: st.DataObject) -> None:
     fmap = MAPS[system]
-    native = data.draw(record_of(fmap))
+    native = data.draw(record_of(fmap, name))
     assert set(fmap.put({name: data.draw(value_of(name))}, native)) <= set(fmap.fields[name].columns)
 
 
 @every
+@law
 @given(data=st.data())
 def test_a_second_write_of_the_same_value_changes_nothing(system: str, name: str, data: st.DataObject) -> None:
     fmap, value = MAPS[system], data.draw(value_of(name))
-    native = data.draw(record_of(fmap))
+    native = data.draw(record_of(fmap, name))
     native.update(fmap.put({name: value}, native))
     assert fmap.put({name: value}, native) == {}
 
 
 @every
+@law
 @given(data=st.data())
 def test_the_normal_form_of_a_normal_form_is_itself(system: str, name: str, data: st.DataObject) -> None:
     fmap, value = MAPS[system], data.draw(value_of(name))
@@ -132,6 +143,7 @@ def test_the_normal_form_of_a_normal_form_is_itself(system: str, name: str, data
 
 
 @every
+@law
 @given(data=st.data())
 def test_fitting_twice_is_fitting_once(system: str, name: str, data: st.DataObject) -> None:
     fmap = MAPS[system]
@@ -140,16 +152,18 @@ def test_fitting_twice_is_fitting_once(system: str, name: str, data: st.DataObje
 
 
 @every
+@law
 @given(data=st.data())
 def test_every_record_can_be_read_whatever_the_vendor_holds(system: str, name: str, data: st.DataObject) -> None:
     fmap = MAPS[system]
-    value = fmap.get(data.draw(record_of(fmap)))[name]
+    value = fmap.get(data.draw(record_of(fmap, name)))[name]
     assert (
         value is None or (isinstance(value, dict) and any(value.values())) or (isinstance(value, str) and value.strip())
     )
 
 
 @wide
+@law
 @given(data=st.data())
 def test_a_recased_value_is_a_loss(system: str, name: str, data: st.DataObject) -> None:
     fmap, value = MAPS[system], data.draw(value_of(name))
@@ -157,12 +171,14 @@ def test_a_recased_value_is_a_loss(system: str, name: str, data: st.DataObject) 
 
 
 @wide
+@law
 @given(data=st.data())
 def test_a_cut_value_is_a_loss_except_where_it_would_be_another_record(
     system: str, name: str, data: st.DataObject
 ) -> None:
     assume(name not in ("account_manager", "status"))
-    fmap, value = MAPS[system], data.draw(value_of(name))
+    fmap = MAPS[system]
+    value: Any = fmap.fit(name, data.draw(value_of(name)))
     keep = data.draw(st.integers(1, 40))
 
     def cut(text: str) -> str:
@@ -177,12 +193,12 @@ def test_a_cut_value_is_a_loss_except_where_it_would_be_another_record(
 
 
 @wide
+@law
 @given(data=st.data())
 def test_a_really_different_value_is_never_a_loss(system: str, name: str, data: st.DataObject) -> None:
     fmap = MAPS[system]
     written, found = data.draw(value_of(name)), data.draw(value_of(name))
-    a, b = letters(fmap.normal(name, written)), letters(fmap.normal(name, found))
-    assume(not any(x.startswith(y) for x in a for y in b) and a != b)
+    assume(really_different(written, found) and really_different(fmap.normal(name, written), fmap.normal(name, found)))
     assert not fmap.loss(name, written, found)
 
 
@@ -192,10 +208,16 @@ def each_text(value: Any, change: Any) -> Any:
     return change(value) if value else value
 
 
-def letters(value: Value) -> list[str]:
-    """The bare text of every part, for telling apart without the code under test."""
-    texts = [t or "" for t in (value.values() if isinstance(value, dict) else [value])]
-    return ["".join(c for c in t.upper().casefold() if c.isalnum()) for t in texts]
+def really_different(written: Any, found: Any) -> bool:
+    """Told apart without the code under test: some text that is not even the beginning of what was written."""
+    if isinstance(written, dict) and isinstance(found, dict):
+        return any(really_different(written[p], found[p]) for p in written if p[:4] != "line" and p != "country")
+    a, b = (letters(v) if isinstance(v, str) else "" for v in (written, found))
+    return bool(a) and bool(b) and not a.startswith(b)
+
+
+def letters(text: str) -> str:
+    return "".join(c for c in text.upper().casefold() if c.isalnum())
 
 
 def phone_changes_form(value: Any, found: Any) -> bool:
@@ -211,11 +233,11 @@ def crm() -> FieldMap:
     return MAPS["sage_crm"]
 
 
-NATIVE_ADDRESS: Mapping[str, Any] = {column: None for column in crm().fields["address"].columns}
+NATIVE_ADDRESS: Mapping[str, Any] = dict.fromkeys(crm().fields["address"].columns)
 
 
 def test_five_lines_go_into_three_without_losing_a_word() -> None:
-    value = {line: line.upper() for line in ADDRESS_LINES}
+    value: Value = {line: line.upper() for line in ADDRESS_LINES}
     out = erp().put({"address": value}, {})
     assert out["contacts.default.mailingAddress.addressLine3"] == "LINE3, LINE4, LINE5"
     assert erp().same("address", erp().fit("address", value), value)

@@ -45,7 +45,9 @@ def test_a_nul_cannot_end_a_literal_early() -> None:
     assert where.text("a\0b'") == "'ab'''"
 
 
-@pytest.mark.parametrize("key", ["", "0", "-1", "43 or 1 eq 1", "43'", "４３", "043", "4e3", "2147483648", "9" * 12, "4\n"])
+@pytest.mark.parametrize(
+    "key", ["", "0", "-1", "43 or 1 eq 1", "43'", "４３", "043", "4e3", "2147483648", "9" * 12, "4\n"]
+)
 def test_what_is_no_row_id_never_becomes_a_number(key: str) -> None:
     assert not where.is_id(key)
     with pytest.raises(ValueError, match="not a row id"):

@@ -27,7 +27,7 @@ class EmulatorApp:
     """The ASGI callable: the vendor's routes plus the back door below ``/_emulator/``."""
 
     def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
+        self.emulator = emulator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = b""
@@ -40,17 +40,18 @@ class EmulatorApp:
             more = message.get("more_body", False)
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         request = Request(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, body)
+        emulator = self.emulator
         if request.path.startswith(PREFIX):
-            await _answer(answer_admin(self._emulator, request), receive, send)
+            await _answer(answer_admin(emulator, request), receive, send)
             return
-        self._emulator.in_flight += 1
+        emulator.in_flight += 1
         try:
-            response = self._emulator.handle(request)
+            response = emulator.handle(request)
             if response.delay_ms > 0:
                 await asyncio.sleep(response.delay_ms / 1000)
             await _answer(response, receive, send)
         finally:
-            self._emulator.in_flight -= 1
+            emulator.in_flight -= 1
 
 
 async def _answer(response: Response, receive: Receive, send: Send) -> None:
@@ -89,9 +90,9 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
 
-def _make_server(emulator: Emulator, on_ready: Callable[[], None]) -> _Server:
+def _make_server(app: EmulatorApp, on_ready: Callable[[], None]) -> _Server:
     config = uvicorn.Config(
-        EmulatorApp(emulator),
+        app,
         interface="asgi3",
         lifespan="off",
         access_log=False,
@@ -127,24 +128,38 @@ def serve(emulator: Emulator, *, host: str = "127.0.0.1", port: int) -> None:
     signal.signal(signal.SIGINT, lambda *_: None)
     sender.start()
     try:
-        _make_server(emulator, ready).run(sockets=[sock])
+        _make_server(EmulatorApp(emulator), ready).run(sockets=[sock])
     finally:
         sender.stop()
         sock.close()
 
 
 class EmulatorServer:
-    """An emulator on a free port of this process, for tests: ``with EmulatorServer(emulator) as base_url``."""
+    """An emulator on a free port of this process, for tests: ``with EmulatorServer(emulator) as base_url``.
+
+    ``use`` puts another emulator behind the same port: starting a server takes far longer than a test of it.
+    """
 
     def __init__(self, emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.emulator = emulator
+        self._app = EmulatorApp(emulator)
         self._where = (host, port)
         self._ready = threading.Event()
         self._sender = NoticeSender(emulator)
 
+    @property
+    def emulator(self) -> Emulator:
+        return self._app.emulator
+
+    def use(self, emulator: Emulator) -> None:
+        """From now on this emulator answers; the old one's notices are no longer delivered."""
+        self._sender.stop()
+        self._app.emulator = emulator
+        self._sender = NoticeSender(emulator)
+        self._sender.start()
+
     def __enter__(self) -> str:
         self._sock = _bind(*self._where)
-        self._server = _make_server(self.emulator, self._ready.set)
+        self._server = _make_server(self._app, self._ready.set)
         self._thread = threading.Thread(target=self._server.run, args=([self._sock],), name="emulator", daemon=True)
         self._thread.start()
         if not self._ready.wait(10):

@@ -7,7 +7,6 @@ from sync_worker.connectors.intacct.client import IntacctConnector, IntacctSetti
 from sync_worker.connectors.parts import Parts
 
 
-
 def connect(parts: Parts) -> IntacctConnector:
     """The connector of one ``[systems.NAME]`` with ``connector = "intacct"``."""
     s = parts.settings

@@ -8,7 +8,6 @@ from sync_worker.connectors.sage_crm import client
 from sync_worker.connectors.sage_crm.client import SageCrmConnector, SageCrmSettings
 
 
-
 def connect(parts: Parts) -> SageCrmConnector:
     """The connector of one ``[systems.NAME]`` with ``connector = "sage_crm"``."""
     s = parts.settings

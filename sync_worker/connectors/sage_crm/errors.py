@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync_worker.connectors.answers import Answer, retry_after, status_error
-from sync_worker.errors import AuthFailed, RateLimited, Rejected, SyncError, SystemUnavailable
+from sync_worker.errors import AuthFailed, NotFound, RateLimited, Rejected, SyncError, SystemUnavailable
 
 _BODY_LOOK = 64 * 1024  # bytes of an error page that are looked at
 # only real table prefixes: a message may also quote what somebody typed
 _COLUMN = re.compile(r"\b(?:comp|pers|addr|phon|emai|plink|elink|adli|peli)_[a-z0-9_]+\b", re.IGNORECASE)
+_WRONG_ADDRESS = frozenset(
+    {"BadUrlSyntax", "ApplicationNotFound", "ContractNotFound", "DatasetNotFound", "ResourceKindNotFound"}
+)
 _CODE = re.compile(r"[A-Za-z0-9]{1,40}\Z")
 _XML_CELLS = ("severity", "sdataCode", "payloadPath", "message")
 _XML_TAG = r"<(?:\w+:)?{0}[^>]*>([^<]{{0,500}})<"
@@ -51,6 +54,8 @@ def _refusal(found: Diagnosis, answer: Answer) -> SyncError | None:
         return AuthFailed("the login may not do this, or the entity is not exposed (HTTP 403)", status=status)
     if status == 429:
         return RateLimited(text, after=retry_after(answer.headers), status=status)
+    if found.code in _WRONG_ADDRESS:
+        return NotFound(text, status=status)
     if found.severity == "transient":
         return SystemUnavailable(text, after=retry_after(answer.headers), status=status)
     if status in (405, 501):

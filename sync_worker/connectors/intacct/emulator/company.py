@@ -209,7 +209,7 @@ class Company:
         return {name: self.column(path, name).get(row) for name in self.leaves(path)}
 
 
-def _nothing(row: Version) -> None:
+def _nothing(_row: Version) -> None:
     """The value of a column behind a reference to an object that is not emulated."""
     return
 

@@ -62,7 +62,7 @@ def not_a_field(path: str) -> dict[str, Any]:
 
 def bad_value(column: str, reason: str) -> dict[str, Any]:
     target = as_target(column)
-    return detail("invalidRequest", f"{target} {reason}", target, "REST-1043")
+    return detail("invalidRequest", f"{target} {reason}", target)
 
 
 def business_error(column: str | None, reason: str, code: str = "operationFailed") -> ApiError:

@@ -81,7 +81,7 @@ class Reader:
         if operator in _NEGATED:
             positive = self._filter(_NEGATED[operator], name, column, value).test
             return Filter(lambda row: column.get(row) is not None and not positive(row))
-        if column.type in ("date", "datetime") and value in RELATIVE:
+        if column.type in ("date", "datetime") and isinstance(value, str) and value in RELATIVE:
             return self._relative(operator, name, column, value)
         if operator == "$ne":
             equal = self._filter("$eq", name, column, value).test

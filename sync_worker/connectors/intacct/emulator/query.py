@@ -81,7 +81,7 @@ def _visibility(entity_key: str | None, private: bool) -> Callable[[Version], bo
     return _everything if private else (lambda row: row.get("entity") is None)
 
 
-def _everything(row: Version) -> bool:
+def _everything(_row: Version) -> bool:
     return True
 
 

@@ -21,6 +21,7 @@ from sync_worker.connectors.intacct.emulator.switches import IntacctFaults
 from sync_worker.connectors.intacct.emulator.tables import Version
 from sync_worker.connectors.intacct.emulator.unit import Author, Unit
 
+_STAMP = ("DateTime", "By", "ByUser")
 _USED_BY = {
     CUSTOMER: ((INVOICE, "customer"),),
     CONTACT: (
@@ -119,7 +120,9 @@ class Records:
         row["id"] = record_id or (self._free_number() if path == CUSTOMER else key)
         row["entity"] = author.entity_key
         row.update(self._touch(author))
-        row.update({f"audit.created{what}": row[f"audit.modified{what}"] for what in ("DateTime", "By", "ByUser")})
+        row.update({f"audit.created{what}": row[f"audit.modified{what}"] for what in _STAMP})
+        if self._faults.never_modified_is_null:
+            row.update({f"audit.modified{what}": None for what in _STAMP})
         after = self._as_columns(path, {c: row[c] for c in (*values, "id", "status") if c in row}, refs)
         if path == CUSTOMER:
             after.update(self._first_contact(row, payload, author))

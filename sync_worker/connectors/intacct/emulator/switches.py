@@ -18,6 +18,7 @@ class IntacctFaults(Faults):
     ``contact_bumps_customer``: a contact's edit moves the modified time of the customers that show it (not found).
     ``contact_trigger_on_customer_write``: writing a contact through its customer also fires the contact's trigger.
     ``audit_on_contact``: contacts show ``audit`` (documented absence).
+    ``never_modified_is_null``: a new record has no modified time until it is changed.
     ``null_reference``: ``"refer": null`` clears it, too; ``{"key": null}`` or ``{"id": null}`` always does (our guess).
     ``token_error_form``: status of a rejected token, both were seen. ``refresh_form``: rotated, kept or absent.
     ``error_shape``: which of the four envelopes errors come in; ``details_object``: ``details`` as an object.
@@ -35,6 +36,7 @@ class IntacctFaults(Faults):
     contact_bumps_customer: bool = False
     contact_trigger_on_customer_write: bool = False
     audit_on_contact: bool = False
+    never_modified_is_null: bool = False
     null_reference: bool = False
     country_lower_case: bool = False
     token_lifetime: int = 43_200

@@ -11,6 +11,7 @@ from sync_worker.connectors.intacct.emulator.schema import ObjectType
 Version = dict[str, Any]
 """A record as it is at one moment: column -> value, references as the target's key. Never changed in place."""
 
+_CREATED = "audit.createdDateTime"
 _MODIFIED = "audit.modifiedDateTime"
 
 
@@ -56,8 +57,8 @@ class Table:
             self.by_id[new["id"]] = key
 
     def _index_second(self, key: str, old: Version | None, new: Version | None) -> None:
-        before = old[_MODIFIED] if old is not None else None
-        after = new[_MODIFIED] if new is not None else None
+        before = (old[_MODIFIED] or old[_CREATED]) if old is not None else None
+        after = (new[_MODIFIED] or new[_CREATED]) if new is not None else None
         if before == after:
             return
         if before is not None:
@@ -84,7 +85,7 @@ class Table:
         return found
 
     def modified_between(self, low: str | None, high: str | None) -> Iterator[str]:
-        """Keys modified from ``low`` to ``high``, both included; None is open."""
+        """Keys modified (or created and never modified) from ``low`` to ``high``, both included; None is open."""
         first = bisect_left(self._seconds, low) if low is not None else 0
         last = bisect_right(self._seconds, high) if high is not None else len(self._seconds)
         for second in self._seconds[first:last]:

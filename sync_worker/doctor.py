@@ -1,0 +1,79 @@
+"""``doctor``: is everything as it must be? One line each, with the fix; nothing is written anywhere."""
+
+from __future__ import annotations
+
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+
+from sync_worker import broker, wiring
+from sync_worker.config import Config
+from sync_worker.connectors.base import Check
+from sync_worker.errors import SyncError
+from sync_worker.store import migrate
+from sync_worker.store.session import Database
+
+
+def run(config: Config) -> list[Check]:
+    """All checks, in the order in which a person would mend them."""
+    found = [Check("config", ok=True, detail=str(config.path)), _secrets(config)]
+    database = _database(config)
+    found += [database, _queue(config)]
+    if database.ok:
+        found += _systems(config)
+    return found
+
+
+def _secrets(config: Config) -> Check:
+    if config.secrets.key is not None:
+        return Check("secrets.key", ok=True, detail="given by the configuration")
+    return Check(
+        "secrets.key",
+        ok=True,
+        detail=f"a key file in {config.data_dir} (mode 0600)",
+        fix='for several machines set [secrets] key = "env:SYNC_SECRET_KEY"',
+    )
+
+
+def _database(config: Config) -> Check:
+    db = Database(config.database.url)
+    try:
+        db.ping()
+        current = migrate.is_current(config.database.url)
+    except SQLAlchemyError as error:
+        return Check("database.url", ok=False, detail=type(error).__name__, fix="is the server up, and the URL right?")
+    finally:
+        db.close()
+    if not current:
+        return Check("database", ok=False, detail="tables are missing or old", fix="sync-worker migrate")
+    return Check("database", ok=True)
+
+
+def _queue(config: Config) -> Check:
+    if config.queue.url is None:
+        return Check("queue", ok=True, detail="none configured: `sync-worker run` starts one of its own")
+    try:
+        client = broker.connect(config.queue.url, timeout=2.0)
+        client.ping()
+        policy = dict(client.config_get("maxmemory-policy")).get("maxmemory-policy")
+    except redis.RedisError as error:
+        return Check(
+            "queue.url", ok=False, detail=type(error).__name__, fix="start the queue server or correct the URL"
+        )
+    if policy != "noeviction":
+        return Check("queue", ok=False, detail=f"maxmemory-policy is {policy}", fix="set it to noeviction")
+    return Check("queue", ok=True)
+
+
+def _systems(config: Config) -> list[Check]:
+    found: list[Check] = []
+    app = wiring.build(config)
+    try:
+        for name, connector in app.systems.items():
+            try:
+                checks = connector.check()
+            except SyncError as error:
+                checks = [Check("reach", ok=False, detail=str(error), fix=f"systems.{name}.base_url, or the network")]
+            found += [Check(f"systems.{name}: {c.name}", ok=c.ok, detail=c.detail, fix=c.fix) for c in checks]
+    finally:
+        app.close()
+    return found

@@ -1,0 +1,120 @@
+"""How the command line shows things: rich tables on a terminal, plain lines in a pipe, one JSON document on request."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sync_worker.connectors.base import Check
+
+STYLE = {
+    "in_sync": "green",
+    "pending": "cyan",
+    "waiting": "yellow",
+    "conflict": "magenta",
+    "failing": "red",
+    "in_step": "green",
+    "differs": "yellow",
+    "refused": "red",
+    "stale": "cyan",
+}
+
+
+class Printer:
+    """``as_json``: one document and nothing else on stdout."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+        self._rich = sys.stdout.isatty()
+        self._console = Console(highlight=False)
+
+    def status(self, found: Mapping[str, Any]) -> None:
+        """``status``: links by state, due, flows, systems."""
+        if self._document(found):
+            return
+        self._table("links", ("state", "links"), [(s, str(n)) for s, n in found["links"].items()])
+        oldest = found["oldest_due_seconds"]
+        print(f"due now: {found['due']}" + (f", the oldest for {oldest} s" if oldest is not None else ""))
+        for name, flow in found["flows"].items():
+            paused = f", paused: {flow['paused']}" if flow["paused"] else ""
+            print(
+                f"flow {name}: lag p50 {_seconds(flow['lag_seconds_p50'])}, p95 {_seconds(flow['lag_seconds_p95'])}{paused}"
+            )
+        for name, system in found["systems"].items():
+            print(f"system {name}: " + ("up" if system["up"] else f"down: {system['reason']}"))
+
+    def explanations(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """``explain``: one object, or a list when the record takes part in several flows."""
+        if self._document(found[0] if len(found) == 1 else list(found)):
+            return
+        for one in found:
+            self._explanation(one)
+
+    def _explanation(self, one: Mapping[str, Any]) -> None:
+        sides = [f"{one[s]['system']} {one[s]['key'] or '(none)'} {one[s]['ref']}".strip() for s in ("erp", "crm")]
+        print(f"{one['entity']} in flow {one['flow']} (link {one['link']}): {sides[0]} <-> {sides[1]}")
+        self._line("state", one["state"])
+        print(f"because: {one['cause']['text']}")
+        at = one["next_step"]["at"]
+        print(f"next: {one['next_step']['what']}" + (f" at {at}" if at else ""))
+        if one["waiting_on"]:
+            print(f"waits on: {one['waiting_on']}")
+        for candidate in one["candidates"]:
+            print(
+                f"candidate: {candidate['system']} {candidate['key']} {candidate.get('ref') or ''} ({candidate['why']})"
+            )
+        rows = [(f["name"], _value(f["erp"]), _value(f["crm"]), f["status"]) for f in one["fields"]]
+        self._table("fields", ("field", "erp", "crm", "status"), rows)
+        self._table("timeline", ("at", "what", "why"), [(t["at"], t["what"], t["why"]) for t in one["timeline"]])
+
+    def checks(self, found: Sequence[Check]) -> None:
+        """``doctor``: one line each, with the fix."""
+        if self._document([{"name": c.name, "ok": c.ok, "detail": c.detail, "fix": c.fix} for c in found]):
+            return
+        for check in found:
+            mark = "ok   " if check.ok else "WRONG"
+            detail = f": {check.detail}" if check.detail else ""
+            fix = f" -> {check.fix}" if check.fix else ""
+            self._styled(f"{mark} {check.name}{detail}{fix}", "green" if check.ok else "red")
+
+    def _document(self, value: Any) -> bool:
+        if self._json:
+            print(json.dumps(value, ensure_ascii=False, indent=2))
+        return self._json
+
+    def _line(self, name: str, value: str) -> None:
+        self._styled(f"{name}: {value}", STYLE.get(value, ""))
+
+    def _styled(self, text: str, style: str) -> None:
+        if self._rich:
+            self._console.print(text, style=style, markup=False)
+        else:
+            print(text)
+
+    def _table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        if not self._rich:
+            for row in rows:
+                print("\t".join(row))
+            return
+        table = Table(title=title, title_justify="left")
+        for column in columns:
+            table.add_column(column)
+        for row in rows:
+            table.add_row(*row, style=STYLE.get(row[-1]) or STYLE.get(row[0]))
+        self._console.print(table, markup=False)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value} s"
+
+
+def _value(value: Any) -> str:
+    """A field's value in one line: a unit as its filled parts."""
+    if value is None:
+        return ""
+    return ", ".join(v for v in value.values() if v) if isinstance(value, dict) else str(value)

@@ -1,0 +1,177 @@
+"""What every connector must do, whatever its vendor: one case per connector and its emulator, on a real socket.
+
+The behaviours (``test_connectors.py``) speak canonical values through the connector's own map, so they hold for any
+vendor. What a vendor cannot do is skipped by its ``Capabilities``, and the skip is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from support.clock import FakeClock
+
+from mappings.canonical import MapSettings
+from mappings.fields import FieldMap, Value
+from mappings.intacct import customer_map as intacct_map
+from sync_worker.connectors.base import Ask, Connector, Record, Write
+from sync_worker.connectors.emulation import EmulatorServer, Hook, OutgoingNotice
+from sync_worker.connectors.http import Breaker
+from sync_worker.connectors.intacct.auth import MemoryTokens
+from sync_worker.connectors.intacct.client import IntacctConnector, IntacctSettings
+from sync_worker.connectors.intacct.emulator import IntacctEmulator
+
+NOW = 1_795_000_000.0  # 2026-11-18
+
+CUSTOMER: dict[str, Value] = {
+    "name": "Orchard Foods",
+    "contact": {"first": "Ivy", "last": "Dean"},
+    "email": "ivy@orchard.example",
+    "phone": "+44 113 496 0001",
+    "mobile": "+44 7700 900001",
+    "website": "https://orchard.example",
+    "tax_number": "GB123456789",
+    "address": {
+        "line1": "1 Mill Row",
+        "line2": None,
+        "line3": None,
+        "line4": None,
+        "line5": None,
+        "city": "Leeds",
+        "state": None,
+        "postcode": "LS1 1AA",
+        "country": "GB",
+    },
+    "status": "active",
+}
+
+
+@dataclass
+class Case:
+    """One connector over one emulator. ``entity``: what the emulator calls a customer.
+
+    ``connect(**changes)`` makes another connector of the same system; ``changes`` are settings of it.
+    ``bad_secret`` / ``missing_column``: such changes that make its login wrong, or configure a column (``missing_name``)
+    that the vendor does not have. ``manager``: the key of an account manager whom the installation has.
+    """
+
+    system: str
+    emulator: Any
+    clock: FakeClock
+    entity: str
+    connect: Callable[..., Connector]
+    bad_secret: Mapping[str, Any]
+    missing_column: Mapping[str, Any]
+    missing_name: str
+    manager: str
+    hook_secret: str
+    connector: Connector = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.connector = self.connect()
+
+    @property
+    def fmap(self) -> FieldMap:
+        return self.connector.maps["customer"]
+
+    def make(self, correlation: str | None = None, idempotency_key: str | None = None, **values: Value) -> str:
+        """Create a customer through the connector; returns its key."""
+        return self.create(correlation, idempotency_key, **values)[0]
+
+    def write_of(self, correlation: str | None = None, idempotency_key: str | None = None, **values: Value) -> Write:
+        given = {**CUSTOMER, **values}
+        columns = {c: v for c, v in self.fmap.put(given, {}).items() if v is not None}
+        keys = self.connector.correlation_columns(correlation, f"ref-{correlation}") if correlation else {}
+        return Write(None, {**self.fmap.create_extra(given), **columns, **keys}, idempotency_key=idempotency_key)
+
+    def create(
+        self, correlation: str | None = None, idempotency_key: str | None = None, **values: Value
+    ) -> tuple[str, str]:
+        correlation = correlation or f"auto-{len(self.emulator.ledger)}"
+        (outcome,) = self.connector.write_many(
+            "customer", [self.write_of(correlation, idempotency_key or f"key-{correlation}", **values)]
+        )
+        assert outcome.error is None, outcome.error
+        assert outcome.key is not None
+        return outcome.key, outcome.ref
+
+    def read(self, key: str) -> Record:
+        record = self.connector.read_many("customer", [Ask(key)])[key]
+        assert record is not None
+        return record
+
+    def values(self, key: str) -> dict[str, Value]:
+        return self.fmap.get(self.read(key).native)
+
+    def update_of(self, key: str, **values: Value) -> Write:
+        record = self.read(key)
+        return Write(key, self.fmap.put(values, record.native), record)
+
+    def update(self, key: str, **values: Value) -> Any:
+        return self.connector.write_many("customer", [self.update_of(key, **values)])[0]
+
+    def person_renames(self, key: str, name: str) -> None:
+        """What a person does on the vendor's screen."""
+        self.emulator.person(self.entity, key, {self.fmap.fields["name"].columns[0]: name})
+
+    def written(self, since: int) -> list[Any]:
+        """The ledger's rows of API writes behind position ``since``."""
+        return [row for row in self.emulator.ledger[since:] if row.actor == "api"]
+
+    def notices(self, act: Callable[[], object]) -> list[OutgoingNotice]:
+        """What the emulator would send about ``act``."""
+        self.emulator.hooks.append(Hook("http://127.0.0.1:1/hooks/x", self.hook_secret))
+        self.emulator.take_notices()
+        act()
+        return list(self.emulator.take_notices())
+
+
+@contextmanager
+def intacct() -> Iterator[Case]:
+    clock = FakeClock(NOW)
+    emulator = IntacctEmulator(seed=7, clock=clock)
+    with EmulatorServer(emulator) as base:
+        settings = IntacctSettings(
+            base_url=f"{base}/ia/api/v1",
+            client_id="demo-client",
+            client_secret="demo-secret",
+            username="sync@ACME",
+            new_customer_id="CRM-{crm_key}",
+        )
+        made: list[IntacctConnector] = []
+
+        def connect(custom: dict[str, str] | None = None, **changes: Any) -> IntacctConnector:
+            limits = {"default_country": "GB", "custom": {"region": "nsp::REGION"} if custom is None else custom}
+            made.append(
+                IntacctConnector(
+                    "erp",
+                    replace(settings, **changes),
+                    maps={"customer": intacct_map(MapSettings(**limits))},
+                    tokens=MemoryTokens(clock),
+                    breaker=Breaker(threshold=1000),
+                    clock=clock,
+                )
+            )
+            return made[-1]
+
+        yield Case(
+            system="erp",
+            emulator=emulator,
+            clock=clock,
+            entity="customer",
+            connect=connect,
+            bad_secret={"client_secret": "wrong"},
+            missing_column={"custom": {"region": "nsp::NOWHERE"}},
+            missing_name="nsp::NOWHERE",
+            manager="E-10",
+            hook_secret="demo-secret",
+        )
+        for connector in made:
+            connector.close()
+
+
+CASES: dict[str, Callable[[], Any]] = {"intacct": intacct}
+
+__all__ = ["CASES", "CUSTOMER", "NOW", "Case"]
