@@ -80,6 +80,7 @@ def email_key(text: str) -> str:
     return fold(bare_email(collapse(text)))
 
 
+@lru_cache(maxsize=65536)
 def vat_key(text: str) -> str:
     """A tax number for comparing: no blanks, dots, dashes or slashes, upper case."""
     return collapse(clean(text, " .-/")).upper()

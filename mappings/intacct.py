@@ -57,7 +57,7 @@ def customer_map(settings: MapSettings) -> FieldMap:
         printed = table["name"].put(values.get("name"), {})["name"]
         if printed is not None:
             out = {**dict.fromkeys(NAME_COLUMNS, printed), **out}
-        if "address" not in values:
+        if values.get("address") is None:
             out.setdefault(ADDRESS["country"], table["address"].put(None, {})[ADDRESS["country"]])
         return out
 

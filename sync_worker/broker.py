@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
+import dramatiq.worker
 import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware
@@ -37,6 +38,8 @@ HEARTBEAT_TIMEOUT_MS = 30_000
 # Of a million commands so many look for dead workers.
 MAINTENANCE_CHANCE = 100_000
 CONNECT_TIMEOUT = 2.0
+# After losing the server, consumers and acknowledgements try again this often (dramatiq: 3 and 5 seconds).
+RECONNECT_SECONDS = 1.0
 # A worker that did not report for this long counts as down.
 REPORT_SECONDS = 5.0
 
@@ -98,7 +101,7 @@ def url_of(config: Config) -> str:
     """The queue server's URL. Raises ``ConfigError`` when none is configured: only ``run`` brings its own server."""
     if not config.queue.url:
         raise ConfigError("queue.url is not set: give [queue] url or REDIS_URL; only `sync-worker run` brings a server")
-    return config.queue.url
+    return str(config.queue.url)
 
 
 def make_broker(url: str) -> QueueBroker:
@@ -108,6 +111,8 @@ def make_broker(url: str) -> QueueBroker:
 
 def make_worker(broker: QueueBroker, threads: int) -> dramatiq.Worker:
     """A worker over all queues; prefetch is sized to its threads, so none hoards what others could do."""
+    dramatiq.worker.CONSUMER_RESTART_DELAY_SECS = RECONNECT_SECONDS
+    dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS = RECONNECT_SECONDS
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=WORKER_TIMEOUT_MS)
     worker.queue_prefetch = threads
     return worker

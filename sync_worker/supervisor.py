@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from sync_worker.errors import ConfigError
 from sync_worker.processes import PROCESSES_ENV, STOP_SECONDS, SUPERVISOR_ENV, StopSignal, listen
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.2
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+SERVER_PAUSE = 5.0
 # A part that lived this long had started well: its next death is a new one.
 SETTLED_SECONDS = 60.0
 # The last seconds of the time to stop are kept for killing what did not end, and for the queue server.
@@ -84,6 +86,7 @@ class Supervisor:
     parts: Sequence[Sequence[Part]]
     server: QueueServer | None = None
     announce: Callable[[], bool] = field(default=lambda: True)
+    _server_at: float = field(default=0.0, init=False)
 
     def run(self, stop: StopSignal) -> int:
         """Blocks until everything has ended; the exit code of the process (130 after a second Ctrl-C)."""
@@ -99,10 +102,9 @@ class Supervisor:
                 self.server.stop()
 
     def _look(self) -> None:
-        if self.server is not None and not self.server.running():
-            log.error("queue_server.died")
-            self.server.start()
         now = time.monotonic()
+        if self.server is not None and now >= self._server_at and not self.server.running():
+            self._restart(self.server, now)
         for part in self._all():
             if part.alive:
                 continue
@@ -110,6 +112,15 @@ class Supervisor:
                 self._note_death(part, part.process, now)
             if now >= part.start_at:
                 part.start()
+
+    def _restart(self, server: QueueServer, now: float) -> None:
+        """The parts stay up meanwhile: without rings they are idle, with the server back they go on by themselves."""
+        log.error("queue_server.died")
+        try:
+            server.start()
+        except ConfigError as error:
+            log.error("queue_server.not_started", reason=str(error))
+            self._server_at = now + SERVER_PAUSE
 
     def _note_death(self, part: Part, process: subprocess.Popen[bytes], now: float) -> None:
         if now - part.started_at >= SETTLED_SECONDS:

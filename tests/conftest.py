@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from support.clock import FakeClock
 from support.postgres import PostgresMissing, PostgresServer, running
 
 from sync_worker.store import migrate
 from sync_worker.store.session import Database
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_logs() -> None:
+    """Failing tests show warnings, not every call."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 
 @pytest.fixture
@@ -22,7 +30,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """One server per test session. Without its programs: a skip (printed by -ra) on a laptop, a failure where CI is set."""
+    """One server per session. Without its programs: a skip (printed by -ra) on a laptop, a failure where CI is set."""
     try:
         with running() as server:
             yield server

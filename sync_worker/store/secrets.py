@@ -226,7 +226,7 @@ class SecretStore:
         }
         if expected == 0:
             stmt = inserter(secret, sqlite=self._db.is_sqlite).values(name=name, **values).on_conflict_do_nothing()
-            return conn.execute(stmt).rowcount == 1
+            return conn.execute(stmt.returning(secret.c.version)).first() is not None
         mine = update(secret).where(secret.c.name == name, secret.c.version == expected)
         return conn.execute(mine.values(values)).rowcount == 1
 

@@ -59,7 +59,7 @@ class Site:
             Route("/hooks/{system}", hooks, methods=["POST"]),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
-            Route("/metrics", self.metrics),
+            Route("/metrics", self.scrape),
             Route("/", self.status),
         ]
         return Starlette(routes=routes, lifespan=self._lifespan)
@@ -100,7 +100,7 @@ class Site:
             missing.append(f"queue: {type(error).__name__}")
         return missing
 
-    async def metrics(self, _request: Request) -> Response:
+    async def scrape(self, _request: Request) -> Response:
         body, content_type = await run_in_threadpool(metrics.render, self._figures)
         return Response(body, headers={"content-type": content_type})
 

@@ -16,12 +16,17 @@ from support.clock import FakeClock
 from mappings.canonical import MapSettings
 from mappings.fields import FieldMap, Value
 from mappings.intacct import customer_map as intacct_map
+from mappings.sage_crm import customer_map as sage_crm_map
 from sync_worker.connectors.base import Ask, Connector, Record, Write
 from sync_worker.connectors.emulation import EmulatorServer, Hook, OutgoingNotice
-from sync_worker.connectors.http import Breaker
+from sync_worker.connectors.http import Breaker, VendorHttp
 from sync_worker.connectors.intacct.auth import MemoryTokens
 from sync_worker.connectors.intacct.client import IntacctConnector, IntacctSettings
 from sync_worker.connectors.intacct.emulator import IntacctEmulator
+from sync_worker.connectors.sage_crm.auth import BasicLogin
+from sync_worker.connectors.sage_crm.client import SageCrmConnector
+from sync_worker.connectors.sage_crm.emulator import SageCrmEmulator
+from sync_worker.connectors.sage_crm.settings import SageCrmSettings
 
 NOW = 1_795_000_000.0  # 2026-11-18
 
@@ -53,8 +58,8 @@ class Case:
     """One connector over one emulator. ``entity``: what the emulator calls a customer.
 
     ``connect(**changes)`` makes another connector of the same system; ``changes`` are settings of it.
-    ``bad_secret`` / ``missing_column``: such changes that make its login wrong, or configure a column (``missing_name``)
-    that the vendor does not have. ``manager``: the key of an account manager whom the installation has.
+    ``bad_secret`` / ``missing_column``: such changes that make its login wrong, or configure a column that the vendor
+    does not have (``missing_name``). ``manager``: the key of an account manager whom the installation has.
     """
 
     system: str
@@ -172,6 +177,56 @@ def intacct() -> Iterator[Case]:
             connector.close()
 
 
-CASES: dict[str, Callable[[], Any]] = {"intacct": intacct}
+@contextmanager
+def sage_crm() -> Iterator[Case]:
+    clock = FakeClock(NOW)
+    emulator = SageCrmEmulator(seed=7, clock=clock)
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    with EmulatorServer(emulator) as base:
+        settings = SageCrmSettings(
+            base_url=f"{base}/sdata/crmj/sagecrm2/-",
+            username="sync",
+            password="demo-password",
+            webhook_secret=secret,
+            columns={
+                "tax_number": "comp_vatnumber",
+                "erp_key": "comp_intacct_recordno",
+                "erp_ref": "comp_intacct_customerid",
+                "erp_company": "comp_intacct_company",
+            },
+            default_country="GB",
+            erp_company="Acme UK",
+        )
+        made: list[SageCrmConnector] = []
+
+        def connect(custom: dict[str, str] | None = None, **changes: Any) -> SageCrmConnector:
+            chosen = replace(settings, **changes)
+            mapped = MapSettings(default_country="GB", columns=dict(chosen.columns), custom=custom or {})
+            login = BasicLogin(chosen.username, chosen.password)
+            http = VendorHttp(
+                "crm", chosen.base_url, classify=login.classify, prepare=login.prepare, breaker=Breaker(threshold=1000)
+            )
+            made.append(
+                SageCrmConnector("crm", chosen, maps={"customer": sage_crm_map(mapped)}, http=http, clock=clock)
+            )
+            return made[-1]
+
+        yield Case(
+            system="crm",
+            emulator=emulator,
+            clock=clock,
+            entity="Company",
+            connect=connect,
+            bad_secret={"password": "wrong"},
+            missing_column={"custom": {"region": "comp_nowhere"}},
+            missing_name="comp_nowhere",
+            manager="2",
+            hook_secret=secret,
+        )
+        for connector in made:
+            connector.close()
+
+
+CASES: dict[str, Callable[[], Any]] = {"intacct": intacct, "sage_crm": sage_crm}
 
 __all__ = ["CASES", "CUSTOMER", "NOW", "Case"]

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 from support.valkey import QueueServer, until
 
 from sync_worker import broker
@@ -17,12 +20,14 @@ from sync_worker.broker import BULK, LIVE, NAMESPACE, QueueBroker
 from sync_worker.doorbell import Doorbell
 from sync_worker.errors import Rejected, SystemUnavailable
 from sync_worker.events import Change, LinkClass
-from sync_worker.housekeeping import Recheck, recheck_due
+from sync_worker.housekeeping import Recheck, forget_old, recheck_due, tasks_for
 from sync_worker.ringer import Ringer
 from sync_worker.scheduler import describe, pause_after
 from sync_worker.store import pauses, schedules
 from sync_worker.store.inbox import Inbox, Listener
 from sync_worker.store.session import Database
+from sync_worker.store.tables import event
+from sync_worker.store.touches import Touched
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +191,58 @@ def test_a_person_s_pause_is_left_alone(sqlite_url: str) -> None:
     now[0] += 10_000
     Recheck(database, {"crm": vendor}, monotonic=lambda: now[0]).turn()  # type: ignore[dict-item]  # what it needs
     assert (vendor.asked, len(pauses.current(database))) == (0, 1)
+    database.close()
+
+
+def application(database: Database, **systems: SimpleNamespace) -> Any:
+    """As much of an application as the list of tasks needs; its feeds say what they were asked."""
+    asked: list[tuple[str, str]] = []
+
+    def look(what: str) -> Callable[[str], tuple[Touched, ...]]:
+        def feed(system: str) -> tuple[Touched, ...]:
+            asked.append((what, system))
+            return (Touched(1, "customers", "customer", "live"),)
+
+        return feed
+
+    feeds = SimpleNamespace(poll=look("poll"), sweep=look("sweep"), drain=look("drain"))
+    retention = SimpleNamespace(events_days=90, journal_days=730)
+    config = SimpleNamespace(systems=systems, retention=retention)
+    return SimpleNamespace(db=database, config=config, systems=systems, feeds=feeds, asked=asked)
+
+
+def test_every_system_is_polled_and_swept_and_event_queues_are_drained_where_there_are_some(
+    database: Database, queue: QueueBroker, ringer: Ringer
+) -> None:
+    erp = SimpleNamespace(poll_seconds=7.0, sweep_seconds=90.0, event_queue=True)
+    crm = SimpleNamespace(poll_seconds=60.0, sweep_seconds=900.0, event_queue=False)
+    app = application(database, erp=erp, crm=crm)
+    tasks = {task.name: task for task in tasks_for(app, Doorbell(queue), ringer)}
+    assert {name: task.every for name, task in tasks.items() if ":" in name} == {
+        "poll:erp": 7.0,
+        "sweep:erp": 90.0,
+        "events:erp": 7.0,
+        "poll:crm": 60.0,
+        "sweep:crm": 900.0,
+    }
+    assert tasks["ring"].steady
+    assert tasks["ring"].every == 1.0
+    for name in ("poll:erp", "events:erp", "sweep:crm"):
+        tasks[name].work()
+    assert app.asked == [("poll", "erp"), ("drain", "erp"), ("sweep", "crm")]
+    assert lengths(queue) == (3, 0), "what a feed touched was not rung for"
+
+
+def test_events_older_than_configured_are_forgotten(sqlite_url: str) -> None:
+    now = [1_000_000_000.0]
+    database = Database(sqlite_url, clock=lambda: now[0], durable=False)
+    inbox = Inbox(database, [Listener("customers", "customer", "crm", "crm", {"customer": 1})])
+    edit(inbox, "old")
+    now[0] += 91 * 86_400
+    edit(inbox, "new")
+    forget_old(application(database))
+    with database.read() as conn:
+        assert conn.execute(select(event.c.key)).scalars().all() == ["new"]
     database.close()
 
 

@@ -147,7 +147,7 @@ def test_a_mapping_answers_both_ways(db: Database) -> None:
 
 def test_several_erp_managers_on_one_user_need_a_preferred_way_back(db: Database) -> None:
     map_one(db, "E-1", "5")
-    with pytest.raises(AmbiguousMapping, match="E-1, E-2.*user 5.*--preferred"):
+    with pytest.raises(AmbiguousMapping, match=r"E-1, E-2.*user 5.*--preferred"):
         map_one(db, "E-2", "5")
     assert ways(db) == {"E-1": ("5", False)}
     map_one(db, "E-2", "5", preferred=True)

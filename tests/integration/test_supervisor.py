@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from support.valkey import until
 
 # A child says when it starts and when it ends; "stubborn" ones ignore the stop signal.
 CHILD = """
@@ -94,13 +97,6 @@ def is_alive(pid: int) -> bool:
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
-
-
 def test_a_stop_signal_ends_every_part_and_the_supervisor_with_exit_code_0(family: Callable[..., Family]) -> None:
     run = family("web,scheduler", "worker-1,worker-2")
     until(lambda: len(run.pids()) == 4)
@@ -153,3 +149,91 @@ def test_a_second_ctrl_c_kills_what_does_not_end(family: Callable[..., Family]) 
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait(timeout=5) == 130
     assert not any(is_alive(pid) for pid in run.pids())
+
+
+CONFIG = """
+[systems.erp]
+connector = "intacct"
+base_url = "http://127.0.0.1:9/ia/api/v1"
+client_id = "a"
+client_secret = "b"
+username = "sync@ACME"
+[systems.crm]
+connector = "sage_crm"
+base_url = "http://127.0.0.1:9/sdata/crmj/sagecrm2/-"
+username = "u"
+password = "p"
+[flows.customers]
+entity = "customer"
+erp = "erp"
+crm = "crm"
+"""
+
+
+class Run:
+    """``sync-worker run`` with its own data directory; both vendors are down."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        (folder / "sync.toml").write_text(CONFIG)
+        environment = {key: value for key, value in os.environ.items() if key not in ("REDIS_URL", "DATABASE_URL")}
+        environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "SYNC_DATA_DIR": str(folder / "var")}
+        self.log = (folder / "log").open("wb")
+        options = ["--config", "sync.toml", "--port", str(self.port), "--processes", "1", "--threads", "2"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sync_worker.cli", "run", *options],
+            cwd=folder, env=environment, stdout=self.log, stderr=self.log, start_new_session=True,
+        )  # fmt: skip
+        self.seen: set[int] = set()
+        until(self.ready, 30)
+
+    def ready(self) -> bool:
+        self.seen |= set(self.children())
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            assert self.process.poll() is None, "run ended"
+            return False
+        finally:
+            connection.close()
+
+    def children(self) -> dict[int, str]:
+        """Process id -> command line of everything the supervisor has started."""
+        folder = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        pids = [int(pid) for pid in folder.read_text().split()] if folder.exists() else []
+        return {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
+
+    def queue_server(self) -> int:
+        [pid] = [pid for pid, command in self.children().items() if "-server" in command]
+        return pid
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    run = Run(tmp_path)
+    yield run
+    for pid in (run.process.pid, *run.seen):
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+    run.process.wait()
+    run.log.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the process table of Linux")
+def test_run_brings_a_dead_queue_server_back_and_one_stop_signal_ends_all_with_exit_code_0(run: Run) -> None:
+    assert len(run.seen) == 4, "web, scheduler, one worker, queue server"
+    os.kill(killed := run.queue_server(), signal.SIGKILL)
+    until(lambda: killed not in run.children() and run.ready(), 20)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.process.wait(timeout=20) == 0
+    assert not any(is_alive(pid) for pid in run.seen)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the process table of Linux")
+def test_run_killed_outright_leaves_nothing_running(run: Run) -> None:
+    run.process.kill()
+    run.process.wait()
+    until(lambda: not any(is_alive(pid) for pid in run.seen), 20)

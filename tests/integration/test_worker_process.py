@@ -1,4 +1,4 @@
-"""A worker process with real rings from a real queue server; the engine is a stand-in that writes down what it is told."""
+"""A worker process and real rings from a real queue server; a stand-in for the engine writes down what it is told."""
 
 from __future__ import annotations
 

@@ -99,7 +99,17 @@ def running() -> Iterator[PostgresServer]:
     try:
         if user:
             os.chown(home, user["user"], user["group"])
-        command = [binaries / "initdb", "-D", home / "data", "-U", "sync", "-A", "trust", "-E", "UTF8"]
+        command: list[str | Path] = [
+            binaries / "initdb",
+            "-D",
+            home / "data",
+            "-U",
+            "sync",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+        ]
         quiet = ["--locale=C", "--no-sync", "--no-instructions"]
         subprocess.run([*command, *quiet], check=True, capture_output=True, cwd=home, **user)
         port = _free_port()
@@ -115,8 +125,8 @@ def running() -> Iterator[PostgresServer]:
 def _start(binaries: Path, home: Path, port: int, user: dict[str, Any]) -> subprocess.Popen[bytes]:
     options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
     # Linux: the server ends with the tests even if they are killed.
-    mortal = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
-    server = [binaries / "postgres", "-D", home / "data", "-p", str(port), "-k", home, *options]
+    mortal: list[str | Path] = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
+    server: list[str | Path] = [binaries / "postgres", "-D", home / "data", "-p", str(port), "-k", home, *options]
     with (home / "log").open("wb") as log:
         return subprocess.Popen([*mortal, *server], stdout=log, stderr=log, cwd=home, **user)
 

@@ -7,7 +7,7 @@ chosen step (a vendor call or a database commit), after which its leases have to
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,16 @@ class Crash(BaseException):
 class World:
     """``flow``: further lines of ``[flows.customers]``. ``stale``: both vendors' stale window in seconds."""
 
-    def __init__(self, directory: Path | str, url: str, *, flow: str = "", stale: float = 30, seed: int = 0, key_columns: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path | str,
+        url: str,
+        *,
+        flow: str = "",
+        stale: float = 30,
+        seed: int = 0,
+        key_columns: bool = True,
+    ) -> None:
         self.clock = FakeClock()
         self.rng = random.Random(seed)
         self.erp = make_intacct(seed)
@@ -87,6 +96,7 @@ class World:
         self.config = configuration.parse(text, environ={"SYNC_DATA_DIR": str(directory)})
         self.db = Database(url, clock=self.clock, durable=False)
         self.steps_to_crash: int | None = None
+        self._interruption: tuple[int, Callable[[], None]] | None = None
         self._guard_commits()
         self.app = self.build()
 
@@ -102,12 +112,21 @@ class World:
         return app
 
     def step(self) -> None:
-        """One step of the worker: it may be the one at which it dies."""
+        """One step of the worker: it may be the one at which it dies, or at which somebody else does something."""
+        if self._interruption is not None:
+            left, act = self._interruption
+            self._interruption = (left - 1, act) if left > 0 else None
+            if left == 0:
+                act()
         if self.steps_to_crash is not None:
             self.steps_to_crash -= 1
             if self.steps_to_crash < 0:
                 self.steps_to_crash = None
                 raise Crash
+
+    def in_the_middle(self, steps: int | None, act: Callable[[], None] | None) -> None:
+        """``act`` happens after so many steps of the worker; None: forget it."""
+        self._interruption = (steps, act) if steps is not None and act is not None else None
 
     def _guard_commits(self) -> None:
         plain = self.db.write
@@ -199,7 +218,9 @@ class World:
         with self.db.read() as conn:
             due = conn.execute(select(func.min(link.c.due_at)).where(link.c.due_at.is_not(None))).scalar_one()
             leased = conn.execute(
-                select(func.min(link.c.lease_until)).where(link.c.lease_until > self.clock(), link.c.due_at <= self.clock())
+                select(func.min(link.c.lease_until)).where(
+                    link.c.lease_until > self.clock(), link.c.due_at <= self.clock()
+                )
             ).scalar_one()
             from sync_worker.store.tables import part
 
@@ -242,6 +263,23 @@ class World:
         found = self.crm.get_record("Company", key)
         assert found is not None
         return found
+
+    def crm_child_key(self, key: str, table: str) -> str:
+        """Key of the Business e-mail or phone, primary address or person of a company."""
+        record = self.crm_record(key)
+        if table in ("Address", "Person"):
+            return str(record[f"Comp_Primary{table}Id"])
+        link_table, prefix = ("EmailLink", "ELink") if table == "Email" else ("PhoneLink", "PLink")
+        for row in self.crm.list_records(link_table):
+            if str(row[f"{prefix}_RecordID"]) == key and row[f"{prefix}_Type"] == "Business":
+                return str(row[f"{prefix}_{table}Id"])
+        raise AssertionError(f"company {key} shows no {table}")
+
+    def crm_child(self, key: str, table: str) -> dict[str, Any] | None:
+        return self.crm.get_record(table, self.crm_child_key(key, table))
+
+    def close(self) -> None:
+        self.app.close()
 
     def written(self, side: str) -> list[Any]:
         """Writes our worker made on one side, from the vendor's ledger."""

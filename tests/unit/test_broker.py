@@ -44,7 +44,7 @@ def touched(link_id: int, flow: str = "customers", klass: LinkClass = "live") ->
 def waiting_in(queue: QueueBroker, name: str) -> list[tuple[str, list[object]]]:
     """(actor, arguments) of every message on a queue, oldest first."""
     ids = queue.client.lrange(f"{NAMESPACE}:{name}", 0, -1)
-    bodies = [json.loads(queue.client.hget(f"{NAMESPACE}:{name}.msgs", each)) for each in ids]
+    bodies = [json.loads(queue.client.hget(f"{NAMESPACE}:{name}.msgs", each) or "") for each in ids]
     return [(body["actor_name"], body["args"]) for body in bodies]
 
 
@@ -75,9 +75,15 @@ def test_a_worker_looks_every_100_ms_and_fetches_no_more_than_its_threads_can_do
 
 
 def test_bulk_work_leaves_half_of_the_threads_to_live_work(queue: QueueBroker) -> None:
-    assert queue.consume(LIVE, prefetch=8).prefetch == 8
-    assert queue.consume(BULK, prefetch=8).prefetch == 4
-    assert queue.consume(BULK, prefetch=1).prefetch == 1
+    def fetched_at_once(name: str, threads: int) -> int:
+        queue.client.flushall()
+        Doorbell(queue).send([link_message(number, "live" if name == LIVE else "bulk") for number in range(20)])
+        next(queue.consume(name, prefetch=threads))
+        return 20 - broker.queue_length(queue.client, name)
+
+    assert fetched_at_once(LIVE, 8) == 8
+    assert fetched_at_once(BULK, 8) == 4
+    assert fetched_at_once(BULK, 1) == 1
 
 
 def test_a_single_touched_link_rings_itself(queue: QueueBroker) -> None:

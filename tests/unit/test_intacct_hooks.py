@@ -21,6 +21,7 @@ from sync_worker.events import Change
 
 SECRET = "demo-secret"
 NOW = 1_795_000_000.0
+ENTITIES = ("customer", "contact", "invoice", "account_manager")
 BODY = b'{"entity": "customer", "key": "501", "id": "C-77", "op": "updated"}'
 
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,3 +177,125 @@ def test_a_secret_says_what_is_wrong_with_it() -> None:
         secret_bytes("whsec_?")
     with pytest.raises(ValueError, match="shorter than 16 bytes"):
         secret_bytes("whsec_c2hvcnQ=")
+
+
+# --- the script for Sage CRM, as the guide has it, run by Node with only what JScript has ------------------------
+
+GUIDE = Path(__file__).parents[2] / "docs" / "howto" / "sage-crm-script.md"
+HARNESS = """
+const vm = require("vm");
+const input = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const sent = [];
+class ServerXMLHTTP {
+  constructor(name) { if (!/^MSXML2\\.ServerXMLHTTP/.test(name)) throw new Error(name); this.headers = {}; }
+  setTimeouts() {}
+  open(method, url, async) { Object.assign(this, {method, url, async}); }
+  setRequestHeader(name, value) { this.headers[name.toLowerCase()] = value; }
+  send(body) {
+    sent.push({method: this.method, url: this.url, async: this.async, headers: this.headers, body});
+    this.status = input.status;
+  }
+}
+const CRM = {FindRecord(table, condition) {
+  let at = 0;
+  const record = column => input.rows[at][column];
+  Object.defineProperty(record, "eof", {get: () => at >= input.rows.length});
+  record.NextRecord = () => { at += 1; };
+  return record;
+}};
+const world = vm.createContext({ActiveXObject: ServerXMLHTTP, CRM, WhereClause: input.where});
+vm.runInContext("JSON = btoa = atob = TextEncoder = Buffer = require = Map = Set = undefined;", world);
+vm.runInContext(input.script, world);
+let thrown = null;
+for (const call of input.calls) { try { vm.runInContext(call, world); } catch (error) { thrown = String(error); } }
+const values = input.values.map(expression => vm.runInContext(expression, world));
+console.log(JSON.stringify({sent, values, thrown}));
+"""
+
+
+def script(**settings: str) -> str:
+    """The script of the guide with its settings filled in."""
+    text = GUIDE.read_text(encoding="utf-8").split("```javascript\n")[1].split("```")[0]
+    for name, value in {"HOOK_SECRET": f'"{SECRET}"', **settings}.items():
+        text, changed = re.subn(
+            rf"^var {name} = [^;]*;", lambda _, n=name, v=value: f"var {n} = {v};", text, flags=re.M
+        )
+        assert changed == 1, name
+    return text
+
+
+def run_script(text: str, *, where: str = "comp_companyid=43", **more: Any) -> dict[str, Any]:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not on PATH: the Sage CRM script was not run")
+    given = {"script": text, "where": where, "rows": [], "calls": [], "values": [], "status": 204, **more}
+    done = subprocess.run(
+        [node, "-e", HARNESS], check=False, input=json.dumps(given), capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("function", "entity", "op"),
+    [
+        ("PostInsertRecord", "customer", "created"),
+        ("UpdateRecord", "phone", "updated"),
+        ("DeleteRecord", "customer", "deleted"),
+    ],
+)
+def test_a_ping_of_the_script_is_accepted(function: str, entity: str, op: str) -> None:
+    result = run_script(script(ENTITY=f'"{entity}"'), calls=["InsertRecord()", f"{function}()"])
+    (sent,) = result["sent"]
+    assert (sent["method"], sent["async"]) == ("POST", False)
+    now = float(sent["headers"]["webhook-timestamp"])
+    (change,) = read_hook("crm", SECRET, sent["headers"], sent["body"].encode(), now)
+    assert (change.entity, change.key, change.op) == (entity, "43", op)
+
+
+@pytest.mark.parametrize("where", ["comp_companyid=43", " (Comp_CompanyId = '43') ", "COMP_COMPANYID=N'43'"])
+def test_the_script_reads_the_key_from_the_condition(where: str) -> None:
+    (sent,) = run_script(script(), where=where, calls=["UpdateRecord()"])["sent"]
+    assert sent["body"] == BODY.decode()
+
+
+def test_the_script_looks_up_the_rows_of_any_other_condition() -> None:
+    rows = [{"comp_companyid": key} for key in (43, "44", 'x"}')]
+    (sent,) = run_script(script(), where="comp_type='Customer'", rows=rows, calls=["UpdateRecord()"])["sent"]
+    assert [event["key"] for event in json.loads(sent["body"])["events"]] == ["43", "44"]
+    many = [{"comp_companyid": key} for key in range(1, 500)]
+    assert run_script(script(), where="comp_type='Customer'", rows=many, calls=["UpdateRecord()"])["sent"] == []
+
+
+def test_every_ping_has_an_id_of_its_own() -> None:
+    sent = run_script(script(), calls=["UpdateRecord()"] * 50)["sent"]
+    assert len({one["headers"]["webhook-id"] for one in sent}) == 50
+
+
+def test_a_worker_that_is_away_never_disturbs_the_user_unless_retries_are_wanted() -> None:
+    assert run_script(script(), calls=["UpdateRecord()"], status=503)["thrown"] is None
+    assert "503" in run_script(script(RETRY="true"), calls=["UpdateRecord()"], status=503)["thrown"]
+
+
+def test_the_scripts_own_hashing_agrees_with_the_library() -> None:
+    lengths = [0, 1, 54, 55, 56, 63, 64, 65, 119, 120, 200, 1000]
+    texts = ["", "plain", "Zoë", "日本", "🙂 and more"]
+    keys = [b"k" * length for length in (1, 24, 64, 65, 131)]
+    messages = [[(7 * i + 255) % 256 for i in range(length)] for length in lengths]
+    values = [f"sha256({m})" for m in messages] + [f"utf8({json.dumps(t)})" for t in texts]
+    values += [f"hmac(fromBase64('{base64.b64encode(key).decode()}'), utf8('message'))" for key in keys]
+    values += [f"toBase64({list(key)})" for key in (b"a", b"ab", b"abc", b"\xff\xfe\xfd\xfc")]
+    got = run_script(script(), values=values)["values"]
+    wanted: list[Any] = [list(hashlib.sha256(bytes(m)).digest()) for m in messages]
+    wanted += [list(text.encode()) for text in texts]
+    wanted += [list(hmac.new(key, b"message", hashlib.sha256).digest()) for key in keys]
+    wanted += [base64.b64encode(key).decode() for key in (b"a", b"ab", b"abc", b"\xff\xfe\xfd\xfc")]
+    assert got == wanted
+
+
+def test_the_script_stays_within_the_language_that_the_server_has() -> None:
+    code = re.sub(r"//.*|\"(?:\\.|[^\"\\])*\"|/\^.*?/", "0", script())
+    later = (
+        r"\b(?:let|const|class|JSON|async|await)\b|=>|`|===?\s*undefined|,\s*[\])}]|\.(?:map|forEach|trim|padStart)\("
+    )
+    assert re.findall(later, code) == []

@@ -128,7 +128,7 @@ def read_events(system: str, answer: Answer) -> tuple[list[FeedRow], str | None]
         event_id = str(event.get("eventId") or "") if isinstance(event, Mapping) else ""
         change = _event_change(system, event, event_id) if isinstance(event, Mapping) else None
         if change is None:
-            log.warning("intacct.event_skipped", system=system, event=event_id[:64])
+            log.warning("intacct.event_skipped", system=system, event_id=event_id[:64])
         else:
             rows.append(FeedRow(change))
     return rows, ack

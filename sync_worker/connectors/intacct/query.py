@@ -86,10 +86,11 @@ class QueryService:
         *,
         expression: str = "and",
         order: Sequence[str] = ("key",),
-        size: int = PAGE,
+        size: int | None = None,
         case_sensitive: bool = True,
     ) -> QueryPage:
         """One page. Entity-private records are included: documented, a top-level query skips them otherwise."""
+        size = size or PAGE
         body: dict[str, Any] = {
             "object": target,
             "filterParameters": {"includePrivate": True},

@@ -116,8 +116,9 @@ class Writer:
         except NotFound as error:  # the customer shows another contact by now: read again
             return Outcome(customer, error=NotYetThere("the contact is gone", status=error.status))
         except Rejected as error:
-            column = f"{CONTACT_PREFIX}{error.column}" if error.column else None
-            refusal = Rejected(str(error), column=_written(column, columns), system=error.system, status=error.status)
+            named = error.column or ""
+            column = _written(CONTACT_PREFIX + named, columns) or _written(named, columns)
+            refusal = Rejected(str(error), column=column, system=error.system, status=error.status)
             return Outcome(customer, error=refusal)
         except SyncError as error:
             return Outcome(customer, error=error)
@@ -241,16 +242,14 @@ def _named(error: SyncError, columns: Mapping[str, Any]) -> SyncError:
     """The refusal with the column as it was written; a column that was not written is no help."""
     if isinstance(error, Rejected):
         if not _is_contact_refusal(error):
-            error.column = _written(error.column, columns)
+            error.column = _written(error.column or "", columns)
         elif error.column:
             error.column = _written(error.column, columns) or error.column
     return error
 
 
-def _written(column: str | None, columns: Mapping[str, Any]) -> str | None:
+def _written(column: str, columns: Mapping[str, Any]) -> str | None:
     """Which of the written columns the vendor means by ``column``: itself, or the only ones below or above it."""
-    if column is None:
-        return None
     wanted = column.lower()
     for name in columns:
         if name.lower() == wanted:

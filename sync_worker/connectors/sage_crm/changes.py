@@ -7,7 +7,8 @@ so every table has a feed. Observed: writes through an API often leave the stamp
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 from sync_worker.connectors.base import Ask, FeedRow, Page, Record
 from sync_worker.connectors.sage_crm import stamps, where
@@ -28,19 +29,31 @@ from sync_worker.connectors.sage_crm.tables import (
 from sync_worker.events import Change, Op
 
 OVERLAP = 60.0  # seconds looked at again: a transaction may show up later than its stamp says
+_RESOLUTION = 0.001  # seconds: the next stamp after a mark
 _FIRST_LOOK = 20  # rows among which the newest stamp is looked for when a feed begins
 
 
 class Feeds:
     """All feeds of one installation. ``changes`` is for one caller at a time (the poller); the rest is thread-safe."""
 
-    def __init__(self, system: str, rest: Rest, shape: Shape, reader: Reader) -> None:
+    def __init__(
+        self,
+        system: str,
+        rest: Rest,
+        shape: Shape,
+        reader: Reader,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._system = system
         self._rest = rest
         self._shape = shape
         self._reader = reader
         self._tables: tuple[Table, ...] = (COMPANY, PERSON, ADDRESS, *(t for of in LINKED for t in (of.table, of.link)))
+        self._clock = clock
         self._told: tuple[str, frozenset[int]] = ("", frozenset())
+        self._reached: dict[str, tuple[float, float]] = {}  # table -> its mark, and when that was reached on our clock
+        self._settled: dict[str, float] = {}  # table -> a mark whose overlap needs no further look
 
     # --- time-stamp feed ---------------------------------------------------------------------------------------------
 
@@ -48,7 +61,8 @@ class Feeds:
         """Rows stamped since the watermark, less an overlap; always ends with a page that carries the new one.
 
         Rows of the overlap that say exactly what they said last time are left out, but only for a caller that
-        comes back with the watermark it was given, which it stores after the rows.
+        comes back with the watermark it was given, which it stores after the rows. An overlap that was looked at
+        once more after it had time to fill is settled: a bulk load is not read again at every poll for ever.
         """
         marks = _load(watermark)
         if watermark is None or not marks:
@@ -61,7 +75,8 @@ class Feeds:
         for table in self._tables:
             mark = marks.get(table.resource, oldest)
             newest = mark
-            for rows in self._since(table, mark - OVERLAP):
+            started = self._clock()
+            for rows in self._since(table, self._cutoff(table, mark)):
                 fresh = []
                 for row, stamp in rows:
                     newest = max(newest, stamp)
@@ -72,9 +87,20 @@ class Feeds:
                 if fresh:
                     yield Page(fresh)
             marks[table.resource] = newest
+            self._note_mark(table, newest, started)
         after = _dump(marks)
         yield Page([], after)
         self._told = (after, frozenset(telling))
+
+    def _cutoff(self, table: Table, mark: float) -> float:
+        return mark + _RESOLUTION if self._settled.get(table.resource) == mark else mark - OVERLAP
+
+    def _note_mark(self, table: Table, mark: float, started: float) -> None:
+        reached, at = self._reached.get(table.resource, (None, 0.0))
+        if reached != mark:
+            self._reached[table.resource] = (mark, self._clock())
+        elif started - at > OVERLAP:
+            self._settled[table.resource] = mark
 
     def _newest(self, table: Table) -> float:
         """The newest stamp by the vendor's own clock; 0 for an empty table, whose every row will be new."""
@@ -93,7 +119,8 @@ class Feeds:
         created = where.since_day(table.created, cutoff, zone)
         stopped = yield from self._newest_first(table, f"{updated} or {created}", table.updated, cutoff)
         if stopped:
-            yield from self._newest_first(table, created, table.created, cutoff)
+            for rows in self._newest_first(table, created, table.created, cutoff):
+                yield [(row, stamp) for row, stamp in rows if stamps.seconds(row.cell(table.updated), zone) is None]
 
     def _newest_first(
         self, table: Table, predicate: str, column: str, cutoff: float

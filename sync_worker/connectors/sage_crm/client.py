@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -56,7 +57,13 @@ class SageCrmConnector:
     """Customers of one Sage CRM installation. Thread-safe; one per process. Vendor errors are raised as SyncError."""
 
     def __init__(
-        self, system: str, settings: SageCrmSettings, *, maps: Mapping[str, FieldMap], http: VendorHttp
+        self,
+        system: str,
+        settings: SageCrmSettings,
+        *,
+        maps: Mapping[str, FieldMap],
+        http: VendorHttp,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.system = system
         self.settings = settings
@@ -79,7 +86,7 @@ class SageCrmConnector:
         self._reader = Reader(self._rest, shape, self._fanout)
         self._writer = Writer(self._rest, shape, self._reader, settings)
         self._finder = Finder(self._rest, shape, self._fanout, settings)
-        self._feeds = Feeds(system, self._rest, shape, self._reader)
+        self._feeds = Feeds(system, self._rest, shape, self._reader, clock=clock)
 
     def check(self) -> list[Check]:
         """Login, readable tables, configured columns, webhook secret; no writes."""

@@ -1,0 +1,87 @@
+"""What must be true when everything is at rest, read from the vendors' ledgers and never from our own tables.
+
+The ledgers of both vendors are walked in the order in which things happened. Per field: who edited since both sides
+last agreed? Edited on both, to different values: exactly that is a conflict. A write of ours over an edit it could not
+have read is the window of E22; it is counted, and only allowed where the caller says that such windows were opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from support.world import World
+
+# field -> (column in the ERP's ledger, table and column in the CRM's ledger)
+COLUMNS = {
+    "name": ("name", "Company", "Comp_Name"),
+    "website": ("contacts.default.URL1", "Company", "Comp_WebSite"),
+    "tax_number": ("taxId", "Company", "comp_vatnumber"),
+    "email": ("contacts.default.email1", "Email", "Emai_EmailAddress"),
+    "city": ("contacts.default.mailingAddress.city", "Address", "Addr_City"),
+}
+
+
+@dataclass
+class FieldStory:
+    """One field of one pair: current values, who edited since they agreed, edits of ours that overwrote one."""
+
+    erp: Any = None
+    crm: Any = None
+    edited: set[str] = field(default_factory=set)
+    edited_at: dict[str, float] = field(default_factory=dict)
+    lost: list[tuple[str, float, float]] = field(default_factory=list)  # side, edit at, overwritten at
+
+    def happened(self, side: str, value: Any, actor: str, at: float) -> None:
+        if actor == "person":
+            self.edited.add(side)
+            self.edited_at[side] = at
+        elif side in self.edited and not in_step(getattr(self, side), value):
+            self.lost.append((side, self.edited_at[side], at))
+            self.edited.discard(side)
+        setattr(self, side, value)
+        if in_step(self.erp, self.crm):
+            self.edited.clear()
+
+    @property
+    def conflict(self) -> bool:
+        return self.edited == {"erp", "crm"} and not in_step(self.erp, self.crm)
+
+
+def in_step(a: Any, b: Any) -> bool:
+    """Equal, or what a vendor that cuts or re-cases made of it."""
+    x, y = (str(v or "").strip().casefold() for v in (a, b))
+    return x == y or (bool(x) and bool(y) and (x.startswith(y) or y.startswith(x)))
+
+
+class Historian:
+    """Listens to both ledgers and keeps one order of everything that happened."""
+
+    def __init__(self, world: World) -> None:
+        self.events: list[tuple[str, Any]] = []
+        for side, emulator in world.vendors.items():
+            plain = emulator.record_write
+
+            def record(*args: Any, _side: str = side, _plain: Any = plain, **kw: Any) -> Any:
+                row = _plain(*args, **kw)
+                self.events.append((_side, row))
+                return row
+
+            emulator.record_write = record  # type: ignore[method-assign]
+
+
+def read_current(world: World, erp_key: str, crm_key: str) -> dict[str, tuple[Any, Any]]:
+    """Both sides' values of the judged fields as the vendors hold them now."""
+    erp, crm = world.erp_record(erp_key), world.crm_record(crm_key)
+    email = world.crm_child(crm_key, "Email")
+    address = (
+        world.crm.get_record("Address", str(crm["Comp_PrimaryAddressId"])) if crm.get("Comp_PrimaryAddressId") else None
+    )
+    crm_values = {
+        "name": crm["Comp_Name"],
+        "website": crm["Comp_WebSite"],
+        "tax_number": crm["comp_vatnumber"],
+        "email": email["Emai_EmailAddress"] if email else None,
+        "city": address["Addr_City"] if address else None,
+    }
+    return {name: (erp.get(COLUMNS[name][0]), crm_values[name]) for name in COLUMNS}
