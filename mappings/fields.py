@@ -108,4 +108,4 @@ class FieldMap:
 
 def _same_cell(a: Any, b: Any) -> bool:
     """Empty is null or "" alike."""
-    return (a or None) == (b or None)
+    return (None if a == "" else a) == (None if b == "" else b)

@@ -39,7 +39,7 @@ HEARTBEAT_TIMEOUT_MS = 30_000
 MAINTENANCE_CHANCE = 100_000
 CONNECT_TIMEOUT = 2.0
 # After losing the server, consumers and acknowledgements try again this often (dramatiq: 3 and 5 seconds).
-RECONNECT_SECONDS = 1.0
+RECONNECT_SECONDS = 1
 # A worker that did not report for this long counts as down.
 REPORT_SECONDS = 5.0
 

@@ -333,8 +333,9 @@ def test_the_first_look_at_the_feed_brings_no_rows_and_a_watermark(case: Case) -
 
 
 def test_the_feed_brings_what_changed_since_with_its_content_again_and_again(case: Case) -> None:
-    key, quiet = case.make(), case.make(name="Quiet")
-    case.clock.advance(86_400)
+    quiet = case.make(name="Quiet")
+    case.clock.advance(3 * 86_400)
+    key = case.make()
     watermark = list(case.connector.changes("customer", None))[-1].watermark
     case.clock.advance(60)
     case.person_renames(key, "By Hand")

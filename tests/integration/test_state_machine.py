@@ -247,7 +247,7 @@ class Life(RuleBasedStateMachine):
         for side, name in self.made:
             other = "crm" if side == "erp" else "erp"
             found = {
-                "erp": [r for r in self.world.erp.list_records("customer") if r["name"] == name],
+                "erp": [r for r in self.world.erp.list_records("customer") if in_step(r["name"], name)],
                 "crm": [r for r in self.world.crm.list_records("Company") if in_step(r["Comp_Name"], name)],
             }
             assert len(found[side]) == 1 and len(found[other]) == 1, (side, name, found, self.world.links())

@@ -97,6 +97,13 @@ def is_alive(pid: int) -> bool:
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def test_a_stop_signal_ends_every_part_and_the_supervisor_with_exit_code_0(family: Callable[..., Family]) -> None:
     run = family("web,scheduler", "worker-1,worker-2")
     until(lambda: len(run.pids()) == 4)
@@ -151,6 +158,10 @@ def test_a_second_ctrl_c_kills_what_does_not_end(family: Callable[..., Family]) 
     assert not any(is_alive(pid) for pid in run.pids())
 
 
+needs_process_table = pytest.mark.skipif(
+    not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="reads the process table of Linux"
+)
+
 CONFIG = """
 [systems.erp]
 connector = "intacct"
@@ -204,7 +215,7 @@ class Run:
         """Process id -> command line of everything the supervisor has started."""
         folder = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         pids = [int(pid) for pid in folder.read_text().split()] if folder.exists() else []
-        return {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
+        return {pid: command_of(pid) for pid in pids}
 
     def queue_server(self) -> int:
         [pid] = [pid for pid, command in self.children().items() if "-server" in command]
@@ -222,7 +233,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     run.log.close()
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the process table of Linux")
+@needs_process_table
 def test_run_brings_a_dead_queue_server_back_and_one_stop_signal_ends_all_with_exit_code_0(run: Run) -> None:
     assert len(run.seen) == 4, "web, scheduler, one worker, queue server"
     os.kill(killed := run.queue_server(), signal.SIGKILL)
@@ -232,7 +243,7 @@ def test_run_brings_a_dead_queue_server_back_and_one_stop_signal_ends_all_with_e
     assert not any(is_alive(pid) for pid in run.seen)
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the process table of Linux")
+@needs_process_table
 def test_run_killed_outright_leaves_nothing_running(run: Run) -> None:
     run.process.kill()
     run.process.wait()

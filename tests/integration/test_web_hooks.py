@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -98,30 +99,56 @@ def customer(key: str, **more: str) -> dict[str, str]:
     return {"entity": "customer", "key": key, **more}
 
 
-@pytest.fixture
-def server() -> Iterator[QueueServer]:
+@pytest.fixture(scope="module")
+def queue_server() -> Iterator[QueueServer]:
     server = QueueServer()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def running_site(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, queue_server: QueueServer
+) -> Iterator[Site]:
+    database = tmp_path_factory.mktemp("site") / "sync.db"
+    shutil.copyfile(sqlite_template, database)
+    site = Site(database, queue_server.url)
+    yield site
+    site.process.kill()
+    site.process.wait()
+
+
+@pytest.fixture
+def server(queue_server: QueueServer) -> QueueServer:
+    """The queue server, up and empty."""
+    if queue_server.process is None:
+        queue_server.start()
+    with broker.connect(queue_server.url) as client:
+        client.flushall()
+    return queue_server
+
+
+@pytest.fixture
+def site(running_site: Site, server: QueueServer) -> Site:
+    """The web process, shared by the tests of this file, with nothing stored."""
+    with sqlite3.connect(running_site.database) as connection:
+        for table in ("event", "part", "link", "counter_delta"):
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
+    return running_site
 
 
 @pytest.fixture
 def start(sqlite_url: str, server: QueueServer) -> Iterator[Callable[..., Site]]:
     started: list[Site] = []
 
-    def one(*, queue_url: str = server.url, supervised: bool = False) -> Site:
-        started.append(Site(Path(sqlite_url.removeprefix("sqlite:///")), queue_url, supervised=supervised))
+    def one(*, supervised: bool = False) -> Site:
+        started.append(Site(Path(sqlite_url.removeprefix("sqlite:///")), server.url, supervised=supervised))
         return started[-1]
 
     yield one
     for site in started:
         site.process.kill()
         site.process.wait()
-
-
-@pytest.fixture
-def site(start: Callable[..., Site]) -> Site:
-    return start()
 
 
 def test_an_acknowledged_notice_is_stored_and_rung_for(site: Site, server: QueueServer) -> None:
@@ -213,7 +240,8 @@ def test_notices_are_stored_while_the_queue_server_is_away(site: Site, server: Q
     assert site.stored() == 3
 
 
-def test_ready_means_that_database_and_queue_answer(site: Site, server: QueueServer) -> None:
+def test_ready_means_that_database_and_queue_answer(start: Callable[..., Site], server: QueueServer) -> None:
+    site = start()
     assert site.ask("GET", "/healthz")[0].status == 200
     assert site.ask("GET", "/readyz")[0].status == 200
     server.kill()
@@ -256,6 +284,7 @@ def test_the_status_page_shows_links_and_systems_and_escapes_names(site: Site) -
     assert "<b>odd</b>" not in page
 
 
-def test_a_stop_signal_ends_the_web_process_with_exit_code_0(site: Site) -> None:
+def test_a_stop_signal_ends_the_web_process_with_exit_code_0(start: Callable[..., Site]) -> None:
+    site = start()
     site.process.send_signal(signal.SIGTERM)
     assert site.process.wait(timeout=20) == 0
