@@ -6,7 +6,8 @@ on_first_invoice   the first finalised invoice makes it (the invoice leaves the 
 manual             only a person's "sync now" makes it
 never              nobody does
 
-A person may always ask, except where it says never. What was unlinked or deleted stays so until a person links or syncs.
+A person may always ask, except where it says never. What was unlinked or deleted stays so until a person links or
+syncs it.
 """
 
 from __future__ import annotations

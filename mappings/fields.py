@@ -16,7 +16,7 @@ Native = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How values of a field compare. ``normal`` is idempotent and for comparing only: what people typed travels as typed.
+    """How values of a field compare. ``normal`` is idempotent and for comparing only: what was typed travels as typed.
 
     ``loss(written, found)``: may ``found`` be what a store made of ``written`` by cutting, re-casing, re-spacing or
     re-formatting (E11)? Never true for a different value.
@@ -55,14 +55,14 @@ class FieldMap:
     entity: str
     fields: Mapping[str, Field]
     extra_columns: tuple[str, ...] = ()
-    create_extra: Callable[[Mapping[str, Value]], dict[str, Any]] = field(default=lambda values: {})
+    create_extra: Callable[[Mapping[str, Value]], dict[str, Any]] = field(default=lambda _values: {})
 
     def get(self, native: Native) -> dict[str, Value]:
         """Canonical values of what was read; fields with an absent column are left out (E8)."""
         return {name: f.get(native) for name, f in self.fields.items() if all(c in native for c in f.columns)}
 
     def put(self, values: Mapping[str, Value], baseline: Native) -> dict[str, Any]:
-        """Native columns to write so that the record holds ``values``: only those that differ from ``baseline`` (E12)."""
+        """Native columns to write so that the record holds ``values``: only those that differ from ``baseline``."""
         out: dict[str, Any] = {}
         for name, value in values.items():
             for column, new in self.fields[name].put(value, baseline).items():

@@ -37,7 +37,7 @@ class Memory:
     """Lives in ``link.memory`` as JSON, per side and field.
 
     ``replaced``: values lately replaced and when (E7). ``wrote``: the past is our own write: what it replaced, and
-    whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value sent, source value, when.
+    whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value, source value, when.
     ``bounce``: count, side, time (E14). ``blocked``: fields that differ by direction, owner or a clearing (E13).
     ``take``: a person's choice for a conflict.
     """

@@ -70,7 +70,7 @@ InStep = Callable[[str, Value, Value], bool]
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A field that is not at rest. ``why``: waiting, conflict, refused, stale; ``*_seen``: values when it was parked."""
+    """A field that is not at rest. ``why``: the kind of it; ``*_seen``: both values when it was parked."""
 
     why: Literal["waiting", "conflict", "refused", "stale"]
     cause: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,7 @@ from mappings.merge import Open, Plan, Sides, Step
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A field that was written. ``stored``: what the vendor's answer shows it holds; ``sure`` False when it shows none."""
+    """A field that was written. ``stored``: what the vendor's answer shows; ``sure`` False when it shows nothing."""
 
     stored: Value
     sure: bool
@@ -30,7 +29,7 @@ class Results:
 
 @dataclass
 class Settled:
-    """``was``: the new pasts. ``opens``: the fields not at rest. ``unfinished``: fields whose write must be tried again."""
+    """``was``: the new pasts. ``opens``: fields not at rest. ``unfinished``: fields whose write must be repeated."""
 
     was: dict[Side, dict[str, Value]]
     opens: dict[str, Open]

@@ -92,7 +92,7 @@ def resolve(app: App, system: str, key: str, field: str, take: str) -> str:
         hint = f"open fields: {', '.join(known)}" if known else "no field of it is open"
         raise PermanentError(f"{system} {key}: field {field} is not in conflict; {hint}")
     for row in rows:
-        choice = _choice(app, row, field, take)
+        choice = _choice(field, take)
 
         def work(conn: Connection, row: LinkRow = row, choice: Any = choice) -> tuple[Touched, ...]:
             live = conn.execute(select(link.c.memory).where(link.c.id == row.id).with_for_update()).scalar_one()
@@ -109,7 +109,7 @@ def resolve(app: App, system: str, key: str, field: str, take: str) -> str:
     )
 
 
-def _choice(app: App, row: LinkRow, field: str, take: str) -> Any:
+def _choice(field: str, take: str) -> Any:
     if take in SIDES:
         return take
     if not take.startswith("="):

@@ -1,83 +1,155 @@
-"""Logs: JSON lines (plain text on a terminal), one context per sync, and nothing of anybody's data.
+"""Logs: JSON lines on stderr (plain text on a terminal), one context per sync, and nothing of anybody's data.
 
-What is logged are ids, codes and hashes. The redaction below is a safety net behind that rule, not a licence.
+What is logged are ids, codes and hashes. ``redact`` is a safety net behind that rule, not a licence. Texts of errors
+that are not ours are left out of tracebacks: a database driver's quotes the row it failed on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import sys
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict, Processor
 
-FORBIDDEN = frozenset(
+from sync_worker.errors import SyncError
+
+MASK = "[removed]"
+# Somebody's data: forbidden as a key, and as the last word of one (``customer_name``; ``contact_key`` is an id).
+PERSONAL = frozenset(
     {
-        "address", "authorization", "body", "client_secret", "contact", "cookie", "email", "first", "headers", "last",
-        "mobile", "name", "params", "password", "payload", "phone", "secret", "signature", "token", "username",
+        "address", "body", "city", "contact", "content", "email", "fax", "first", "headers", "json", "last", "mail",
+        "mobile", "name", "native", "params", "payload", "phone", "postcode", "street", "username", "values",
     }
 )  # fmt: skip
-MASK = "[removed]"
-_EMAIL = re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+\.[A-Za-z]{2,}")
-_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
-_LIKELY_SECRET = re.compile(r"\b(whsec_|eyJ)[A-Za-z0-9._/+=-]{8,}")
+# Forbidden as any word of a key.
+SECRET = frozenset(
+    {
+        "apikey", "authorization", "cookie", "credential", "credentials", "jwt", "passphrase", "passwd", "password",
+        "secret", "secrets", "signature", "token", "tokens",
+    }
+)  # fmt: skip
+
+_WORDS = re.compile(r"[^a-z0-9]+")
+_PATTERNS = (
+    re.compile(r"(?<=://)[^\s/@]+@"),  # user and password in an address
+    re.compile(r"[^\s@<>\"'=(),;:\[\]]+@[^\s@<>\"'=(),;:\[\]]+"),  # an e-mail address, and user@company
+    re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9._~+/=-]{6,}"),
+    re.compile(r"\b(whsec_|eyJ)[A-Za-z0-9._/+=-]{8,}"),  # a webhook's secret, a JWT
+    re.compile(r"(?i)(password|passwd|secret|token|api_?key|authorization)[\"']?\s*(=|:\s*[\"'])[^\s,;&\"]+"),
+)
+_DEPTH = 6
+_FRAMES = 20
 
 
 def hash_of(value: str) -> str:
-    """A short, stable stand-in for a value in a log line."""
-    return hashlib.sha256(value.encode()).hexdigest()[:12]
+    """A short, stable stand-in for a value in a log line: the same in every process and on every day."""
+    return hashlib.blake2b(value.encode(), digest_size=6, person=b"sync-log").hexdigest()
 
 
-def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """structlog processor: masks forbidden keys, e-mail addresses and bearer values wherever they stand."""
-    for key in list(event):
-        event[key] = MASK if key.lower() in FORBIDDEN else _clean(event[key])
+def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """structlog processor: masks forbidden keys, e-mail addresses and credentials wherever they stand."""
+    for key, value in event.items():
+        event[key] = MASK if _is_forbidden(key, value) else _clean(value, _DEPTH)
     return event
 
 
-def _clean(value: Any) -> Any:
+def _is_forbidden(key: object, value: object) -> bool:
+    if value is None or isinstance(value, bool):
+        return False
+    words = [word for word in _WORDS.split(str(key).lower()) if word]
+    return bool(words) and (words[-1] in PERSONAL or not SECRET.isdisjoint(words))
+
+
+def _clean(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, str):
-        for pattern in (_EMAIL, _BEARER, _LIKELY_SECRET):
+        for pattern in _PATTERNS:
             value = pattern.sub(MASK, value)
         return value
-    if isinstance(value, dict):
-        return {k: MASK if str(k).lower() in FORBIDDEN else _clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(v) for v in value]
-    return value
+    if isinstance(value, BaseException):
+        return _clean(_describe(value), depth)
+    if depth == 0 or isinstance(value, bytes | bytearray | memoryview):
+        return MASK
+    if isinstance(value, Mapping):
+        return {str(k): MASK if _is_forbidden(k, v) else _clean(v, depth - 1) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(v, depth - 1) for v in value]
+    return _clean(str(value), depth)
 
 
-def configure(level: str = "INFO", *, json: bool | None = None) -> None:
-    """Set up structlog and route the standard library's logging through it. Lines go to stderr.
+def _describe(error: BaseException) -> str:
+    """What may be said of an error: texts of our own hold no data, those of others might."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, SyncError) else type(error).__name__
 
-    ``json`` None: text on a terminal, JSON elsewhere.
+
+def format_error(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """structlog processor: ``exc_info`` becomes ``exception``, places in the code and kinds of errors only."""
+    given = event.pop("exc_info", None)
+    if isinstance(given, tuple):
+        given = given[1]
+    error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given else None
+    if error is not None:
+        event["exception"] = "\n".join(_chain(error))
+    return event
+
+
+def _chain(error: BaseException | None) -> Iterator[str]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield _describe(error)
+        for frame in traceback.extract_tb(error.__traceback__)[-_FRAMES:]:
+            yield f"  {frame.filename}:{frame.lineno} in {frame.name}"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if error is not None:
+            yield "after"
+
+
+def configure(level: str | None = None, *, json: bool | None = None) -> None:
+    """Set up structlog and route the standard library's logging and warnings through it. Lines go to stderr.
+
+    ``level``: of our own lines, else SYNC_LOG_LEVEL, else info. Those of libraries are shown from warning on, whatever
+    the level: below that they quote requests. ``json`` None: SYNC_LOG_FORMAT (json, console), else text on a terminal.
+    An unknown level or format counts as not given.
     """
-    as_json = not sys.stderr.isatty() if json is None else json
-    shared: list[Any] = [
+    wanted = (level or os.environ.get("SYNC_LOG_LEVEL") or "info").upper()
+    number = logging.getLevelNamesMapping().get(wanted, logging.INFO)
+    if json is None:
+        chosen = os.environ.get("SYNC_LOG_FORMAT", "").lower()
+        json = chosen == "json" if chosen in ("json", "console") else not sys.stderr.isatty()
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        format_error,
         redact,
     ]
-    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    last: Processor = (
+        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        # Made for every line: whoever replaces sys.stderr later gets the lines from then on.
+        logger_factory=lambda *_name: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, renderer],
-    )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+        )
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "alembic", "dramatiq", "uvicorn.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    root.setLevel(max(number, logging.WARNING))
+    logging.captureWarnings(True)

@@ -192,7 +192,7 @@ def main(config: Config) -> int:
     url = broker.url_of(config)
     processes = worker_processes()
     limiter = RedisLimiter(broker.connect(url, timeout=1.0), processes=processes)
-    app = wiring.build(config, limiter=limiter, processes=processes)
+    app = wiring.build(config, limiter=limiter)
     queue = broker.make_broker(url)
     questions = broker.connect(url, timeout=2.0)
     doorbell = Doorbell(queue)

@@ -61,7 +61,6 @@ def build(
     clock: Callable[[], float] = time.time,
     limiter: Limiter | None = None,
     transport_for: Callable[[str], Any] | None = None,
-    processes: int = 1,
 ) -> App:
     """Wire an application over a migrated database. Switches on flows that are new.
 
@@ -203,7 +202,7 @@ def policy_of(flow: FlowConfig) -> Policy:
 
 
 def manager_translator(db: Database, flow: str, systems: Mapping[Side, str]) -> tuple[Translate, InStep]:
-    """Account managers go through the mapping rows, read once per batch; all other values are the same on both sides."""
+    """Account managers go through the mapping rows, read once per batch; other values are the same on both sides."""
     rows = [MapRow(r.erp_key, r.crm_key, r.preferred) for r in managers.mappings(db, flow)]
 
     def to_other(name: str, source: Side, value: Value) -> Value | Missing:

@@ -99,7 +99,7 @@ def main(config: Config, threads: int) -> int:
     url = broker.url_of(config)
     processes = worker_processes()
     limiter = RedisLimiter(broker.connect(url, timeout=1.0), processes=processes)
-    app = wiring.build(config, limiter=limiter, processes=processes)
+    app = wiring.build(config, limiter=limiter)
     try:
         return serve(app, url, threads, stop)
     finally:

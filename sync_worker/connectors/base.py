@@ -49,7 +49,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One record to read: ``parts`` limits the tables read (bit mask), ``children`` are ids known from earlier reads."""
+    """One record to read: ``parts`` limits the tables (bit mask), ``children`` are ids known from earlier reads."""
 
     key: str
     parts: int = -1
@@ -78,7 +78,7 @@ class Record:
 class Criteria:
     """What a record we look for would look like; anything that matches one of them is returned (OR).
 
-    ``correlation``: the other side's API key, as our own column or id holds it. ``ref``: the human id (ERP customer id).
+    ``correlation``: the other side's API key, as our own column or id holds it. ``ref``: the ERP's human id.
     ``created_since`` narrows to records made since then (seconds), for open intents without a key column.
     """
 
@@ -94,7 +94,7 @@ class Criteria:
 class Write:
     """One record to write. ``key`` None creates. ``columns``: only what changes (all of it, for a create).
 
-    ``baseline``: the record as read just before (children ids, columns already there). ``idempotency_key`` only on creates.
+    ``baseline``: the record as read just before. ``idempotency_key``: only on creates.
     """
 
     key: str | None
@@ -129,7 +129,7 @@ class FeedRow:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a feed. ``watermark`` may be stored once the rows are; ``ack`` is handed to ``acknowledge`` after that."""
+    """Part of a feed. ``watermark`` is stored with the rows; ``ack`` is handed to ``acknowledge`` after that."""
 
     rows: Sequence[FeedRow]
     watermark: str | None = None
@@ -168,13 +168,13 @@ class Connector(Protocol):
         """Credentials, permissions, configured columns: one line each, no writes."""
 
     def read_many(self, entity: str, asks: Sequence[Ask]) -> dict[str, Record | None]:
-        """Read records as they are now; None = the vendor says there is none. Split into the vendor's batches inside."""
+        """Read records as they are now, in the vendor's batches; None = the vendor says there is none."""
 
     def find_many(self, entity: str, criteria: Sequence[Criteria]) -> list[list[Record]]:
         """For each criteria the records that match any of its parts (at most 20)."""
 
     def correlation_columns(self, key: str, ref: str) -> dict[str, Any]:
-        """Native columns by which a record of this system names its partner (``key``, ``ref``); empty where it cannot."""
+        """Native columns by which a record of this system names its partner; empty where it cannot."""
 
     def correlated_key(self, record: Record) -> str | None:
         """The partner's API key that this record names in those columns, if it names one."""

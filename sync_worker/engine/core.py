@@ -1,42 +1,26 @@
-"""The engine: claim, hand to the passes, save. One worker thread runs one batch at a time (E2, E3, E4)."""
+"""The engine: claims due links and hands them to a batch; a worker thread runs one batch at a time (E2)."""
 
 from __future__ import annotations
 
 import random
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-from sqlalchemy import func, select
+from sqlalchemy import select
 
-from sync_worker import metrics
-from sync_worker.connectors.http import call_class, guard
-from sync_worker.engine import halves, linked, states
+from sync_worker.engine.batch import Batch
 from sync_worker.engine.flow import Flow
-from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
-from sync_worker.errors import AuthFailed, PermanentError, RetryableError
 from sync_worker.events import SIDES, LinkClass
-from sync_worker.store import links, parts, pauses
+from sync_worker.store import links, parts
 from sync_worker.store.inbox import Inbox
-from sync_worker.store.links import Save, Shown
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
 from sync_worker.store.session import Database
-from sync_worker.store.tables import journal, link
+from sync_worker.store.tables import link
 from sync_worker.store.touches import Touched
-
-log = structlog.get_logger()
 
 BATCH = 100
 BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under 2 s
-POISON_END = 5  # claims without an end: the record brings the worker down
-
-
-class LeaseLost(Exception):
-    """The lease ran out or was taken while waiting for a slot; what was done so far is found again by the next pass."""
 
 
 @dataclass
@@ -93,8 +77,10 @@ class Engine:
         if not rows:
             return Worked()
         began = time.monotonic()
-        with _Desk(self, flow, rows, klass).working() as desk:
-            saved = desk.run(rows)
+        with Batch(
+            self.db, self.rules(flow.entity), flow, rows, klass, clock=self.clock, rng=self.rng
+        ).working() as batch:
+            saved = batch.run(rows)
         pace.note(time.monotonic() - began, len(rows))
         return Worked(len(rows), tuple(saved), len(rows) >= limit)
 
@@ -111,216 +97,3 @@ class Engine:
             owners = flow.connectors[side].resolve_parts(entity, keys)
             found.update({(entity, key): owners.get(key, []) for key in keys})
         return self.db.run(lambda conn: self.inbox.resolve_parts_in(conn, system, found))
-
-
-class _Desk:
-    """One batch's view of the engine: its leases, its saves, and where its errors go."""
-
-    def __init__(self, engine: Engine, flow: Flow, rows: list[LinkRow], klass: LinkClass) -> None:
-        self._engine, self._flow, self._klass = engine, flow, klass
-        self._rows = {row.id: row for row in rows}
-        self._lost: set[int] = set()
-        self._renewed = time.monotonic()
-        self._children = {row.id: (row.erp_children, row.crm_children) for row in rows}
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        return self._engine.clock
-
-    def jitter(self) -> float:
-        return self._engine.rng.random()
-
-    @contextmanager
-    def working(self) -> Iterator[_Desk]:
-        """Within: vendor calls keep the leases alive and compete by this batch's class."""
-        held, kind = guard.set(self._keep), call_class.set(self._klass)
-        structlog.contextvars.bind_contextvars(flow=self._flow.name)
-        try:
-            yield self
-        finally:
-            guard.reset(held)
-            call_class.reset(kind)
-            structlog.contextvars.unbind_contextvars("flow")
-
-    def run(self, rows: list[LinkRow]) -> list[Touched]:
-        """Bring every link to an end; a batch that fails as a whole is run link by link, so that one delays no other."""
-        again: list[Touched] = []
-        for part, whole in (
-            (linked.sync, [r for r in rows if r.linked]),
-            (halves.sync, [r for r in rows if not r.linked]),
-        ):
-            if whole:
-                again.extend(self._run_part(part, whole))
-        return again
-
-    def _run_part(self, part: Callable[..., list[Save]], rows: list[LinkRow]) -> list[Touched]:
-        rule = self._engine.rules(self._flow.entity)
-        poisoned = [row for row in rows if row.claims >= POISON_END]
-        again = self._save(
-            [_dead(row, "the worker ended in the middle of this record several times") for row in poisoned]
-        )
-        rows = [row for row in rows if row.claims < POISON_END]
-        if not rows:
-            return again
-        try:
-            saves = part(self, self._flow, rule, rows)
-        except RetryableError as error:
-            saves = [self._retry(row, error) for row in rows]
-        except AuthFailed as error:
-            saves = self._pause(rows, error)
-        except LeaseLost:
-            return again
-        except Exception as error:  # noqa: BLE001  # an unknown exception is a bug in one record: isolate it, never lose the others
-            if len(rows) > 1:
-                for row in rows:
-                    again.extend(self._run_alone(part, row))
-                return again
-            saves = [self._bug(rows[0], error)]
-        return again + self._save(saves)
-
-    def _run_alone(self, part: Callable[..., list[Save]], row: LinkRow) -> list[Touched]:
-        """The same link by itself, from the database's present version: the batch may have changed the row in hand."""
-        with self._engine.db.read() as conn:
-            found = conn.execute(select(link).where(link.c.id == row.id)).mappings().first()
-            if found is None or found["lease_token"] != row.lease_token:
-                return []
-            fresh = from_mapping(found)
-            load_opens(conn, [fresh])
-        self._rows[row.id] = fresh
-        return self._run_part(part, [fresh])
-
-    def _retry(self, row: LinkRow, error: RetryableError) -> Save:
-        row.attempts += 1
-        row.due_at = self.clock() + states.backoff(row.attempts, self.jitter(), error.after)
-        row.klass = "retry"
-        if not row.opens:
-            row.state, row.cause, row.cause_params = "pending", error.code, {"error": str(error)}
-        return Save(row, seen=False)
-
-    def _pause(self, rows: list[LinkRow], error: AuthFailed) -> list[Save]:
-        """Credentials or permission: the system is paused, no attempts are burnt, work resumes by itself."""
-        system = error.system or self._flow.systems["erp"]
-        pauses.pause(self._engine.db, "system", system, error.code, str(error))
-        log.warning("system.paused", system=system, reason=error.code)
-        for row in rows:
-            row.due_at = self.clock()
-        return [Save(row, seen=False) for row in rows]
-
-    def _bug(self, row: LinkRow, error: Exception) -> Save:
-        if isinstance(error, PermanentError):
-            return _dead(row, str(error), error.code)
-        frames = traceback.format_tb(error.__traceback__)
-        log.error("sync.bug", link=row.id, error=type(error).__name__, frames=[f.strip() for f in frames[-4:]])
-        metrics.pass_ended(self._flow.name, "bug")
-        return _dead(row, f"unexpected {type(error).__name__}", "bug")
-
-    def hold(self, passes: Sequence[Pass]) -> list[Pass]:
-        held = links.renew(self._engine.db, [p.row for p in passes], {p.row.id: p.memory.dump() or {} for p in passes})
-        self._renewed = time.monotonic()
-        return [p for p in passes if p.row.id in held]
-
-    def commit(self, save: Save) -> bool:
-        return not links.save(self._engine.db, [save]).lost
-
-    def open_intents(self, row: LinkRow, side: str) -> int:
-        with self._engine.db.read() as conn:
-            return links.intents_before(conn, row.flow, row.entity, side, row.created_at)  # type: ignore[arg-type]
-
-    def linked_keys(self, flow: str, entity: str, side: str, keys: Sequence[str]) -> set[str]:
-        if not keys:
-            return set()
-        c = link.c
-        with self._engine.db.read() as conn:
-            column = c[f"{side}_key"]
-            wanted = select(column).where(
-                c.flow == flow,
-                c.entity == entity,
-                column.in_(list(keys)),
-                c.erp_key.is_not(None),
-                c.crm_key.is_not(None),
-            )
-            return set(conn.execute(wanted).scalars())
-
-    def _keep(self, seconds: float) -> None:
-        """E2: before a vendor call, the leases must have more left than the call may take."""
-        if time.monotonic() - self._renewed + seconds < links.LEASE - 1.0:
-            return
-        held = links.renew(self._engine.db, self._rows.values())
-        self._renewed = time.monotonic()
-        if not held:
-            raise LeaseLost
-        self._lost |= self._rows.keys() - held
-
-    def _save(self, saves: Sequence[Save]) -> list[Touched]:
-        if not saves:
-            return []
-        for one in saves:
-            self._note_children(one)
-            if one.gone is not None:
-                self._check_unlinks(one)
-        now = self.clock()
-        saved = links.save(self._engine.db, saves)
-        for one in saves:
-            self._observe(one, now, lost=one.row.id in saved.lost)
-        stuck = [one for one in saves if one.row.id in saved.taken or one.row.id in saved.busy]
-        if stuck:
-            links.save(self._engine.db, [self._stuck(one.row, saved) for one in stuck])
-        return saved.again
-
-    def _note_children(self, one: Save) -> None:
-        row = one.row
-        before = self._children.get(row.id, (None, None))
-        for side, old in zip(SIDES, before, strict=True):
-            new = row.children(side)
-            key = row.key(side)
-            if new and key is not None and new != (old or {}):
-                rows = frozenset((name.partition("@")[0], child) for name, child in new.items() if child)
-                one.shown.append(Shown(self._flow.systems[side], key, rows))
-
-    def _check_unlinks(self, one: Save) -> None:
-        """E8: more deletions an hour than allowed pause the flow; the link keeps waiting for its second look."""
-        row = one.row
-        now = self.clock()
-        with self._engine.db.read() as conn:
-            seen = conn.execute(
-                select(func.count()).where(
-                    journal.c.flow == row.flow, journal.c.what == "unlinked", journal.c.at > now - 3600
-                )
-            ).scalar_one()
-        if seen < self._flow.unlinked_per_hour:
-            return
-        text = f"more than {self._flow.unlinked_per_hour} records vanished within an hour; resume the flow if that is right"
-        pauses.pause(self._engine.db, "flow", row.flow, "many_unlinked", text)
-        log.warning("flow.paused", flow=row.flow, reason="many_unlinked")
-        one.gone, one.journal, one.seen = None, [], False
-        row.state, row.cause, row.cause_params = "pending", "many_unlinked", {}
-        row.due_at, row.klass = now, "retry"
-
-    def _stuck(self, row: LinkRow, saved: links.Saved) -> Save:
-        """The key just found stands elsewhere: on a full link (a person decides), or on a row that is creating (wait)."""
-        with self._engine.db.read() as conn:
-            found = conn.execute(select(link).where(link.c.id == row.id)).mappings().one()
-        fresh = from_mapping(found)
-        if row.id in saved.busy:
-            fresh.due_at, fresh.klass = self.clock() + 1.0, "retry"
-            fresh.state, fresh.cause, fresh.cause_params = "pending", "intent_open", {}
-            return Save(fresh, seen=False)
-        fresh.state, fresh.cause = "conflict", "already_linked"
-        fresh.cause_params = {"link": saved.taken[row.id]}
-        fresh.due_at = None
-        return Save(fresh)
-
-    def _observe(self, one: Save, now: float, *, lost: bool) -> None:
-        row = one.row
-        outcome = "lost" if lost else "retry" if not one.seen else row.state
-        metrics.pass_ended(row.flow, outcome)
-        if one.seen and not lost and row.noticed_at is not None:
-            metrics.notice_done(row.flow, max(0.0, now - row.noticed_at))
-        log.debug("sync.ended", link=row.id, outcome=outcome, cause=row.cause)
-
-
-def _dead(row: LinkRow, reason: str, code: str = "poison") -> Save:
-    """A dead end: nothing more happens until somebody changes something or retries."""
-    row.state, row.cause, row.cause_params = "failing", code, {"reason": reason}
-    row.attempts, row.due_at, row.klass = 0, None, "bulk"
-    return Save(row, journal=[{"what": "dead_end", "why": reason}])

@@ -1,4 +1,4 @@
-"""The dangerous step: creating a partner (E18). Applied, refused, or unknown; an unknown one is found before repeated."""
+"""The dangerous step: creating a partner (E18). Applied, refused or unknown; what is unknown is looked for first."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _created(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, o
     error = outcome.error
     if outcome.key is not None:
         made = Record(outcome.key, outcome.ref or outcome.key, outcome.stored, outcome.children)
-        return adopt(row, flow, into, made, "created", desk.clock())
+        return adopt(row, into, made, "created", desk.clock())
     if isinstance(error, AuthFailed):
         raise error
     if isinstance(error, RetryableError):
@@ -114,7 +114,7 @@ def resume_intent(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Reco
     linked = desk.linked_keys(flow.name, flow.entity, into, [c.key for c in candidates])
     free = [c for c in candidates if c.key not in linked and _is_ours(flow, into, row, c, intent)]
     if len(free) == 1:
-        return adopt(row, flow, into, free[0], "found after an unknown outcome", now)
+        return adopt(row, into, free[0], "found after an unknown outcome", now)
     if len(free) > 1:
         waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
         listed = [{"key": c.key, "ref": c.ref, "why": "same name, made since"} for c in free]
@@ -142,7 +142,7 @@ def _is_ours(flow: Flow, into: Side, row: LinkRow, candidate: Record, intent: di
     return made_since and fmap.same("name", payload.get("name"), name)
 
 
-def adopt(row: LinkRow, flow: Flow, into: Side, partner: Record, why: str, now: float) -> Save:
+def adopt(row: LinkRow, into: Side, partner: Record, why: str, now: float) -> Save:
     """Link what we made: the intent's payload is both sides' past, so an edit made since is seen as one (E10)."""
     payload = (row.intent or {}).get("payload", {})
     memory = Memory()

@@ -27,6 +27,9 @@ class Desk(Protocol):
     def commit(self, save: Save) -> bool:
         """Store one link in the middle of its pass, keeping the lease; False: the token no longer counts."""
 
+    def finish(self, save: Save) -> None:
+        """Store one link at the end of its pass, before the rest of its batch."""
+
     def open_intents(self, row: LinkRow, side: Side) -> int:
         """Open creates towards ``side`` that were opened before this row was first heard of (E17)."""
 

@@ -92,9 +92,13 @@ def _search(desk: Desk, flow: Flow, rule: Rule, side: Side, searching: list[tupl
     saves: list[Save] = []
     for (row, record), candidates in zip(searching, found, strict=True):
         key = flow.connectors[side].correlated_key(record)
-        if key is not None and named.get(key) is not None and all(c.key != key for c in candidates):
-            candidates = [named[key], *candidates]  # type: ignore[list-item]  # checked just above
-        saves.append(_decide(desk, flow, rule, side, row, record, candidates))
+        partner = named.get(key) if key is not None else None
+        fresh = [partner] if partner is not None and all(c.key != key for c in candidates) else []
+        ended = _decide(desk, flow, rule, side, row, record, [*fresh, *candidates])
+        if ended.brings is not None:
+            desk.finish(ended)  # a create is stored before the next one begins
+        else:
+            saves.append(ended)
     return saves
 
 
@@ -129,7 +133,7 @@ def _decide(
     match = partner_of(desk, flow, side, row, record, candidates)
     if match.kind == "link":
         partner = next(c for c in candidates if c.key == match.key)
-        return link_to(row, flow, into, partner, match.step, desk.clock())
+        return link_to(row, into, partner, match.step, desk.clock())
     if match.kind in ("candidates", "conflict"):
         waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
         listed = [{"key": c.key, "ref": c.ref, "why": c.why} for c in match.candidates]
@@ -146,7 +150,7 @@ def _decide(
     return create(desk, flow, side, row, record)
 
 
-def link_to(row: LinkRow, flow: Flow, into: Side, partner: Record, step: str, now: float) -> Save:
+def link_to(row: LinkRow, into: Side, partner: Record, step: str, now: float) -> Save:
     """Bring the partner's key. The next pass merges: a first link-up has no past (E9)."""
     row.put(into, key=partner.key, ref=partner.ref, children=dict(partner.children))
     row.erp_was = row.crm_was = None

@@ -18,7 +18,7 @@ BACKOFF_MAX = 300.0
 
 
 def worst(opens: Mapping[str, Open]) -> tuple[str, str, dict[str, Any]] | None:
-    """(state, cause, parameters) of the worst open field: failing > conflict > waiting > pending; None = all at rest."""
+    """State, cause and parameters of the worst open field, as ordered above; None = all at rest."""
     for why in WORST_FIRST:
         names = sorted(name for name, o in opens.items() if o.why == why)
         if names:

@@ -30,7 +30,7 @@ from sync_worker.errors import (
     SystemUnavailable,
 )
 
-pytest_plugins = ["support.sage_crm_connector"]
+pytest_plugins = ("support.sage_crm_fixtures", "support.sage_crm_connected")
 
 
 def test_it_is_a_connector(sage: SageCrmConnector) -> None:

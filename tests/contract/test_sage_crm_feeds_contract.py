@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.clock import FakeClock
 from support.sage_crm import Receiver
 from support.sage_crm_connector import (
     COLUMNS,
     COMPANY,
     NOW,
     SECRET,
-    Clock,
     Connect,
     counted,
     create,
@@ -29,7 +29,7 @@ from sync_worker.errors import (
     Rejected,
 )
 
-pytest_plugins = ["support.sage_crm_connector"]
+pytest_plugins = ("support.sage_crm_fixtures", "support.sage_crm_connected")
 
 
 # --- finding ---------------------------------------------------------------------------------------------------------
@@ -101,11 +101,11 @@ def test_awkward_names_are_written_found_and_read_back(sage: SageCrmConnector, n
 
 
 def test_candidates_are_narrowed_by_their_creation_and_limited(
-    sage: SageCrmConnector, crm: SageCrmEmulator, vendor_clock: Clock
+    sage: SageCrmConnector, crm: SageCrmEmulator, clock: FakeClock
 ) -> None:
     for _ in range(25):
         crm.person("company", None, {"Comp_Name": "Acme"}, "create")
-    vendor_clock.now += 1000
+    clock.advance(1000)
     late = crm.person("company", None, {"Comp_Name": "Acme"}, "create")
     assert len(keys(sage, Criteria(name="Acme"))[0]) == 20
     assert keys(sage, Criteria(name="Acme", created_since=NOW + 1000.4)) == [[late]]
@@ -143,10 +143,10 @@ def test_a_feed_begins_now_and_tells_nothing_of_what_was_before(sage: SageCrmCon
     assert set(json.loads(mark)) == {"Company", "Person", "Address", "Phone", "PhoneLink", "Email", "EmailLink"}
 
 
-def test_every_table_has_its_feed(sage: SageCrmConnector, crm: SageCrmEmulator, vendor_clock: Clock) -> None:
+def test_every_table_has_its_feed(sage: SageCrmConnector, crm: SageCrmEmulator, clock: FakeClock) -> None:
     known = read(sage, create(sage))
     mark = begun(sage)
-    vendor_clock.now += 3600
+    clock.advance(3600)
     crm.person("company", known.key, {"Comp_Name": "New name"})
     for part, columns in {
         "person": {"Pers_LastName": "Berg"},
@@ -169,10 +169,10 @@ def test_every_table_has_its_feed(sage: SageCrmConnector, crm: SageCrmEmulator, 
 
 
 def test_company_rows_carry_their_own_part_and_say_who_is_primary(
-    sage: SageCrmConnector, crm: SageCrmEmulator, vendor_clock: Clock
+    sage: SageCrmConnector, crm: SageCrmEmulator, clock: FakeClock
 ) -> None:
     _, mark = told(sage, None)
-    vendor_clock.now += 100
+    clock.advance(100)
     key = create(sage)
     rows = [row for page in sage.changes("customer", mark) for row in page.rows if row.change.entity == "customer"]
     (row,) = rows
@@ -183,11 +183,11 @@ def test_company_rows_carry_their_own_part_and_say_who_is_primary(
 
 
 def test_the_overlap_is_told_again_only_to_a_caller_with_an_older_watermark(
-    sage: SageCrmConnector, crm: SageCrmEmulator, vendor_clock: Clock
+    sage: SageCrmConnector, crm: SageCrmEmulator, clock: FakeClock
 ) -> None:
     crm.seed({"customers": 3})
     begin = begun(sage)
-    vendor_clock.now += 3600
+    clock.advance(3600)
     crm.person("company", "2", {"Comp_Name": "A"})
     first, mark = told(sage, begin)
     assert first == [("customer", "2", "updated")]
@@ -198,11 +198,11 @@ def test_the_overlap_is_told_again_only_to_a_caller_with_an_older_watermark(
 
 
 def test_a_poll_that_was_not_finished_tells_everything_again(
-    sage: SageCrmConnector, crm: SageCrmEmulator, vendor_clock: Clock
+    sage: SageCrmConnector, crm: SageCrmEmulator, clock: FakeClock
 ) -> None:
     crm.seed({"customers": 3})
     begin = begun(sage)
-    vendor_clock.now += 3600
+    clock.advance(3600)
     crm.person("company", "1", {"Comp_Name": "A"})
     for _ in sage.changes("customer", begin):
         break  # stored nothing: the process ends here
@@ -212,13 +212,13 @@ def test_a_poll_that_was_not_finished_tells_everything_again(
 @pytest.mark.parametrize("order_allowed", [True, False])
 @pytest.mark.parametrize("day_is_whole", [True, False])
 def test_a_long_feed_is_complete_with_and_without_order_whatever_a_day_means(
-    connected: Connect, crm: SageCrmEmulator, vendor_clock: Clock, order_allowed: bool, day_is_whole: bool
+    connected: Connect, crm: SageCrmEmulator, clock: FakeClock, order_allowed: bool, day_is_whole: bool
 ) -> None:
     crm.seed({"customers": 500, "age_seconds": 60})
     crm.faults.day_is_whole, crm.faults.order_allowed = day_is_whole, order_allowed
     sage = connected()
     mark = begun(sage)
-    vendor_clock.now += 3600
+    clock.advance(3600)
     for key in range(1, 251):
         crm.person("company", str(key), {"Comp_Name": f"N{key}"})
     crm.reset_stats()
@@ -227,30 +227,30 @@ def test_a_long_feed_is_complete_with_and_without_order_whatever_a_day_means(
     assert told(sage, mark)[0] == []
 
 
-def test_a_bulk_load_is_not_read_again_at_every_poll(root: str, crm: SageCrmEmulator, vendor_clock: Clock) -> None:
+def test_a_bulk_load_is_not_read_again_at_every_poll(root: str, crm: SageCrmEmulator, clock: FakeClock) -> None:
     crm.seed({"customers": 500, "age_seconds": 60})
-    ours, chosen = Clock(), settings(root)
+    ours, chosen = FakeClock(), settings(root)
     login = BasicLogin(chosen.username, chosen.password)
     http = VendorHttp("crm", chosen.base_url, classify=login.classify, prepare=login.prepare)
     sage = SageCrmConnector("crm", chosen, maps={}, http=http, clock=ours)
     mark = begun(sage)
-    ours.now += 61
+    ours.advance(61)
     _, mark = told(sage, mark)
     crm.reset_stats()
     assert told(sage, mark)[0] == []
     assert max(counted(crm).values()) <= 2  # newest first: the first page of either predicate tells that nothing came
-    vendor_clock.now += 1
+    clock.advance(1)
     crm.person("person", "7", {"Pers_LastName": "Berg"})
     assert told(sage, mark)[0] == [("person", "7", "updated")]
     sage.close()
 
 
 def test_links_of_persons_and_of_types_nobody_maps_are_no_news(
-    sage: SageCrmConnector, crm: SageCrmEmulator, vendor_clock: Clock
+    sage: SageCrmConnector, crm: SageCrmEmulator, clock: FakeClock
 ) -> None:
     known = read(sage, create(sage))
     mark = begun(sage)
-    vendor_clock.now += 3600
+    clock.advance(3600)
     phone, person = int(known.children["phone@Fax"]), int(known.children["person"])
     links = [(13, person, "Business"), (5, int(known.key), "Home"), (5, int(known.key), "mobile")]
     for entity, record, kind in links:

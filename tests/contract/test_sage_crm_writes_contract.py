@@ -16,7 +16,7 @@ from sync_worker.errors import (
     Rejected,
 )
 
-pytest_plugins = ["support.sage_crm_connector"]
+pytest_plugins = ("support.sage_crm_fixtures", "support.sage_crm_connected")
 
 
 # --- updating --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -87,8 +88,19 @@ class Site:
         return self.ask("POST", f"/hooks/{system}", body, x_signature=sign(body))[0]
 
     def stored(self, table: str = "event") -> int:
-        with sqlite3.connect(self.database) as connection:
+        with opened(self.database) as connection:
             return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608  # our own names
+
+
+@contextmanager
+def opened(database: Path) -> Iterator[sqlite3.Connection]:
+    """A transaction of the test's own, committed and closed at the end."""
+    connection = sqlite3.connect(database)
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()
 
 
 def sign(body: bytes) -> str:
@@ -131,7 +143,7 @@ def server(queue_server: QueueServer) -> QueueServer:
 @pytest.fixture
 def site(running_site: Site, server: QueueServer) -> Site:
     """The web process, shared by the tests of this file, with nothing stored."""
-    with sqlite3.connect(running_site.database) as connection:
+    with opened(running_site.database) as connection:
         for table in ("event", "part", "link", "counter_delta"):
             connection.execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
     return running_site
@@ -224,12 +236,12 @@ def test_other_methods_are_not_allowed(site: Site) -> None:
 
 
 def test_what_cannot_be_stored_is_answered_503_with_a_time_to_come_back(site: Site) -> None:
-    with sqlite3.connect(site.database) as connection:
+    with opened(site.database) as connection:
         connection.execute("ALTER TABLE event RENAME TO event_gone")
     answer = site.notify(customer("43"))
     assert answer.status == 503
     assert int(answer.headers["retry-after"]) > 0
-    with sqlite3.connect(site.database) as connection:
+    with opened(site.database) as connection:
         connection.execute("ALTER TABLE event_gone RENAME TO event")
     assert site.notify(customer("43")).status == 200
 
@@ -249,7 +261,7 @@ def test_ready_means_that_database_and_queue_answer(start: Callable[..., Site], 
     assert (answer.status, json.loads(content)["missing"]) == (503, ["queue: ConnectionError"])
     assert site.ask("GET", "/healthz")[0].status == 200
     server.start()
-    with sqlite3.connect(site.database) as connection:
+    with opened(site.database) as connection:
         connection.execute("DELETE FROM alembic_version")
     answer, content = site.ask("GET", "/readyz")
     assert (answer.status, json.loads(content)["missing"]) == (503, ["migration: run sync-worker migrate"])

@@ -1,18 +1,13 @@
-"""A Sage CRM connector over real sockets against its emulator: fixtures and short hands of the contract tests."""
+"""A Sage CRM connector over real sockets against its emulator: short hands of the contract tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
-from mappings.canonical import MapSettings
-from mappings.sage_crm import customer_map
 from sync_worker.connectors.base import Ask, Record, Write
-from sync_worker.connectors.emulation import EmulatorServer
-from sync_worker.connectors.sage_crm.client import SageCrmConnector, SageCrmSettings, connect
+from sync_worker.connectors.sage_crm.client import SageCrmConnector, SageCrmSettings
 from sync_worker.connectors.sage_crm.emulator import SageCrmEmulator
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -43,30 +38,6 @@ NORTHWIND: dict[str, Any] = {
 }
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def vendor_clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def crm(vendor_clock: Clock) -> SageCrmEmulator:
-    return SageCrmEmulator(seed=1, clock=vendor_clock)
-
-
-@pytest.fixture
-def root(crm: SageCrmEmulator) -> Iterator[str]:
-    with EmulatorServer(crm) as url:
-        yield url
-
-
 def settings(root: str, **changes: Any) -> SageCrmSettings:
     base = SageCrmSettings(
         base_url=f"{root}/sdata/crmj/sagecrm2/-",
@@ -81,26 +52,6 @@ def settings(root: str, **changes: Any) -> SageCrmSettings:
 
 
 Connect = Callable[..., SageCrmConnector]
-
-
-@pytest.fixture
-def connected(root: str) -> Iterator[Connect]:
-    made: list[SageCrmConnector] = []
-
-    def make(**changes: Any) -> SageCrmConnector:
-        chosen = settings(root, **changes)
-        maps = {"customer": customer_map(MapSettings(columns=dict(chosen.columns), default_country="GB"))}
-        made.append(connect("crm", chosen, maps=maps))
-        return made[-1]
-
-    yield make
-    for connector in made:
-        connector.close()
-
-
-@pytest.fixture
-def sage(connected: Connect) -> SageCrmConnector:
-    return connected()
 
 
 def create(sage: SageCrmConnector, **changes: Any) -> str:

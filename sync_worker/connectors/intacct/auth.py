@@ -145,7 +145,7 @@ def classify_token(answer: Answer) -> SyncError | None:
         "gw-0012": "username needs user@company",
         "gw-0036": "username is missing",
         "gw-0037": "client_id is missing",
-        "gw-0011": "company or client_id is unknown",
+        "gw-0011": "company, client_id or client_secret is not accepted",
     }
     codes = error.codes if error else ()
     hint = next((settings[c] for c in codes if c in settings), "check client_id, client_secret and username")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from sync_worker.connectors.base import Check
@@ -11,87 +12,91 @@ from sync_worker.connectors.intacct.changes import EMPLOYEE_COLUMNS
 from sync_worker.connectors.intacct.query import CUSTOMER, EMPLOYEE, Columns, QueryService
 from sync_worker.errors import AuthFailed, RateLimited, RetryableError, SyncError
 
-CREDENTIALS = "check client_id, client_secret and username (user@company or user@company|entity)"
 
+@dataclass(frozen=True)
+class Doctor:
+    """``token`` and ``call`` reach the vendor; ``entity``: the configured entity, which may be what is refused."""
 
-def access(token: Callable[[], str], queries: QueryService, columns: Columns) -> list[Check]:
-    """A token, and permission to list customers and employees."""
-    found = [_try("token", token, CREDENTIALS)]
-    if not found[0].ok:
-        return found
-    found.append(
-        _try(
-            "customers readable",
-            lambda: queries.page("check customer", CUSTOMER, columns, size=1),
-            "give the Web Services user permission to list and view customers and contacts",
-        )
-    )
-    found.append(
-        _try(
-            "employees readable",
-            lambda: queries.page("check employee", EMPLOYEE, Columns(EMPLOYEE_COLUMNS), size=1),
-            "give the Web Services user permission to list employees (account managers)",
-        )
-    )
-    return found
+    system: str
+    token: Callable[[], str]
+    call: Callable[..., Answer]
+    queries: QueryService
+    columns: Columns
+    entity: str
 
-
-def columns(call: Callable[..., Answer], asked: Columns, custom: Sequence[str]) -> list[Check]:
-    """Configured custom columns exist, by the model service; and what queries found missing since the start."""
-    missing = set(asked.missing)
-    if custom:
-        try:
-            known = _model_fields(
-                call("model customer", "GET", "services/core/model", params={"name": CUSTOMER}).json()
+    def run(self, *, event_queue: bool) -> list[Check]:
+        """Credentials, permissions, configured columns, event queue; without a token nothing else is asked."""
+        token = self._try("token", self.token, self._credentials())
+        if not token.ok:
+            return [token]
+        inside = f", and check {self._setting('entity')}" if self.entity else ""
+        found = [
+            token,
+            self._try(
+                "customers readable",
+                lambda: self.queries.page("check customer", CUSTOMER, self.columns, size=1),
+                f"give the Web Services user permission to list and view customers and contacts{inside}",
+            ),
+            self._try(
+                "employees readable",
+                lambda: self.queries.page("check employee", EMPLOYEE, Columns(EMPLOYEE_COLUMNS), size=1),
+                f"give the Web Services user permission to list and view employees (account managers){inside}",
+            ),
+            *self._columns(),
+        ]
+        if event_queue:
+            fix = f"have the event queue switched on for this client, or set {self._setting('event_queue')} = false"
+            found.append(
+                self._try("event queue", lambda: self.call("count events", "GET", "services/delivery/event/count"), fix)
             )
+        return found
+
+    def _columns(self) -> list[Check]:
+        """Configured custom columns exist, by the model service; and what queries found missing since the start."""
+        missing = set(self.columns.missing)
+        custom = [c for c in self.columns.wanted if "::" in c and "." not in c]
+        if custom:
+            try:
+                model = self.call("model customer", "GET", "services/core/model", params={"name": CUSTOMER})
+                known = _model_fields(model.json())
+            except SyncError as error:
+                return [self._failed("columns", error, "allow the Web Services user to read the object model")]
+            missing |= {c for c in custom if known and c.lower() not in known}
+        if not missing:
+            return [Check("columns", True, f"{len(self.columns.wanted)} columns")]
+        detail, fix = "Intacct has no such column: this field rests", "correct its name in sync.toml"
+        return [Check(f"column {name}", False, detail, fix) for name in sorted(missing)]
+
+    def _setting(self, name: str) -> str:
+        return f"systems.{self.system}.{name}"
+
+    def _credentials(self) -> str:
+        settings = ", ".join(self._setting(name) for name in ("client_id", "client_secret"))
+        return f"check {settings} and {self._setting('username')} (user@company or user@company|entity)"
+
+    def _try(self, name: str, act: Callable[[], object], fix: str) -> Check:
+        try:
+            act()
         except SyncError as error:
-            return [_failed("columns", error, "allow the Web Services user to read the object model")]
-        missing |= {c for c in custom if "." not in c and known and c.lower() not in known}
-    if not missing:
-        return [Check("columns", True, f"{len(asked.wanted)} columns")]
-    return [
-        Check(f"column {name}", False, "Intacct has no such column: this field rests", "correct it in sync.toml")
-        for name in sorted(missing)
-    ]
+            return self._failed(name, error, fix)
+        return Check(name, True)
 
-
-def event_queue(call: Callable[..., Answer]) -> list[Check]:
-    """The trigger event queue answers."""
-    return [
-        _try(
-            "event queue",
-            lambda: call("count events", "GET", "services/delivery/event/count"),
-            "have the event queue switched on for this client id, or set event_queue = false",
-        )
-    ]
+    def _failed(self, name: str, error: SyncError, fix: str) -> Check:
+        if isinstance(error, RateLimited):
+            fix = f"too many calls right now: try again, or lower {self._setting('concurrency')}"
+        elif isinstance(error, RetryableError) or (isinstance(error, AuthFailed) and error.status == 404):
+            fix = f"check {self._setting('base_url')}, the network, and the vendor's status page"
+        elif isinstance(error, AuthFailed) and error.status == 401:
+            fix = self._credentials()
+        return Check(name, False, str(error), fix)
 
 
 def correlation(template: str, *, correlates: bool) -> Check:
-    """Advice only: with a key column a create of unknown outcome is found for certain."""
+    """Advice only: with a key in the id, a create of unknown outcome is found for certain."""
     if correlates:
         return Check("new customer ids", True, f"{template} names the CRM record")
-    return Check(
-        "new customer ids",
-        True,
-        "Intacct numbers new customers: one whose creation was cut off is found by name only",
-        'set new_customer_id = "CRM-{crm_key}"',
-    )
-
-
-def _try(name: str, act: Callable[[], object], fix: str) -> Check:
-    try:
-        act()
-    except SyncError as error:
-        return _failed(name, error, fix)
-    return Check(name, True)
-
-
-def _failed(name: str, error: SyncError, fix: str) -> Check:
-    if isinstance(error, RateLimited):
-        return Check(name, False, str(error), "too many calls right now: try again, or lower concurrency")
-    if isinstance(error, RetryableError):
-        return Check(name, False, str(error), "check base_url, network and proxy, and the vendor's status page")
-    return Check(name, False, str(error), CREDENTIALS if isinstance(error, AuthFailed) and error.status == 401 else fix)
+    detail = "Intacct numbers new customers: one whose creation was cut off is found by its name only"
+    return Check("new customer ids", True, detail, 'set new_customer_id = "CRM-{crm_key}" in the flow')
 
 
 def _model_fields(body: Any) -> set[str]:

@@ -114,11 +114,11 @@ class IntacctConnector:
 
     def check(self) -> list[Check]:
         """Credentials, permissions, configured columns, event queue, correlation; no writes."""
-        custom = [c for c in self._columns.wanted if "::" in c]
+        doctor = checks.Doctor(
+            self.system, self._tokens.value, self._call, self._queries, self._columns, self.settings.entity
+        )
         return [
-            *checks.access(self._tokens.value, self._queries, self._columns),
-            *checks.columns(self._call, self._columns, custom),
-            *(checks.event_queue(self._call) if self.settings.event_queue else ()),
+            *doctor.run(event_queue=self.settings.event_queue),
             checks.correlation(self.settings.new_customer_id, correlates=self.capabilities.correlation),
         ]
 

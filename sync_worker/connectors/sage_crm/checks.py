@@ -26,7 +26,7 @@ def run(system: str, settings: SageCrmSettings, rest: Rest, customer: FieldMap |
         fix = (
             f"check systems.{system}.username and systems.{system}.password; the user must be enabled and have "
             "Allow Web Service Access"
-            if error.status == 401
+            if error.status != 403
             else "expose Company to web services and give the user's security profile the right to view companies"
         )
         return [Check("login", False, str(error), fix), *found]
