@@ -7,6 +7,7 @@ at import. What SQL knows better (links by state, due) is asked at the scrape.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Histogram
 
 DIRECTORY_ENV = "PROMETHEUS_MULTIPROC_DIR"
+_LOCK = threading.Lock()
 FAST = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 
 
@@ -46,8 +48,14 @@ class _Figures:
     done: Histogram
 
 
-@cache
 def _figures() -> _Figures:
+    # functools.cache may compute twice when two threads come first, and a figure's name can be taken only once
+    with _LOCK:
+        return _make_figures()
+
+
+@cache
+def _make_figures() -> _Figures:
     from prometheus_client import Counter, Histogram
 
     return _Figures(

@@ -108,7 +108,8 @@ class Feeds:
             verdicts = [_differs(flow, side, row.record, known[flow.name, side]) for flow, side in ears]
             if any(v == "linked" for v in verdicts):
                 # an edit is an edit, however old its stamp: contacts of Intacct do not move their customer's
-                news.append(replace(row.change, at=None))
+                via = "reconcile" if only_known else row.change.via
+                news.append(replace(row.change, at=None, via=via))
             elif any(v == "new" for v in verdicts) and not only_known:
                 news.append(row.change)
         return news

@@ -84,6 +84,8 @@ def _created(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, o
     into = other(side)
     error = outcome.error
     if outcome.key is not None:
+        if error is not None:
+            _forget_unwritten(flow, into, row, outcome)
         made = Record(outcome.key, outcome.ref or outcome.key, outcome.stored, outcome.children)
         return adopt(row, into, made, "created", desk.clock())
     if isinstance(error, AuthFailed):
@@ -165,6 +167,15 @@ def adopt(row: LinkRow, into: Side, partner: Record, why: str, now: float) -> Sa
         "why": why,
     }
     return Save(row, brings=into, journal=[entry])
+
+
+def _forget_unwritten(flow: Flow, into: Side, row: LinkRow, outcome: Outcome) -> None:
+    """The record was made, but not all of its children: what was not stored has no past there, and is filled next."""
+    fmap = flow.maps[into]
+    intent = row.intent or {}
+    past = intent["payload"][into]
+    kept = {n: v for n, v in past.items() if v is None or all(c in outcome.stored for c in fmap.fields[n].columns)}
+    row.intent = {**intent, "payload": {**intent["payload"], into: kept}}
 
 
 def _end_intent(row: LinkRow) -> None:

@@ -99,7 +99,9 @@ class Inbox:
         for change in fresh:
             for ear in self._listening(change):
                 if change.entity == ear.entity:
-                    marks.add(ear.side, ear.flow, ear.entity, change.key, ear.masks[change.entity])
+                    whole = change.via not in ("webhook", "poll")  # people, imports and sweeps mean all of it
+                    mask = ALL_PARTS if whole else ear.masks[change.entity]
+                    marks.add(ear.side, ear.flow, ear.entity, change.key, mask)
                 else:
                     child = (change.entity, change.key)
                     told = children.setdefault(change.system, {})

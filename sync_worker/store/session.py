@@ -172,6 +172,7 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
         json_serializer=dumps,
+        hide_parameters=True,  # error texts reach the logs
         connect_args={"connect_timeout": 10, "application_name": "sync-worker"},
     )
 
@@ -182,6 +183,7 @@ def _sqlite_engine(url: URL, pool_size: int, begin: str, *, durable: bool, reado
         pool_size=pool_size,
         max_overflow=0 if pool_size == 1 else pool_size,
         json_serializer=dumps,
+        hide_parameters=True,  # error texts reach the logs
         connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS},
     )
 
