@@ -1,25 +1,24 @@
 """Prometheus figures. Several processes write to files in one directory; the web process adds them up at a scrape.
 
-``prepare`` must run before the first figure is made in a process, since prometheus_client chooses its kind of storage
-at import. What SQL knows better (links by state, due) is asked at the scrape.
+Without ``prepare`` (tests, single commands) figures stay in the process. What SQL knows better (links by state, what
+is due) is asked at the scrape.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Counter, Histogram
+from sync_worker import metric_files
 
-DIRECTORY_ENV = "PROMETHEUS_MULTIPROC_DIR"
-_LOCK = threading.Lock()
-FAST = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
+if TYPE_CHECKING:
+    from prometheus_client import Counter, Histogram, Metric
+
+SECONDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +31,15 @@ class SqlFigures:
 
 
 def prepare(directory: Path, *, clean: bool = False) -> None:
-    """Choose where this process and its children keep their figures. ``clean``: forget those of earlier runs."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Choose where this process and its children keep their figures; to be called before the first one is made.
+
+    ``clean``: forget those of earlier runs. Otherwise what ended processes counted is kept.
+    """
+    metric_files.use(directory)
     if clean:
-        for old in directory.glob("*.db"):
-            old.unlink(missing_ok=True)
-    os.environ[DIRECTORY_ENV] = str(directory)
+        metric_files.clear(directory)
+    else:
+        metric_files.archive_dead(directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +50,16 @@ class _Figures:
     done: Histogram
 
 
-def _figures() -> _Figures:
-    # functools.cache may compute twice when two threads come first, and a figure's name can be taken only once
-    with _LOCK:
-        return _make_figures()
-
-
 @cache
-def _make_figures() -> _Figures:
+def _figures() -> _Figures:
+    # prometheus_client is heavy to import, and single commands count nothing.
     from prometheus_client import Counter, Histogram
 
     return _Figures(
         Counter("sync_passes", "Passes over links by how they ended", ["flow", "outcome"]),
         Counter("sync_vendor_calls", "Calls to vendors", ["system", "operation", "result"]),
-        Histogram("sync_vendor_call_seconds", "Duration of vendor calls", ["system", "operation"], buckets=FAST),
-        Histogram("sync_notice_to_done_seconds", "From a notice to the end of its pass", ["flow"], buckets=FAST),
+        Histogram("sync_vendor_call_seconds", "Duration of vendor calls", ["system", "operation"], buckets=SECONDS),
+        Histogram("sync_notice_to_done_seconds", "From a notice to the end of its pass", ["flow"], buckets=SECONDS),
     )
 
 
@@ -77,7 +74,7 @@ def notice_done(flow: str, seconds: float) -> None:
 
 
 def vendor_call(system: str, operation: str, result: str, seconds: float) -> None:
-    """Count one call to a vendor."""
+    """Count one call to a vendor. ``result``: ``ok`` or the code of the error."""
     figures = _figures()
     _child(figures.calls, system, operation, result).inc()
     _child(figures.call_seconds, system, operation).observe(seconds)
@@ -90,34 +87,37 @@ def _child(metric: Any, *labels: str) -> Any:
 
 
 def render(collect: Callable[[], SqlFigures]) -> tuple[bytes, str]:
-    """The scrape's body and content type: all processes' figures and what SQL says now."""
+    """The scrape's body and content type: all processes' figures and what SQL says now. Raises what ``collect`` raises."""
     from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-    from prometheus_client.multiprocess import MultiProcessCollector
 
-    if os.environ.get(DIRECTORY_ENV):
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
-    else:
-        registry = REGISTRY
-    return generate_latest(registry) + generate_latest(_sql_registry(collect())), CONTENT_TYPE_LATEST
+    directory = os.environ.get(metric_files.DIRECTORY_ENV)
+    counted = REGISTRY
+    if directory:
+        counted = CollectorRegistry()
+        counted.register(_Source(lambda: metric_files.collect(Path(directory))))
+    asked = CollectorRegistry()
+    families = _families(collect())
+    asked.register(_Source(lambda: families))
+    return generate_latest(counted) + generate_latest(asked), CONTENT_TYPE_LATEST
 
 
-def _sql_registry(figures: SqlFigures) -> CollectorRegistry:
-    from prometheus_client import CollectorRegistry, Gauge
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """What prometheus_client calls a collector."""
 
-    registry = CollectorRegistry()
-    links = Gauge("sync_links", "Links by state", ["flow", "state"], registry=registry)
+    collect: Callable[[], Iterable[Metric]]
+
+
+def _families(figures: SqlFigures) -> list[Metric]:
+    # Not Gauge objects: those would keep their values in the files of the processes too.
+    from prometheus_client.core import GaugeMetricFamily
+
+    links = GaugeMetricFamily("sync_links", "Links by state", labels=["flow", "state"])
     for (flow, state), count in sorted(figures.links.items()):
-        links.labels(flow, state).set(count)
-    Gauge("sync_due", "Links that are due", registry=registry).set(figures.due)
-    oldest = Gauge("sync_oldest_due_seconds", "How long the oldest due link has been due", registry=registry)
-    oldest.set(figures.oldest_due or 0.0)
-    return registry
-
-
-def forget_process(pid: int) -> None:
-    """Drop the live gauges of a process that died; its counters stay."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    if os.environ.get(DIRECTORY_ENV):
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has no types here
+        links.add_metric([flow, state], count)
+    oldest = figures.oldest_due or 0.0
+    return [
+        links,
+        GaugeMetricFamily("sync_due", "Links that are due", value=figures.due),
+        GaugeMetricFamily("sync_oldest_due_seconds", "How long the oldest due link has been due", value=oldest),
+    ]

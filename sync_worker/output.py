@@ -42,9 +42,8 @@ class Printer:
         print(f"due now: {found['due']}" + (f", the oldest for {oldest} s" if oldest is not None else ""))
         for name, flow in found["flows"].items():
             paused = f", paused: {flow['paused']}" if flow["paused"] else ""
-            print(
-                f"flow {name}: lag p50 {_seconds(flow['lag_seconds_p50'])}, p95 {_seconds(flow['lag_seconds_p95'])}{paused}"
-            )
+            p50, p95 = (_seconds(flow[f"lag_seconds_{p}"]) for p in ("p50", "p95"))
+            print(f"flow {name}: lag p50 {p50}, p95 {p95}{paused}")
         for name, system in found["systems"].items():
             print(f"system {name}: " + ("up" if system["up"] else f"down: {system['reason']}"))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
 
@@ -20,6 +21,8 @@ from sync_worker.store.tables import link
 from sync_worker.store.touches import Touched
 
 BATCH = 100
+LANES = 4
+DRAGGING_SECONDS = 0.5
 BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under 2 s
 
 
@@ -34,16 +37,60 @@ class Worked:
 
 @dataclass
 class Pace:
-    """Measured seconds per link of a flow, smoothed; says how many links fit into a batch."""
+    """How many links of a flow fit into one batch, learned from how long batches take."""
 
-    per_link: float = 0.05
-    batch: int = BATCH
-
-    def limit(self) -> int:
-        return max(1, min(self.batch, int(BATCH_SECONDS / max(self.per_link, 1e-4))))
+    limit: int = 32
 
     def note(self, seconds: float, count: int) -> None:
-        self.per_link += 0.3 * (seconds / count - self.per_link)
+        """A full batch that was quick lets the next be larger; one that took too long makes them smaller."""
+        if seconds > BATCH_SECONDS:
+            self.limit = max(1, int(min(self.limit, count) * BATCH_SECONDS / seconds))
+        elif seconds < BATCH_SECONDS / 3 and count >= self.limit:
+            self.limit = min(BATCH, self.limit * 2)
+
+
+class Lanes:
+    """Lets one batch per flow and class run at a time in this process, more only when a full batch waits or one drags.
+
+    So a burst gathers into few large batches (few vendor calls) without an edit ever waiting for a clock. Whoever finds
+    the lane taken leaves word, and the batch that ends rings for it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[tuple[str, LinkClass], list[float]] = {}
+        self._wanted: set[tuple[str, LinkClass]] = set()
+
+    def enter(self, lane: tuple[str, LinkClass], backlog: Callable[[], bool]) -> bool:
+        """May another batch of this lane begin? If not, it is remembered that one was wanted."""
+        now = time.monotonic()
+        with self._lock:
+            running = self._running.setdefault(lane, [])
+            free = not running or (len(running) < LANES and now - min(running) > DRAGGING_SECONDS)
+            if not free and len(running) >= LANES:
+                self._wanted.add(lane)
+                return False
+            if free:
+                running.append(now)
+                return True
+        full = backlog()  # asks the database: not under the lock
+        with self._lock:
+            if full and len(running) < LANES:
+                running.append(now)
+                return True
+            if not running:
+                running.append(now)
+                return True
+            self._wanted.add(lane)
+            return False
+
+    def leave(self, lane: tuple[str, LinkClass]) -> bool:
+        """A batch has ended; says whether another one was wanted meanwhile."""
+        with self._lock:
+            self._running[lane].pop(0)
+            wanted = lane in self._wanted
+            self._wanted.discard(lane)
+            return wanted
 
 
 @dataclass
@@ -57,6 +104,7 @@ class Engine:
     clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.Random)
     paces: dict[str, Pace] = field(default_factory=dict)
+    lanes: Lanes = field(default_factory=Lanes)
 
     def run_link(self, link_id: int) -> Worked:
         """A ring for one link: it and its due neighbours of the same flow and class."""
@@ -72,17 +120,27 @@ class Engine:
         if flow is None:
             return Worked()
         pace = self.paces.setdefault(flow_name, Pace())
-        limit = pace.limit()
+        lane = (flow_name, klass)
+        if not self.lanes.enter(lane, lambda: links.due_at_least(self.db, flow.scope, klass, pace.limit)):
+            return Worked()
+        worked = Worked()
+        try:
+            worked = self._run_batch(flow, klass, pace)
+        finally:
+            wanted = self.lanes.leave(lane)
+        return replace(worked, more=worked.more or wanted)
+
+    def _run_batch(self, flow: Flow, klass: LinkClass, pace: Pace) -> Worked:
+        limit = pace.limit
         rows = links.claim(self.db, flow.scope, klass=klass, limit=limit)
         if not rows:
             return Worked()
         began = time.monotonic()
-        with Batch(
-            self.db, self.rules(flow.entity), flow, rows, klass, clock=self.clock, rng=self.rng
-        ).working() as batch:
-            saved = batch.run(rows)
+        rule = self.rules(flow.entity)
+        with Batch(self.db, rule, flow, rows, klass, clock=self.clock, rng=self.rng).working() as batch:
+            again = batch.run(rows)
         pace.note(time.monotonic() - began, len(rows))
-        return Worked(len(rows), tuple(saved), len(rows) >= limit)
+        return Worked(len(rows), tuple(again), len(rows) >= limit)
 
     def resolve_parts(self, system: str) -> tuple[Touched, ...]:
         """Ask the vendor whose the unknown child rows are; their records become due."""

@@ -345,6 +345,21 @@ def due_counts(db: Database, now: float | None = None) -> list[tuple[str, str, L
         return [tuple(row) for row in rows]
 
 
+def due_at_least(db: Database, scope: Scope, klass: LinkClass, count: int) -> bool:
+    """Do at least so many links of a flow and class wait to be claimed?"""
+    with db.read() as conn:
+        now = db.now(conn)
+        c = link.c
+        waiting = (
+            select(c.id)
+            .where(c.flow == scope.flow, c.entity == scope.entity, c.klass == klass, c.due_at <= now)
+            .where(or_(c.lease_until.is_(None), c.lease_until <= now))
+            .limit(count)
+            .subquery()
+        )
+        return int(conn.execute(select(func.count()).select_from(waiting)).scalar_one()) >= count
+
+
 def intents_before(conn: Connection, flow: str, entity: str, side: Side, at: float) -> int:
     """Open creates towards ``side`` that were opened before ``at`` (E17)."""
     c = link.c

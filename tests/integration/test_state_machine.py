@@ -10,11 +10,10 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, note, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from support.judge import COLUMNS, FieldStory, Historian, in_step, read_current
 from support.world import World
 
@@ -259,7 +258,7 @@ class Life(RuleBasedStateMachine):
         self.world.clock.advance(STALE + 1)
         self.world.poll()
         self.world.sweep()
-        for i, (erp_key, crm_key) in enumerate(self.pairs):
+        for erp_key, crm_key in self.pairs:
             self.world.notice("erp", erp_key)
             self.world.notice("crm", crm_key)
         self.world.settle()

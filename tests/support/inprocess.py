@@ -13,7 +13,7 @@ from sync_worker.connectors.emulation import Emulator, Request
 class EmulatorTransport(httpx.BaseTransport):
     """``around(before)``: called before (True) and after (False) each request reaches the emulator; may raise."""
 
-    def __init__(self, emulator: Emulator, around: Callable[[bool], None] = lambda before: None) -> None:
+    def __init__(self, emulator: Emulator, around: Callable[[bool], None] = lambda _before: None) -> None:
         self._emulator = emulator
         self._around = around
 

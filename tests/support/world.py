@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import func, select
+
 from support.clock import FakeClock
 from support.inprocess import EmulatorTransport
-
 from sync_worker import config as configuration
 from sync_worker import reports, wiring
 from sync_worker.connectors.base import HookRefused
@@ -24,7 +25,6 @@ from sync_worker.events import Change
 from sync_worker.store import links
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
-from sqlalchemy import func, select
 
 HOOK_SECRET = "whsec_c2ltdWxhdGlvbi1zZWNyZXQtMTIzNDU2Nzg5MA=="
 
@@ -106,7 +106,7 @@ class World:
             self.config,
             db=self.db,
             clock=self.clock,
-            transport_for=lambda name: EmulatorTransport(self.vendors[name], lambda before: self.step()),
+            transport_for=lambda name: EmulatorTransport(self.vendors[name], lambda _before: self.step()),
         )
         app.engine.rng = self.rng
         return app
