@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +14,10 @@ from mappings.canonical import read_typed
 from mappings.memory import SIDES, Memory
 from sync_worker import broker, reports, wiring
 from sync_worker.config import Config
+from sync_worker.connectors.base import Ask, Criteria
 from sync_worker.doorbell import Doorbell
 from sync_worker.errors import ConfigError, PermanentError
 from sync_worker.events import Change
-from sync_worker.store import journal as journals
 from sync_worker.store import links, migrate
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.tables import journal, link, open_field
@@ -24,8 +25,9 @@ from sync_worker.store.touches import Touched, touch_ids_in
 from sync_worker.wiring import App
 
 ACTOR = "cli"
+WAIT_SECONDS = 30.0  # a lease
 
-__all__ = ["explain", "journals", "opened", "replay", "resolve", "status", "sync_due", "sync_record"]
+__all__ = ["explain", "opened", "replay", "resolve", "status", "sync_due", "sync_record"]
 
 
 @contextmanager
@@ -52,23 +54,42 @@ def explain(app: App, system: str, key: str) -> list[dict[str, Any]]:
 def sync_record(app: App, system: str, key: str) -> list[dict[str, Any]]:
     """Manual sync of one record, which may create its partner; runs it here and now and says how it ended."""
     known = reports.find_links(app.db, app.flows, _system(app, system), key)
-    if known:
-        key = _one_key(app, system, known)
+    key = _one_key(app, system, known) if known else _key_at_vendor(app, system, key)
     app.inbox.accept([Change(system, "customer", key, via="manual")], may_create="manual")
-    rows = reports.find_links(app.db, app.flows, system, key)
-    for row in rows:
+    for row in reports.find_links(app.db, app.flows, system, f"key:{key}"):
         _run_until_rest(app, row.id)
-    return explain(app, system, key)
+    return explain(app, system, f"key:{key}")
+
+
+def _key_at_vendor(app: App, system: str, key: str) -> str:
+    """The API key of a record we have never heard of, asked by key, then by human reference."""
+    kind, _, rest = key.partition(":")
+    wanted = rest if kind in ("key", "ref") and rest else key
+    connector = app.systems[system]
+    if kind != "ref" and connector.read_many("customer", [Ask(wanted)]).get(wanted) is not None:
+        return wanted
+    found = [] if kind == "key" else connector.find_many("customer", [Criteria(ref=wanted)])[0]
+    matching = [r.key for r in found if r.ref == wanted]
+    if len(matching) != 1:
+        raise PermanentError(f"{system} has no record {wanted}: give its API key or its human reference")
+    return matching[0]
 
 
 def _run_until_rest(app: App, link_id: int) -> None:
-    """Run passes while this link is due right away: finding a partner, then comparing, then keys."""
-    for _ in range(10):
+    """Run passes while this link is due right away: finding a partner, then comparing, then keys.
+
+    A worker that holds it already is waited for.
+    """
+    give_up = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < give_up:
         with app.db.read() as conn:
-            row = conn.execute(select(link.c.due_at, link.c.flow).where(link.c.id == link_id)).first()
-            if row is None or row.due_at is None or row.due_at > app.db.now(conn):
-                return
-        app.engine.run_link(link_id)
+            row = conn.execute(select(link.c.due_at, link.c.lease_until).where(link.c.id == link_id)).first()
+            now = app.db.now(conn)
+        leased = row is not None and row.lease_until is not None and row.lease_until > now
+        if row is None or (not leased and (row.due_at is None or row.due_at > now)):
+            return
+        if leased or app.engine.run_link(link_id).claimed == 0:
+            time.sleep(0.05)
 
 
 def sync_due(app: App, flow: str | None) -> int:
@@ -191,9 +212,8 @@ def _one_key(app: App, system: str, rows: list[LinkRow]) -> str:
     """The API key these rows share; several keys mean the reference was ambiguous."""
     keys = {row.key(side) for row in rows for side in SIDES if app.flows[row.flow].systems[side] == system}
     if len(keys) > 1:
-        raise PermanentError(
-            f"several records of {system} have this reference; name one by its key: {', '.join(sorted(map(str, keys)))}"
-        )
+        named = ", ".join(f"key:{k}" for k in sorted(map(str, keys)))
+        raise PermanentError(f"{system} has several records of this key or reference; name one: {named}")
     return str(next(iter(keys)))
 
 

@@ -87,7 +87,7 @@ def _child(metric: Any, *labels: str) -> Any:
 
 
 def render(collect: Callable[[], SqlFigures]) -> tuple[bytes, str]:
-    """The scrape's body and content type: all processes' figures and what SQL says now. Raises what ``collect`` raises."""
+    """The scrape's body and content type: all processes' figures, and what SQL says. Raises what ``collect`` does."""
     from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
     directory = os.environ.get(metric_files.DIRECTORY_ENV)

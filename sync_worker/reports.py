@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from mappings.memory import SIDES, Memory
 from sync_worker import causes
@@ -36,7 +36,7 @@ def status(db: Database, flows: Mapping[str, Flow]) -> dict[str, Any]:
             # an edit makes a record that was at rest pending until the worker has been there
             counts["pending" if is_due and state == "in_sync" else state] += count
         total, oldest = conn.execute(select(func.count(), func.min(c.due_at)).where(due)).one()
-        lags = {name: _lag(conn, name) for name in flows}
+        lags = {name: _lag(conn, flow) for name, flow in flows.items()}
     held = pauses.current(db)
     systems = {}
     for name in sorted({s for flow in flows.values() for s in flow.systems.values()}):
@@ -53,19 +53,19 @@ def status(db: Database, flows: Mapping[str, Flow]) -> dict[str, Any]:
     }
 
 
-def _lag(conn: Connection, flow: str) -> dict[str, float | None]:
+def _lag(conn: Connection, flow: Flow) -> dict[str, float | None]:
     """Seconds from a notice to the write it led to, over the latest writes."""
     notice = (
         select(func.max(event.c.received_at))
         .where(event.c.received_at <= journal.c.at, event.c.entity == link.c.entity)
-        .where(or_(event.c.key == link.c.erp_key, event.c.key == link.c.crm_key))
+        .where(or_(*(and_(event.c.system == flow.systems[s], event.c.key == link.c[f"{s}_key"]) for s in SIDES)))
         .correlate(journal, link)
         .scalar_subquery()
     )
     latest = (
         select(journal.c.at, notice)
         .join(link, link.c.id == journal.c.link_id)
-        .where(journal.c.flow == flow, journal.c.what.in_(("update", "create")))
+        .where(journal.c.flow == flow.name, journal.c.what.in_(("update", "create")))
         .order_by(journal.c.at.desc())
         .limit(LAG_SAMPLE)
     )
@@ -79,27 +79,28 @@ def _lag(conn: Connection, flow: str) -> dict[str, float | None]:
 
 
 def find_links(db: Database, flows: Mapping[str, Flow], system: str, key: str) -> list[LinkRow]:
-    """Links of a record by API key, else by human reference, with their open fields."""
-    ears = [(flow, side) for flow in flows.values() for side in SIDES if flow.systems[side] == system]
+    """Links of a record by API key or human reference, with their open fields.
+
+    ``key:K`` and ``ref:R`` say which of the two is meant, for where one record's key is another one's reference.
+    """
+    kind, _, rest = key.partition(":")
+    columns, wanted = ((kind,), rest) if kind in ("key", "ref") and rest else (("key", "ref"), key)
+    rows: list[LinkRow] = []
     with db.read() as conn:
-        for column in ("key", "ref"):
-            rows = []
-            for flow, side in ears:
-                wanted = select(link).where(
-                    link.c.flow == flow.name, link.c.entity == flow.entity, link.c[f"{side}_{column}"] == key
-                )
-                rows += [from_mapping(row) for row in conn.execute(wanted).mappings()]
-            if rows:
-                load_opens(conn, rows)
-                return rows
-    return []
+        for flow in flows.values():
+            for side in (s for s in SIDES if flow.systems[s] == system):
+                matches = or_(*(link.c[f"{side}_{column}"] == wanted for column in columns))
+                found = select(link).where(link.c.flow == flow.name, link.c.entity == flow.entity, matches)
+                rows += [from_mapping(row) for row in conn.execute(found).mappings()]
+        load_opens(conn, rows)
+    return rows
 
 
 def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
     """One record: state, cause, next step and when, both sides field by field, its timeline (``explain --json``)."""
     with db.read() as conn:
         now = db.now(conn)
-        timeline = _timeline(conn, row)
+        timeline = _timeline(conn, flow, row)
     held = pauses.current(db)
     state, code, params = row.state, row.cause, row.cause_params
     if state == "in_sync" and row.due_at is not None and row.due_at <= now:
@@ -150,24 +151,19 @@ def _fields(flow: Flow, row: LinkRow) -> list[dict[str, Any]]:
     return rows
 
 
-def _timeline(conn: Connection, row: LinkRow) -> list[dict[str, Any]]:
+def _timeline(conn: Connection, flow: Flow, row: LinkRow) -> list[dict[str, Any]]:
     """Notices and what was done about them, oldest first."""
     entries: list[tuple[float, str, str]] = []
     keys = [(s, row.key(s)) for s in SIDES if row.key(s) is not None]
     for side, key in keys:
         told = select(event.c.received_at, event.c.op, event.c.via, event.c.system).where(
-            event.c.entity == row.entity, event.c.key == key
+            event.c.system == flow.systems[side], event.c.entity == row.entity, event.c.key == key
         )
         for at, op, via, system in conn.execute(told.order_by(event.c.id.desc()).limit(100)):
             entries.append((at, f"notice from {side}", f"{op} in {system}, by {via}"))
     done = select(journal).where(journal.c.link_id == row.id).order_by(journal.c.id.desc()).limit(100)
     for one in conn.execute(done).mappings():
-        fields = ", ".join(sorted((one["after"] or {}).keys()))
+        fields = ", ".join(sorted(name for name, value in (one["after"] or {}).items() if value is not None))
         what = " ".join(x for x in (one["what"], f"on {one['side']}" if one["side"] else "", fields) if x)
         entries.append((one["at"], what, one["why"] + (f" (by {one['actor']})" if one["actor"] != "worker" else "")))
     return [{"at": iso(at), "what": what, "why": why} for at, what, why in sorted(entries)]
-
-
-def candidates_of(rows: Sequence[LinkRow], flows: Mapping[str, Flow]) -> str:
-    """One line naming several records that an ambiguous reference may mean."""
-    return ", ".join(f"{flows[r.flow].systems[r.known_side]} {r.key(r.known_side)}" for r in rows)

@@ -126,7 +126,7 @@ class VendorHttp:
         self._client = httpx.Client(
             transport=transport,
             follow_redirects=False,
-            trust_env=False,
+            trust_env=self._base.host not in ("127.0.0.1", "localhost", "::1"),  # proxies and certificates of this host
             limits=httpx.Limits(max_connections=concurrency + 2, keepalive_expiry=15.0),
             headers={"Accept": "application/json", "User-Agent": "sync-worker"},
         )
@@ -282,13 +282,15 @@ class VendorHttp:
         limits: dict[str, float] = {}
 
         def refresh(event: str, _info: object) -> None:
+            if not event.endswith("started"):
+                return
             left = max(self._left(call), 0.001)
             body = event.endswith("receive_response_body.started")
             limits.update(
                 connect=min(left, CONNECT_LIMIT), pool=left, write=left, read=min(left, BODY_GAP) if body else left
             )
 
-        refresh("start", None)
+        refresh("started", None)
         request = self._client.build_request(
             call.method,
             call.url,

@@ -383,6 +383,33 @@ def test_a_record_without_a_modified_time_is_judged_by_when_it_was_created(
         assert found[0].at == pytest.approx(case.clock(), abs=2)
 
 
+def test_a_bulk_load_is_not_read_for_ever(case: Case) -> None:
+    watermark = list(case.connector.changes("customer", None))[-1].watermark
+    case.emulator.seed({"customers": 30})
+    seen = []
+    for _ in range(10):
+        case.clock.advance(60)
+        (page,) = case.connector.changes("customer", watermark)
+        watermark = page.watermark
+        seen.append(len(page.rows))
+    assert (seen[0], seen[-1]) == (30, 0)
+
+
+def test_frequent_polls_look_at_the_whole_overlap_only_now_and_then(case: Case) -> None:
+    watermark = list(case.connector.changes("customer", None))[-1].watermark
+    case.emulator.seed({"customers": 30})
+    case.clock.advance(10)
+    late = case.make(name="Late")
+    seen = []
+    for _ in range(40):
+        (page,) = case.connector.changes("customer", watermark)
+        watermark = page.watermark
+        seen.append(len(page.rows))
+        assert late in [row.change.key for row in page.rows]
+        case.clock.advance(1)
+    assert (seen[0], seen[1], seen[29], seen[30]) == (31, 1, 1, 31)
+
+
 def test_a_quiet_poll_is_one_call(case: Case) -> None:
     case.make()
     watermark = list(case.connector.changes("customer", None))[-1].watermark

@@ -29,6 +29,8 @@ from sync_worker.events import Change, Op, Via
 
 log = structlog.get_logger(__name__)
 
+CLOCK_SKEW = 300.0  # seconds the vendor's clock may be behind ours before the feed could step over an edit
+
 EMPLOYEE_COLUMNS = (
     "key",
     "id",
@@ -46,14 +48,15 @@ def feed(
     """Customers changed since ``watermark`` less ``overlap`` seconds; None starts now, with no rows.
 
     Stamps have whole seconds and late commits come in under older ones, so the window overlaps and is never strict.
+    While nothing happens the watermark follows our clock at a distance, so that a bulk load is not read for ever.
     A record whose modified time is null is judged by when it was created. Usually one call; a full first page is
     followed by two scans, one per stamp, because nulls sort nobody knows where.
     """
     since = seconds_of(watermark)
     if since is None:
-        yield Page((), watermark=stamp_of(now))
+        yield Page((), watermark=stamp_of(now - CLOCK_SKEW))
         return
-    high = stamp_of(since)
+    high = max(stamp_of(since), stamp_of(now - CLOCK_SKEW))
     start = stamp_of(since - overlap)
     changed: list[Filter] = [{"$gte": {MODIFIED: start}}]
     untouched: list[Filter] = [{"$eq": {MODIFIED: None}}, {"$gte": {CREATED: start}}]

@@ -24,6 +24,8 @@ from sync_worker.connectors.intacct.query import CONTACT_KEY, CUSTOMER, OWN_FIEL
 from sync_worker.connectors.intacct.writes import Writer
 from sync_worker.events import Change
 
+FULL_LOOK = 30.0  # seconds between two looks at the whole overlap, for feeds that are polled more often
+SHORT_LOOK = 2.0  # seconds that every poll looks back
 READ_BATCH = 200
 WRITE_BATCH = 100
 
@@ -84,6 +86,7 @@ class IntacctConnector:
             stale_seconds=settings.stale_seconds,
         )
         self._clock = clock
+        self._looked_back_at = -FULL_LOOK
         self._own_id = _pattern(settings.new_customer_id)
         limiter, breaker = limiter or LocalLimiter(), breaker or Breaker()
 
@@ -157,15 +160,13 @@ class IntacctConnector:
         return self._writer.write_many(writes, self._columns.missing)
 
     def changes(self, entity: str, watermark: str | None) -> Iterator[Page]:
-        """Customers by modified time, behind the watermark by the overlap."""
-        return changes.feed(
-            self.system,
-            self._queries,
-            self._columns,
-            watermark,
-            now=self._clock(),
-            overlap=self.settings.overlap_seconds,
-        )
+        """Customers by modified time, behind the watermark by the overlap (by less, if that was done just now)."""
+        now = self._clock()
+        short = watermark is not None and 0 <= now - self._looked_back_at < FULL_LOOK
+        overlap = SHORT_LOOK if short else self.settings.overlap_seconds
+        yield from changes.feed(self.system, self._queries, self._columns, watermark, now=now, overlap=overlap)
+        if watermark is not None and not short:
+            self._looked_back_at = now
 
     def queue_events(self) -> Iterator[Page]:
         """The trigger event queue, page by page until it is empty. Documented: a listing returns the same events until

@@ -12,7 +12,7 @@ AT_MOST = 20  # candidates per criteria
 PER_QUERY = 25  # criteria that share a query
 EMAIL = "contacts.default.email1"
 
-Wanted = dict[str, set[str]]  # column -> values, lower-case
+Wanted = dict[str, dict[str, str]]  # column -> folded value -> the value as given
 
 
 def find_customers(
@@ -46,7 +46,7 @@ def _wanted(c: Criteria, correlated_id: Callable[[str], str | None], tax_column:
         (EMAIL, [c.email]),
         (tax_column, [c.tax_number]),
     ]
-    values = {column: {_folded(v) for v in asked if v and v.strip()} for column, asked in pairs}
+    values = {column: {_folded(v): v.strip() for v in asked if v and v.strip()} for column, asked in pairs}
     return {column: some for column, some in values.items() if column and some and column not in missing}
 
 
@@ -54,10 +54,9 @@ def _ask(queries: QueryService, columns: Columns, wanted: Sequence[Wanted], sinc
     together: Wanted = {}
     for one in wanted:
         for column, values in one.items():
-            together.setdefault(column, set()).update(values)
-    filters: list[Filter] = [
-        {"$eq": {column: value}} for column, values in together.items() for value in sorted(values)
-    ]
+            together.setdefault(column, {}).update(values)
+    filters: list[Filter] = [{"$in": {"id": sorted(together.pop("id").values())}}] if "id" in together else []
+    filters += [{"$eq": {column: value}} for column, values in together.items() for value in values.values()]
     if not filters:
         return []
     expression = " or ".join(str(n + 1) for n in range(len(filters)))
