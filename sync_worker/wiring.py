@@ -59,6 +59,8 @@ def build(
     *,
     db: Database | None = None,
     clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
     limiter: Limiter | None = None,
     transport_for: Callable[[str], Any] | None = None,
 ) -> App:
@@ -79,10 +81,11 @@ def build(
             partner_company=_partner_company(config, name),
             new_customer_id=next((f.new_customer_id for f in config.flows.values() if f.erp == name), ""),
             limiter=slots,
-            breaker=_breaker(database, name, clock),
+            breaker=_breaker(database, name, clock, monotonic),
             transport=transport_for(name) if transport_for else None,
             observe=_observe,
             clock=clock,
+            sleep=sleep,
         )
         connectors[name] = import_module(CONNECTORS[settings.connector] + ".connect").connect(parts)
     flows = {name: _flow(name, config, database, connectors) for name in config.flows}
@@ -142,9 +145,9 @@ def _partner_company(config: Config, crm: str) -> str:
     return next((config.systems[f.erp].company for f in config.flows.values() if f.crm == crm), "")
 
 
-def _breaker(db: Database, system: str, clock: Callable[[], float]) -> Breaker:
+def _breaker(db: Database, system: str, clock: Callable[[], float], monotonic: Callable[[], float]) -> Breaker:
     """An open breaker pauses the system for everybody: claims skip it until it is tried again."""
-    breaker = Breaker()
+    breaker = Breaker(clock=monotonic)
 
     def changed(opened: bool, seconds: float) -> None:
         if opened:

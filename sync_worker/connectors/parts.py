@@ -31,3 +31,4 @@ class Parts:
     transport: Any = None
     observe: Callable[[Any], None] | None = None
     clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep

@@ -297,6 +297,19 @@ def test_once_contacts_are_apart_a_create_fills_its_contact_afterwards(case: Cas
     assert calls(case, "patch contact") == 2
 
 
+def test_a_create_whose_contact_is_refused_has_its_key_the_error_and_what_is_stored(case: Case) -> None:
+    switches = {"refuse": {"contacts.default.email1": ["no@no.example"]}, "cut": {"name": 5}}
+    with fault(case, writable_default_contact=False):
+        case.update(case.make(), email="new@orchard.example")
+        with fault(case, **switches):
+            write = case.write_of("55", "k55", name="Long Name", email="no@no.example")
+            (outcome,) = case.connector.write_many("customer", [write])
+    assert outcome.key is not None
+    assert isinstance(outcome.error, Rejected)
+    assert outcome.error.column == "contacts.default.email1"
+    assert (outcome.stored["name"], outcome.stored["contacts.default.email1"]) == ("Long ", None)
+
+
 def test_a_refused_value_of_the_contact_teaches_nothing_about_the_contact(case: Case) -> None:
     key = case.make()
     with fault(case, refuse={"contacts.default.email1": ["no@no.example"]}):

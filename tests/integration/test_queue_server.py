@@ -220,7 +220,7 @@ def test_without_any_server_one_line_tells_what_to_do(tmp_path: Path, monkeypatc
 
 
 def test_a_server_that_does_not_start_says_why_and_leaves_the_directory_free(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="does not start .*set REDIS_URL"):
+    with pytest.raises(ConfigError, match=r"does not start .*set REDIS_URL"):
         EmbeddedQueue(tmp_path, program=Path("/bin/false")).start()
     server = EmbeddedQueue(tmp_path)
     server.start()

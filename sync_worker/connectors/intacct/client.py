@@ -20,7 +20,7 @@ from sync_worker.connectors.intacct import changes, checks, hooks
 from sync_worker.connectors.intacct.auth import TokenSource, TokenStore, classify_token, identity, mint_with
 from sync_worker.connectors.intacct.errors import TokenRejected, classify
 from sync_worker.connectors.intacct.finding import find_customers
-from sync_worker.connectors.intacct.query import CONTACT_KEY, CUSTOMER, OWN_FIELDS, Columns, QueryService, record_of
+from sync_worker.connectors.intacct.query import CUSTOMER, OWN_FIELDS, Columns, QueryService, record_of
 from sync_worker.connectors.intacct.writes import Writer
 from sync_worker.events import Change
 
@@ -70,6 +70,7 @@ class IntacctConnector:
         transport: Transport | None = None,
         observe: Callable[[CallSeen], None] | None = None,
         clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.system = system
         self.settings = settings
@@ -99,6 +100,7 @@ class IntacctConnector:
             breaker=breaker,
             transport=transport,
             observe=observe,
+            sleep=sleep,
         )
 
         self._anonymous = seam(classify=classify_token)
@@ -109,7 +111,7 @@ class IntacctConnector:
         columns = dict.fromkeys((*OWN_FIELDS, *(maps["customer"].columns if "customer" in maps else ())))
         self._columns = Columns(tuple(columns))
         self._queries = QueryService(system, self._call)
-        self._writer = Writer(self._call, self._contact_of, batch=WRITE_BATCH)
+        self._writer = Writer(self._call, self._look, batch=WRITE_BATCH)
 
     def close(self) -> None:
         self.http.close()
@@ -216,11 +218,8 @@ class IntacctConnector:
         if self.settings.entity:
             headers["X-IA-API-Param-Entity"] = self.settings.entity
 
-    def _contact_of(self, customer: str) -> str:
-        page = self._queries.page(
-            "contact of customer", CUSTOMER, Columns(("key", CONTACT_KEY)), [{"$eq": {"key": customer}}], size=1
-        )
-        return str(page.rows[0].get(CONTACT_KEY) or "") if page.rows else ""
+    def _look(self, key: str) -> Record | None:
+        return self.read_many("customer", [Ask(key)])[key]
 
     def _correlated_id(self, crm_key: str) -> str | None:
         return self.settings.new_customer_id.replace("{crm_key}", crm_key) if self.capabilities.correlation else None

@@ -32,4 +32,5 @@ def connect(parts: Parts) -> IntacctConnector:
         transport=parts.transport,
         observe=parts.observe,
         clock=parts.clock,
+        sleep=parts.sleep,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from sync_worker.connectors.base import Outcome, Write
+from sync_worker.connectors.base import Outcome, Record, Write
 from sync_worker.connectors.http import Answer
 from sync_worker.connectors.intacct.errors import InvalidField, item_error
 from sync_worker.connectors.intacct.query import CONTACT, CUSTOMER
@@ -35,11 +35,11 @@ CUSTOMERS = f"objects/{CUSTOMER}"
 
 
 class Writer:
-    """``call`` sends; ``contact_of(customer key)`` asks the vendor which contact a customer shows."""
+    """``call`` sends; ``look(customer key)`` reads a customer as it is now."""
 
-    def __init__(self, call: Callable[..., Answer], contact_of: Callable[[str], str], *, batch: int) -> None:
+    def __init__(self, call: Callable[..., Answer], look: Callable[[str], Record | None], *, batch: int) -> None:
         self._call = call
-        self._contact_of = contact_of
+        self._look = look
         self._batch = batch
         self.contact_apart = False  # learnt: the default contact is not written through its customer
 
@@ -99,14 +99,16 @@ class Writer:
             if found[n].error is None and contact:
                 known = (write.baseline.children if write.baseline else {}).get("contact", "")
                 outcome = _unsent(stop, write.key) if stop else self._write_contact(str(write.key), known, contact)
-                stored = own[n] if outcome.error and own[n] else {}
+                stored = self._stored(str(write.key), own[n]) if outcome.error and own[n] else {}
                 found[n] = Outcome(write.key, found[n].ref, stored, outcome.children, outcome.error)
                 stop = stop or _concerns_all([outcome])
         return found
 
     def _write_contact(self, customer: str, contact: str, columns: Mapping[str, Any]) -> Outcome:
         try:
-            contact = contact or self._contact_of(customer)
+            if not contact:
+                record = self._look(customer)
+                contact = record.children.get("contact", "") if record else ""
             if not contact:
                 raise Rejected("the customer has no contact to write to", column=min(columns))
             own = {c.removeprefix(CONTACT_PREFIX): v for c, v in columns.items()}
@@ -169,7 +171,16 @@ class Writer:
         if made.error is not None or made.key is None or not contact:
             return made
         written = self._write_contact(made.key, "", contact)
-        return Outcome(made.key, made.ref, {}, written.children, written.error)
+        stored = self._stored(made.key, columns) if written.error else {}
+        return Outcome(made.key, made.ref, stored, written.children, written.error)
+
+    def _stored(self, customer: str, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """What a half-done write left in these columns; nothing where that cannot be told."""
+        try:
+            record = self._look(customer)
+        except SyncError:
+            return {}
+        return {c: record.native[c] for c in columns if c in record.native} if record else {}
 
     def _post(self, columns: Mapping[str, Any], idempotency_key: str | None) -> Outcome:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}

@@ -32,4 +32,5 @@ def connect(parts: Parts) -> SageCrmConnector:
         breaker=parts.breaker,
         transport=parts.transport,
         observe=parts.observe,
+        sleep=parts.sleep,
     )
