@@ -28,7 +28,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     "not_found": ("the {side} side says there is no such record", "looked at once more before it counts as removed"),
     "many_unlinked": (
         "more records vanished within an hour than `limits.unlinked` allows, so the flow is paused",
-        "check the vendor; then resume the flow",
+        "check the vendor; if that is right: sync-worker resume FLOW",
     ),
     "stale_read": ("{fields}: an older version was seen, as vendors show shortly after a write", "read again"),
     # conflict

@@ -197,6 +197,17 @@ def replay(
 
 
 @app.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="a flow or a system that is paused")], config: ConfigPath = None
+) -> None:
+    """Let a paused flow or system go on."""
+    from sync_worker import desk
+
+    with desk.opened(_load(config)) as worker_app:
+        print(desk.resume(worker_app, name))
+
+
+@app.command()
 def emulate(
     name: Annotated[str, typer.Argument(help=" or ".join(CONNECTORS))],
     port: Port,

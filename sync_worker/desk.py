@@ -18,7 +18,7 @@ from sync_worker.connectors.base import Ask, Criteria
 from sync_worker.doorbell import Doorbell
 from sync_worker.errors import ConfigError, PermanentError
 from sync_worker.events import Change
-from sync_worker.store import links, migrate
+from sync_worker.store import links, migrate, pauses
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.tables import journal, link, open_field
 from sync_worker.store.touches import Touched, touch_ids_in
@@ -27,7 +27,7 @@ from sync_worker.wiring import App
 ACTOR = "cli"
 WAIT_SECONDS = 30.0  # a lease
 
-__all__ = ["explain", "opened", "replay", "resolve", "status", "sync_due", "sync_record"]
+__all__ = ["explain", "opened", "replay", "resolve", "resume", "status", "sync_due", "sync_record"]
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def opened(config: Config) -> Iterator[App]:
     """An application for one command. Raises ConfigError when the database was never migrated."""
     if not migrate.is_current(config.database.url):
         raise ConfigError("the database is not at this version's tables: run sync-worker migrate (or run)")
-    app = wiring.build(config)
+    app = wiring.build(config, starting=False)
     try:
         yield app
     finally:
@@ -141,6 +141,19 @@ def _choice(field: str, take: str) -> Any:
         return {"value": read_typed(field, take[1:])}
     except ValueError as error:
         raise PermanentError(f"{field}: {error}") from None
+
+
+def resume(app: App, name: str) -> str:
+    """End the pause of a flow or a system; what waited is rung for within a second."""
+    kinds: list[pauses.Kind] = ["flow"] if name in app.flows else []
+    kinds += ["system"] if name in app.systems else []
+    if not kinds:
+        raise PermanentError(f"no flow or system {name}; there are: {', '.join(sorted([*app.flows, *app.systems]))}")
+    if not any([pauses.resume(app.db, kind, name) for kind in kinds]):  # all of them, not only the first
+        raise PermanentError(f"{name} is not paused")
+    values = {"flow": name, "what": "resumed", "why": "a person's choice", "actor": ACTOR}
+    app.db.run(lambda conn: conn.execute(insert(journal).values(**values, at=app.db.now(conn))) and None)
+    return f"{name} goes on"
 
 
 def replay(

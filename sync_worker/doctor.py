@@ -66,7 +66,7 @@ def _queue(config: Config) -> Check:
 
 def _systems(config: Config) -> list[Check]:
     found: list[Check] = []
-    app = wiring.build(config)
+    app = wiring.build(config, starting=False)
     try:
         for name, connector in app.systems.items():
             try:

@@ -58,17 +58,18 @@ def build(
     config: Config,
     *,
     db: Database | None = None,
-    clock: Callable[[], float] = time.time,
+    starting: bool = True,
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     limiter: Limiter | None = None,
     transport_for: Callable[[str], Any] | None = None,
 ) -> App:
-    """Wire an application over a migrated database. Switches on flows that are new.
+    """Wire an application over a migrated database. ``starting`` switches on the flows that are new.
 
     ``transport_for``: system -> httpx transport, for emulators inside the process; None = real sockets.
     """
     database = db or Database(config.database.url)
+    clock = database.clock
     tokens = SecretStore(database, SecretBox(config.secret_keys()))
     slots = limiter or LocalLimiter()
     connectors: dict[str, Connector] = {}
@@ -88,7 +89,7 @@ def build(
             sleep=sleep,
         )
         connectors[name] = import_module(CONNECTORS[settings.connector] + ".connect").connect(parts)
-    flows = {name: _flow(name, config, database, connectors) for name in config.flows}
+    flows = {name: _flow(name, config, database, connectors, starting=starting) for name in config.flows}
     inbox = Inbox(
         database,
         [one for flow in flows.values() for one in _listeners(flow)],
@@ -163,7 +164,7 @@ def _observe(seen: CallSeen) -> None:
     metrics.vendor_call(seen.system, seen.operation, seen.result, seen.seconds)
 
 
-def _flow(name: str, config: Config, db: Database, connectors: Mapping[str, Connector]) -> Flow:
+def _flow(name: str, config: Config, db: Database, connectors: Mapping[str, Connector], *, starting: bool) -> Flow:
     one = config.flows[name]
     systems: dict[Side, str] = {"erp": one.erp, "crm": one.crm}
     sharing = tuple(n for n, f in config.flows.items() if f.crm == one.crm and f.entity == one.entity)
@@ -178,7 +179,7 @@ def _flow(name: str, config: Config, db: Database, connectors: Mapping[str, Conn
         policy=policy_of(one),
         create={"erp": one.create_in_erp, "crm": one.create_in_crm},
         translator=lambda: manager_translator(db, name, systems),
-        switched_on_at=watermarks.switch_on(db, name),
+        switched_on_at=watermarks.switch_on(db, name) if starting else watermarks.switched_on(db).get(name, db.clock()),
         filters={side: {c: tuple(v) for c, v in getattr(one.filter, side).items()} for side in SIDES},
         match_policy=one.match_policy,
         company=config.systems[one.erp].company,

@@ -149,6 +149,8 @@ class Batch:
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
         held = links.renew(self._db, [p.row for p in passes], {p.row.id: p.memory.dump() or {} for p in passes})
         self._renewed = time.monotonic()
+        for p in passes:
+            p.row.memory = p.memory.dump()  # also what is saved when this batch fails as a whole
         return [p for p in passes if p.row.id in held]
 
     def commit(self, save: Save) -> bool:
@@ -215,16 +217,19 @@ class Batch:
         """E8: more deletions an hour than allowed pause the flow; the link keeps waiting for its second look."""
         row = one.row
         now = self.clock()
+        j = journal.c
         with self._db.read() as conn:
+            resumed = conn.execute(
+                select(func.max(j.at)).where(j.flow == row.flow, j.what == "resumed", j.at > now - 3600)
+            ).scalar_one()
+            since = max(now - 3600, resumed or 0.0)
             seen = conn.execute(
-                select(func.count()).where(
-                    journal.c.flow == row.flow, journal.c.what == "unlinked", journal.c.at > now - 3600
-                )
+                select(func.count()).where(j.flow == row.flow, j.what == "unlinked", j.at > since)
             ).scalar_one()
         if seen < self._flow.unlinked_per_hour:
             return
         limit = self._flow.unlinked_per_hour
-        text = f"more than {limit} records vanished within an hour; resume the flow if that is right"
+        text = f"more than {limit} records vanished within an hour; if that is right: sync-worker resume {row.flow}"
         pauses.pause(self._db, "flow", row.flow, "many_unlinked", text)
         log.warning("flow.paused", flow=row.flow, reason="many_unlinked")
         one.gone, one.journal, one.seen = None, [], False

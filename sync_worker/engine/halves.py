@@ -134,7 +134,8 @@ def _decide(
     if match.kind == "link":
         partner = next(c for c in candidates if c.key == match.key)
         return link_to(row, into, partner, match.step, desk.clock())
-    if match.kind in ("candidates", "conflict"):
+    asked_for = match.kind == "candidates" and row.may_create == "manual"  # a person wants one of its own
+    if match.kind in ("candidates", "conflict") and not asked_for:
         waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
         listed = [{"key": c.key, "ref": c.ref, "why": c.why} for c in match.candidates]
         why: Literal["waiting", "conflict"] = "waiting" if match.kind == "candidates" else "conflict"

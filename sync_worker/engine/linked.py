@@ -85,8 +85,10 @@ def _excluded(p: Pass, left_out: str) -> Save:
 def _rest(p: Pass, flow: Flow, desk: Desk) -> Save:
     """Everything read equals its past: the echo of our own write, a repeated notice, a trailing look (E6, E7)."""
     row = p.row
-    light = not p.relearned and not p.stale and not row.opens and row.state == "in_sync"
+    shown = [(row.ref(side), row.children(side)) for side in SIDES]
     _finish(p, flow, desk)
+    same = shown == [(row.ref(side), row.children(side)) for side in SIDES]
+    light = same and not p.relearned and not p.stale and not row.opens and row.state == "in_sync"
     if light:
         return Save(row, light=True)
     row.opens = {**row.opens, **p.stale}

@@ -14,9 +14,9 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
 from support.judge import COLUMNS, FieldStory, Historian, in_step, read_current
 from support.world import World
-
 from sync_worker.store import migrate
 
 EXAMPLES = int(os.environ.get("SYNC_EXAMPLES", "40"))

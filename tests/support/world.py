@@ -106,7 +106,6 @@ class World:
         app = wiring.build(
             self.config,
             db=self.db,
-            clock=self.clock,
             monotonic=self.clock,
             sleep=lambda _seconds: None,
             transport_for=lambda name: EmulatorTransport(self.vendors[name], lambda _before: self.step()),
