@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the thing asked for did not succeed, 2 wrong usage or unus
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ Port = Annotated[int, typer.Option("--port", min=0, max=65535)]
 
 def main() -> None:
     """Entry point. Turns what may be expected to go wrong into one line and an exit code."""
+    os.umask(0o077)  # what we store are customers' data
     try:
         app(standalone_mode=True)
     except ConfigError as error:

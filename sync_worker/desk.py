@@ -149,7 +149,8 @@ def resume(app: App, name: str) -> str:
     kinds += ["system"] if name in app.systems else []
     if not kinds:
         raise PermanentError(f"no flow or system {name}; there are: {', '.join(sorted([*app.flows, *app.systems]))}")
-    if not any([pauses.resume(app.db, kind, name) for kind in kinds]):  # all of them, not only the first
+    ended = [kind for kind in kinds if pauses.resume(app.db, kind, name)]
+    if not ended:
         raise PermanentError(f"{name} is not paused")
     values = {"flow": name, "what": "resumed", "why": "a person's choice", "actor": ACTOR}
     app.db.run(lambda conn: conn.execute(insert(journal).values(**values, at=app.db.now(conn))) and None)

@@ -6,11 +6,9 @@ database lock; the others wait for the new version.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import Connection, select, update
@@ -34,7 +32,7 @@ class SecretBox:
 
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys:
-            raise ConfigError("secrets.key is empty: give a key as made by load_or_make_key")
+            raise ConfigError("secrets.key is empty: give a key of 32 random bytes in URL-safe base64 (sync-worker makes one in var/ when none is given)")
         try:
             self._fernet = MultiFernet([Fernet(key.strip()) for key in keys])
         except ValueError:
@@ -48,30 +46,6 @@ class SecretBox:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken:
             raise ConfigError("a stored secret was encrypted with another key: restore secrets.key") from None
-
-
-def load_or_make_key(path: Path) -> str:
-    """The key in this file; made there (mode 0600) when there is none. Safe when several processes start at once.
-
-    Raises ``ConfigError`` when the file is readable by others.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    if not path.exists():
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(Fernet.generate_key())
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(fresh, path)  # fails if somebody was faster: then theirs is the key
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    if os.name == "posix" and path.stat().st_mode & 0o077:
-        raise ConfigError(f"{path.name} can be read by others: chmod 600 it")
-    return path.read_text().strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import select
-from support.clock import FakeClock
 
+from support.clock import FakeClock
+from sync_worker.config import key_file
 from sync_worker.errors import AuthFailed, ConfigError, SystemUnavailable
-from sync_worker.store.secrets import MARGIN, MINT_LEASE, Secret, SecretBox, SecretStore, load_or_make_key
+from sync_worker.store.secrets import MARGIN, MINT_LEASE, Secret, SecretBox, SecretStore
 from sync_worker.store.session import Database
 from sync_worker.store.tables import secret
 
@@ -209,7 +210,7 @@ def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
 
     def work(_number: int) -> str:
         start.wait()
-        return load_or_make_key(path)
+        return key_file.load_or_make(path)
 
     with ThreadPoolExecutor(8) as pool:
         keys = set(pool.map(work, range(8)))
@@ -221,7 +222,7 @@ def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
 
 def test_a_key_file_others_can_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
-    load_or_make_key(path)
+    key_file.load_or_make(path)
     path.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        load_or_make_key(path)
+        key_file.load_or_make(path)
