@@ -32,7 +32,7 @@ class SecretBox:
 
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys:
-            raise ConfigError("secrets.key is empty: give a key of 32 random bytes in URL-safe base64 (sync-worker makes one in var/ when none is given)")
+            raise ConfigError("secrets.key is empty: give 32 random bytes in URL-safe base64, or leave it out")
         try:
             self._fernet = MultiFernet([Fernet(key.strip()) for key in keys])
         except ValueError:

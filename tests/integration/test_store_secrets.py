@@ -214,7 +214,7 @@ def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         keys = set(pool.map(work, range(8)))
-    assert keys == {path.read_text()}
+    assert keys == {path.read_text().strip()}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [entry.name for entry in path.parent.iterdir()] == ["secret.key"]
     assert SecretBox([*keys]).open(SecretBox([*keys]).close("v")) == "v"
