@@ -97,7 +97,10 @@ class Stage:
     @property
     def log(self) -> Path:
         """What our processes log."""
-        return self.folder / "run.log"
+        return self._log_of("run")
+
+    def _log_of(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
 
     def pause(self, seconds: float = LOOK_SECONDS) -> None:
         """Wait. Raises ``Stopped`` after Ctrl-C, and ``CannotStart`` when a process has ended by itself."""
@@ -105,7 +108,7 @@ class Stage:
             raise Stopped
         for name, process in self._running:
             if process.poll() is not None:
-                raise CannotStart(f"{name} ended: {_last_line(self.folder / f'{name}.log')}")
+                raise CannotStart(f"{name} ended: {_last_line(self._log_of(name))}")
 
     def until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Whether ``condition`` comes true within ``seconds``."""
@@ -124,17 +127,15 @@ class Stage:
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")
         self.config = configuration.parse(text, {"SYNC_DATA_DIR": str(self.folder)}, path)
-        self._spawn("erp", ["emulate", "intacct", "--port", str(self.erp.port)], log_level)
-        self._spawn("crm", ["emulate", "sage_crm", "--port", str(self.crm.port)], log_level)
-        self._spawn("run", ["run", "--config", str(path), "--port", str(self.web_port)], log_level)
-        for name, ready in (("erp", self.erp.alive), ("crm", self.crm.alive), ("run", self._ready)):
-            if not self.until(ready, START_SECONDS):
-                raise CannotStart(f"{name} is not ready after {START_SECONDS:.0f} s: {_last_line(self.log)}")
-        for vendor, of_hook in ((self.erp, ("erp", "demo-secret")), (self.crm, ("crm", secret))):
+        self._spawn("erp", ["emulate", "intacct", "--port", str(self.erp.port)], log_level, self.erp.alive)
+        self._spawn("crm", ["emulate", "sage_crm", "--port", str(self.crm.port)], log_level, self.crm.alive)
+        for vendor in (self.erp, self.crm):
             vendor.faults(latency_ms=LATENCY_MS)
-            vendor.send_notices_to(f"{self.web}/hooks/{of_hook[0]}", of_hook[1])
+        self._spawn("run", ["run", "--config", str(path), "--port", str(self.web_port)], log_level, self._ready)
+        self.erp.send_notices_to(f"{self.web}/hooks/erp", "demo-secret")
+        self.crm.send_notices_to(f"{self.web}/hooks/crm", secret)
 
-    def _spawn(self, name: str, args: list[str], log_level: str) -> None:
+    def _spawn(self, name: str, args: list[str], log_level: str, ready: Callable[[], bool]) -> None:
         kept = {k: v for k, v in os.environ.items() if k not in _OTHERS}
         mine = {
             "SYNC_DATA_DIR": str(self.folder),
@@ -142,7 +143,7 @@ class Stage:
             "SYNC_LOG_FORMAT": "json",
             SUPERVISOR_ENV: str(os.getpid()),
         }
-        with (self.folder / f"{name}.log").open("ab") as log:
+        with self._log_of(name).open("ab") as log:
             process = subprocess.Popen(  # noqa: S603  # our own command line, no shell
                 [sys.executable, "-m", "sync_worker.cli", *args],
                 env=kept | mine,
@@ -152,6 +153,8 @@ class Stage:
                 start_new_session=True,  # a Ctrl-C in the terminal reaches us only; we end the others in order
             )
         self._running.append((name, process))
+        if not self.until(ready, START_SECONDS):
+            raise CannotStart(f"{name} is not ready after {START_SECONDS:.0f} s: {_last_line(self._log_of(name))}")
 
     def _ready(self) -> bool:
         connection = HTTPConnection("127.0.0.1", self.web_port, timeout=5)
@@ -204,12 +207,7 @@ def _take(lock: TextIO, folder: Path) -> None:
 
 
 def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return probe.connect_ex(("127.0.0.1", port)) != 0 and _binds(port)
-
-
-def _binds(port: int) -> bool:
+    """Whether nobody listens on this port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -83,7 +83,7 @@ class Vendor:
 class Erp(Vendor):
     """The emulated Sage Intacct: a customer with its display contact."""
 
-    def create(self, **columns: Any) -> str:
+    def create(self, columns: Mapping[str, Any]) -> str:
         return self.person("customer", None, columns)
 
     def edit(self, key: str, columns: Mapping[str, Any]) -> None:
@@ -92,13 +92,16 @@ class Erp(Vendor):
     def customer(self, key: str) -> dict[str, Any]:
         return self.record("customer", key)
 
+    def customers_by_name(self) -> dict[str, str]:
+        return {str(row["name"]): str(row["key"]) for row in self.records("customer")}
+
 
 @dataclass
 class Crm(Vendor):
     """The emulated Sage CRM: a company, with person, address, phone and e-mail in tables of their own."""
 
-    def create(self, **columns: Any) -> str:
-        return self.person("Company", None, {"Comp_Status": "Active", **columns})
+    def create(self, columns: Mapping[str, Any]) -> str:
+        return self.person("Company", None, columns)
 
     def edit(self, key: str, columns: Mapping[str, Any]) -> None:
         self.person("Company", key, columns)
@@ -109,6 +112,9 @@ class Crm(Vendor):
 
     def company(self, key: str) -> dict[str, Any]:
         return self.record("Company", key)
+
+    def companies_by_name(self) -> dict[str, str]:
+        return {str(row["Comp_Name"]): str(row["Comp_CompanyId"]) for row in self.records("Company")}
 
     def child(self, table: str, key: str) -> dict[str, Any]:
         found = self._child_key(table, key)

@@ -17,7 +17,7 @@ from sync_worker.engine import halves, linked, states
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
-from sync_worker.errors import AuthFailed, PermanentError, RetryableError
+from sync_worker.errors import AuthFailed, PermanentError, RetryableError, SystemUnavailable
 from sync_worker.events import SIDES, LinkClass, Side
 from sync_worker.store import links, pauses
 from sync_worker.store.links import Save, Shown
@@ -92,34 +92,58 @@ class Batch:
             [_dead(row, "the worker ended in the middle of this record several times") for row in poisoned]
         )
         rows = [row for row in rows if row.claims < POISON_END]
-        if not rows:
-            return again
+        return again + (self._run_rows(part, rows) if rows else [])
+
+    def _run_rows(
+        self, part: Callable[..., list[Save]], rows: list[LinkRow], *, halving: bool = False
+    ) -> list[Touched]:
+        """One go over some links. ``halving``: SystemUnavailable is raised instead of retried."""
         try:
             saves = part(self, self._flow, self._rule, rows)
         except RetryableError as error:
+            if isinstance(error, SystemUnavailable):
+                if halving:
+                    raise
+                if len(rows) > 1 and any(row.attempts for row in rows):
+                    return self._halve(part, rows, error)
             saves = [self._retry(row, error) for row in rows]
         except AuthFailed as error:
             saves = self._pause(rows, error)
         except LeaseLost:
-            return again
+            return []
         except Exception as error:  # noqa: BLE001  # an unknown exception is a bug in one record: isolate it, never lose the others
             if len(rows) > 1:
-                for row in rows:
-                    again.extend(self._run_alone(part, row))
-                return again
+                fresh = [one for row in rows for one in self._reload([row])]
+                return [due for row in fresh for due in self._run_rows(part, [row])]
             saves = [self._bug(rows[0], error)]
-        return again + self._save(saves)
+        return self._save(saves)
 
-    def _run_alone(self, part: Callable[..., list[Save]], row: LinkRow) -> list[Touched]:
-        """The same link by itself, from the database's present version: the batch may have changed the row in hand."""
+    def _halve(self, part: Callable[..., list[Save]], rows: list[LinkRow], error: SystemUnavailable) -> list[Touched]:
+        """A failure that repeats may be about one record: go on with the half that is well, and look into the other.
+
+        When both halves fail it is the vendor, and all of them wait.
+        """
+        again: list[Touched] = []
+        failed: list[list[LinkRow]] = []
+        half = len(rows) // 2
+        for some in (self._reload(rows[:half]), self._reload(rows[half:])):
+            try:
+                again.extend(self._run_rows(part, some, halving=True) if some else [])
+            except SystemUnavailable:
+                failed.append(some)
+        if len(failed) == 1 and len(failed[0]) > 1:
+            return again + self._halve(part, failed[0], error)
+        return again + self._save([self._retry(row, error) for some in failed for row in self._reload(some)])
+
+    def _reload(self, rows: list[LinkRow]) -> list[LinkRow]:
+        """The same links from the database's present version: a batch that failed may have changed those in hand."""
+        wanted = {row.id: row.lease_token for row in rows}
         with self._db.read() as conn:
-            found = conn.execute(select(link).where(link.c.id == row.id)).mappings().first()
-            if found is None or found["lease_token"] != row.lease_token:
-                return []
-            fresh = from_mapping(found)
-            load_opens(conn, [fresh])
-        self._rows[row.id] = fresh
-        return self._run_part(part, [fresh])
+            found = conn.execute(select(link).where(link.c.id.in_(wanted))).mappings()
+            fresh = [from_mapping(row) for row in found if row["lease_token"] == wanted[row["id"]]]
+            load_opens(conn, fresh)
+        self._rows.update((row.id, row) for row in fresh)
+        return sorted(fresh, key=lambda row: row.id)
 
     def _retry(self, row: LinkRow, error: RetryableError) -> Save:
         row.attempts += 1

@@ -161,10 +161,10 @@ def test_libraries_log_through_the_same_net(lines: Written) -> None:
     try:
         raise RuntimeError("[parameters: ('Acme Ltd',)]")
     except RuntimeError:
-        logging.getLogger("uvicorn.error").exception("failed for %s", EMAIL)
+        logging.getLogger("some.library").exception("failed for %s", EMAIL)
     warnings.warn(f"odd value {EMAIL}", stacklevel=1)
     first, second = read(lines)
-    assert (first["logger"], first["level"]) == ("uvicorn.error", "error")
+    assert (first["logger"], first["level"]) == ("some.library", "error")
     assert second["logger"] == "py.warnings"
     assert "Acme" not in lines.getvalue()
     assert "jane" not in lines.getvalue()
