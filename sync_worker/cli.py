@@ -219,7 +219,9 @@ def emulate(
     if name not in CONNECTORS:
         raise typer.BadParameter(f"no emulator for {name}; there are: {', '.join(CONNECTORS)}")
     from sync_worker.connectors.emulation import serve
+    from sync_worker.processes import end_with_parent
 
+    end_with_parent()
     make: Callable[..., Any] = importlib.import_module(CONNECTORS[name] + ".emulator").make
     serve(make(seed=seed), port=port)
 

@@ -18,7 +18,7 @@ from sync_worker.connectors.base import Ask, Criteria
 from sync_worker.doorbell import Doorbell
 from sync_worker.errors import ConfigError, PermanentError
 from sync_worker.events import Change
-from sync_worker.store import links, migrate, pauses
+from sync_worker.store import migrate, pauses, waiting
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.tables import journal, link, open_field
 from sync_worker.store.touches import Touched, touch_ids_in
@@ -98,7 +98,7 @@ def sync_due(app: App, flow: str | None) -> int:
         raise PermanentError(f"no flow {flow}; there are: {', '.join(sorted(app.flows))}")
     count = 0
     while True:
-        due = [(name, klass) for name, _, klass, _, _ in links.due_counts(app.db) if flow in (None, name)]
+        due = [(name, klass) for name, _, klass, _, _ in waiting.due_counts(app.db) if flow in (None, name)]
         ended = sum(app.engine.run_due(name, klass).claimed for name, klass in due)
         if ended == 0:
             return count

@@ -9,7 +9,7 @@ import redis
 from sync_worker import broker
 from sync_worker.doorbell import Doorbell, Group, due_message, parts_message
 from sync_worker.events import LinkClass
-from sync_worker.store import links, parts
+from sync_worker.store import parts, waiting
 from sync_worker.store.session import Database
 
 # One more message is rung for each so many due links: about a batch.
@@ -61,7 +61,7 @@ class Ringer:
 
     def tick(self) -> int:
         """Ring once; the number of messages sent, 0 while the queue server is away. Raises ``SQLAlchemyError``."""
-        due = links.due_counts(self._db)
+        due = waiting.due_counts(self._db)
         systems = parts.due_systems(self._db)
         if not due and not systems:
             return 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from sync_worker.errors import ConfigError
-from sync_worker.processes import PROCESSES_ENV, STOP_SECONDS, SUPERVISOR_ENV, StopSignal, listen
+from sync_worker.processes import PROCESSES_ENV, STOP_SECONDS, SUPERVISOR_ENV, StopSignal, end_with_parent, listen
 
 if TYPE_CHECKING:
     from sync_worker.config import Config
@@ -171,6 +171,7 @@ def run(config: Config, *, host: str, port: int, processes: int, threads: int, c
     from sync_worker.store import migrate
 
     stop = StopSignal()
+    end_with_parent()
     with listen(host, port) as sock:
         port = sock.getsockname()[1]
     metrics.prepare(config.data_dir / "metrics", clean=True)

@@ -1,1 +1,1 @@
-"""``make demo`` and ``make run``: everything on one machine, with emulated vendors and a tour of edits on both sides."""
+"""``make demo`` and ``make run``: all of it on one machine, with emulated vendors and a tour of edits on both sides."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from sync_worker import desk, logs
 from sync_worker.demo.measure import Edit
 from sync_worker.demo.show import follow, say, write_report
-from sync_worker.demo.stage import CannotStart, Stage, Stopped, is_free, stage
+from sync_worker.demo.stage import Stage, Stopped, is_free, stage
 from sync_worker.demo.tour import Tour
 from sync_worker.demo.vendor import VendorAway
 from sync_worker.errors import SyncError
@@ -62,15 +62,10 @@ def _tour(console: Console, made: Stage, report: Path) -> int:
 
 
 def _stay(console: Console, made: Stage) -> int:
+    shown = "_emulator/records?entity"
     say(console, f"Console: {made.web}/ (no login exists yet)")
-    say(
-        console,
-        f"ERP:     {made.erp.root} (emulated Sage Intacct; what it holds: {made.erp.root}/_emulator/records?entity=customer)",
-    )
-    say(
-        console,
-        f"CRM:     {made.crm.root} (emulated Sage CRM; what it holds: {made.crm.root}/_emulator/records?entity=Company)",
-    )
+    say(console, f"ERP:     {made.erp.root} (emulated Sage Intacct; its customers: {made.erp.root}/{shown}=customer)")
+    say(console, f"CRM:     {made.crm.root} (emulated Sage CRM; its companies: {made.crm.root}/{shown}=Company)")
     say(console, "Try, in another terminal: a company made in the CRM, what the ERP has of it, and an edit there:")
     person = '/_emulator/person -d \'{"entity": '
     created = '"Company", "columns": {"Comp_Name": "Orchard Foods"}}\''

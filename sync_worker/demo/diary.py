@@ -43,7 +43,7 @@ class Diary:
                 yield at, line
 
     def _read(self) -> None:
-        """Take in the lines that were finished since; a line of another form (a warning of a library) is passed over."""
+        """Take in the lines finished since; those of another form (a warning of a library) are passed over."""
         with self.log.open("rb") as file:
             file.seek(self._offset)
             text = file.read()

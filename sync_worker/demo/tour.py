@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from sync_worker import desk
@@ -159,7 +160,9 @@ class Tour:
             desk.resolve(self._app, "crm", key, "website", "erp")
             return key
 
-        shows = lambda: pair.in_crm("Comp_WebSite") == "http://erp.orchard.test"  # noqa: E731
+        def shows() -> bool:
+            return bool(pair.in_crm("Comp_WebSite") == "http://erp.orchard.test")
+
         return self.measure.edit("erp", what, settle, shows, begun=time.time())
 
     def _lost_notice(self, pair: Pair) -> Edit:
@@ -185,7 +188,7 @@ class Tour:
             "name, its notice doubled: written once", pair, {"name": new}, lambda: pair.in_crm("Comp_Name") == new
         )
         self._stage.erp.faults(p_notice_doubled=0.0)
-        return edit
+        return replace(edit, arrived=edit.arrived and len(self._stage.crm.ledger(before)) == 1)
 
 
 def _digits(text: Any) -> str:

@@ -19,7 +19,7 @@ from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
 from sync_worker.errors import AuthFailed, PermanentError, RetryableError, SystemUnavailable
 from sync_worker.events import SIDES, LinkClass, Side
-from sync_worker.store import links, pauses
+from sync_worker.store import links, pauses, waiting
 from sync_worker.store.links import Save, Shown
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens
 from sync_worker.store.session import Database
@@ -29,6 +29,7 @@ from sync_worker.store.touches import Touched
 log = structlog.get_logger()
 
 POISON_END = 5  # claims without an end: the record brings the worker down
+MANY_UNLINKED = "many_unlinked"
 
 
 class LeaseLost(Exception):
@@ -185,7 +186,7 @@ class Batch:
 
     def open_intents(self, row: LinkRow, side: Side) -> int:
         with self._db.read() as conn:
-            return links.intents_before(conn, row.flow, row.entity, side, row.created_at)
+            return waiting.intents_before(conn, row.flow, row.entity, side, row.created_at)
 
     def linked_keys(self, flow: str, entity: str, side: Side, keys: Sequence[str]) -> set[str]:
         if not keys:
@@ -216,8 +217,7 @@ class Batch:
             return []
         for one in saves:
             self._note_children(one)
-            if one.gone is not None:
-                self._check_unlinks(one)
+        self._check_unlinks([one for one in saves if one.gone is not None])
         now = self.clock()
         saved = links.save(self._db, saves)
         for one in saves:
@@ -237,28 +237,31 @@ class Batch:
                 rows = frozenset((name.partition("@")[0], child) for name, child in new.items() if child)
                 one.shown.append(Shown(self._flow.systems[side], key, rows))
 
-    def _check_unlinks(self, one: Save) -> None:
-        """E8: more deletions an hour than allowed pause the flow; the link keeps waiting for its second look."""
-        row = one.row
-        now = self.clock()
-        j = journal.c
-        with self._db.read() as conn:
-            resumed = conn.execute(
-                select(func.max(j.at)).where(j.flow == row.flow, j.what == "resumed", j.at > now - 3600)
-            ).scalar_one()
-            since = max(now - 3600, resumed or 0.0)
-            seen = conn.execute(
-                select(func.count()).where(j.flow == row.flow, j.what == "unlinked", j.at > since)
-            ).scalar_one()
-        if seen < self._flow.unlinked_per_hour:
+    def _check_unlinks(self, gone: Sequence[Save]) -> None:
+        """E8: more deletions an hour than allowed pause the flow; those beyond keep waiting for their second look."""
+        allowed = self._unlinks_left() if gone else 0
+        if len(gone) <= allowed:
             return
-        limit = self._flow.unlinked_per_hour
-        text = f"more than {limit} records vanished within an hour; if that is right: sync-worker resume {row.flow}"
-        pauses.pause(self._db, "flow", row.flow, "many_unlinked", text)
-        log.warning("flow.paused", flow=row.flow, reason="many_unlinked")
-        one.gone, one.journal, one.seen = None, [], False
-        row.state, row.cause, row.cause_params = "pending", "many_unlinked", {}
-        row.due_at, row.klass = now, "retry"
+        limit, name = self._flow.unlinked_per_hour, self._flow.name
+        text = f"more than {limit} records vanished within an hour; resume the flow if that is right"
+        pauses.pause(self._db, "flow", name, MANY_UNLINKED, text)
+        log.warning("flow.paused", flow=name, reason=MANY_UNLINKED)
+        for one in gone[allowed:]:
+            one.gone, one.journal, one.seen = None, [], False
+            one.row.state, one.row.cause, one.row.cause_params = "pending", MANY_UNLINKED, {}
+            one.row.due_at, one.row.klass = self.clock(), "retry"
+        gone[allowed].journal = [{"what": "paused", "why": MANY_UNLINKED}]
+
+    def _unlinks_left(self) -> int:
+        """How many records may still vanish this hour. A person who resumes the flow grants as many again."""
+        name, c = self._flow.name, journal.c
+        if ("flow", name) in pauses.current(self._db):
+            return 0
+        with self._db.read() as conn:
+            paused = select(func.max(c.at)).where(c.flow == name, c.what == "paused", c.why == MANY_UNLINKED)
+            since = max(self.clock() - 3600, conn.execute(paused).scalar_one() or 0.0)
+            seen = select(func.count()).where(c.flow == name, c.what == "unlinked", c.at > since)
+            return max(0, self._flow.unlinked_per_hour - int(conn.execute(seen).scalar_one()))
 
     def _stuck(self, row: LinkRow, saved: links.Saved) -> Save:
         """The key just found stands elsewhere: on a full link (a person decides) or a row that is creating (wait)."""

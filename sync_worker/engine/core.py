@@ -14,7 +14,7 @@ from sync_worker.engine.batch import Batch
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.rule import Rule
 from sync_worker.events import SIDES, LinkClass
-from sync_worker.store import links, parts
+from sync_worker.store import links, parts, waiting
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
@@ -121,7 +121,7 @@ class Engine:
             return Worked()
         pace = self.paces.setdefault(flow_name, Pace())
         lane = (flow_name, klass)
-        if not self.lanes.enter(lane, lambda: links.due_at_least(self.db, flow.scope, klass, pace.limit)):
+        if not self.lanes.enter(lane, lambda: waiting.due_at_least(self.db, flow.scope, klass, pace.limit)):
             return Worked()
         worked = Worked()
         try:

@@ -10,7 +10,7 @@ from mappings.matching import MatchPolicy
 from mappings.merge import InStep, Policy, Translate
 from sync_worker.connectors.base import Connector, Record
 from sync_worker.events import Side
-from sync_worker.store.links import Scope
+from sync_worker.store.waiting import Scope
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, or_, select, update
 
 from sync_worker.events import SIDES, LinkClass, Side
 from sync_worker.store import counters, joins, managers, parts
@@ -18,6 +18,7 @@ from sync_worker.store.rows import LinkRow, from_mapping, load_opens, open_value
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link, open_field, pause
 from sync_worker.store.touches import Touched
+from sync_worker.store.waiting import Scope
 
 LEASE = 30.0
 POISON = 2  # claimed this often without an end: runs alone (E4)
@@ -31,16 +32,6 @@ _FULL = (
     "cause", "cause_params", "may_create", "intent", "intent_at", "intent_side", "writes", "was_linked_to",
     "first_synced_at", "last_synced_at",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whose work: a flow and entity, the systems it joins, and the flows that share its CRM records (E21)."""
-
-    flow: str
-    entity: str
-    systems: tuple[str, str]
-    shared_crm: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,38 +321,3 @@ def _journal_rows(one: Save, now: float) -> list[dict[str, Any]]:
         "why": "", "actor": "worker", "run_id": None, "read_at": None,
     }  # fmt: skip
     return [{**base, **entry} for entry in one.journal]
-
-
-def due_counts(db: Database, now: float | None = None) -> list[tuple[str, str, LinkClass, int, float]]:
-    """What is due and not leased: (flow, entity, class, links, oldest due)."""
-    with db.read() as conn:
-        at = db.now(conn) if now is None else now
-        c = link.c
-        rows = conn.execute(
-            select(c.flow, c.entity, c.klass, func.count(), func.min(c.due_at))
-            .where(c.due_at <= at, or_(c.lease_until.is_(None), c.lease_until <= at))
-            .group_by(c.flow, c.entity, c.klass)
-        )
-        return [tuple(row) for row in rows]
-
-
-def due_at_least(db: Database, scope: Scope, klass: LinkClass, count: int) -> bool:
-    """Do at least so many links of a flow and class wait to be claimed?"""
-    with db.read() as conn:
-        now = db.now(conn)
-        c = link.c
-        waiting = (
-            select(c.id)
-            .where(c.flow == scope.flow, c.entity == scope.entity, c.klass == klass, c.due_at <= now)
-            .where(or_(c.lease_until.is_(None), c.lease_until <= now))
-            .limit(count)
-            .subquery()
-        )
-        return int(conn.execute(select(func.count()).select_from(waiting)).scalar_one()) >= count
-
-
-def intents_before(conn: Connection, flow: str, entity: str, side: Side, at: float) -> int:
-    """Open creates towards ``side`` that were opened before ``at`` (E17)."""
-    c = link.c
-    wanted = select(func.count()).where(c.flow == flow, c.entity == entity, c.intent_side == side, c.intent_at <= at)
-    return int(conn.execute(wanted).scalar_one())

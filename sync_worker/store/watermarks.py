@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sqlalchemy import Connection, select
 
 from sync_worker.store.bulk import inserter
@@ -33,10 +35,13 @@ def put(db: Database, system: str, entity: str, feed: str, value: str | None) ->
 
 
 def switch_on(db: Database, flow: str) -> float:
-    """When the flow was switched on (seconds): now, the first time it is asked for; then always the same."""
+    """When the flow was switched on (seconds): now, the first time it is asked for; then always the same.
+
+    Whole seconds, rounded down: so do the vendors stamp, and a record made in this very second is a new one.
+    """
 
     def work(conn: Connection) -> float:
-        stmt = inserter(flow_state, sqlite=db.is_sqlite).values(flow=flow, switched_on_at=db.now(conn))
+        stmt = inserter(flow_state, sqlite=db.is_sqlite).values(flow=flow, switched_on_at=math.floor(db.now(conn)))
         conn.execute(stmt.on_conflict_do_nothing())
         query = select(flow_state.c.switched_on_at).where(flow_state.c.flow == flow)
         return float(conn.execute(query).scalar_one())

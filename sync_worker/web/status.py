@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sync_worker.store import counters, links, pauses
+from sync_worker.store import counters, pauses, waiting
 from sync_worker.store.session import Database
 
 STATES = ("in_sync", "pending", "waiting", "conflict", "failing", "not_synced", "excluded", "unlinked")
@@ -44,7 +44,7 @@ def look(db: Database, systems: Iterable[str]) -> Standing:
     """Read the standing from the database. Raises ``SQLAlchemyError``."""
     with db.read() as conn:
         now = db.now(conn)
-    due = links.due_counts(db, now)
+    due = waiting.due_counts(db, now)
     return Standing(
         by_state=counters.by_state(db),
         due=sum(count for _, _, _, count, _ in due),

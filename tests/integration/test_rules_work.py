@@ -452,6 +452,7 @@ def test_e4_a_record_the_vendor_fails_on_does_not_hold_up_its_batch(make_light: 
             world.clock.advance(400)
     for n in (0, 2, 3):
         assert world.crm_record(ones[n].crm)["Comp_Name"] == f"Renamed {n}"
+    assert world.crm_record(ones[1].crm)["Comp_Name"] == "Customer 1"
     world.settle()
     assert world.crm_record(ones[1].crm)["Comp_Name"] == "Renamed 1"
 

@@ -23,7 +23,7 @@ from sync_worker.connectors.intacct.emulator import make as make_intacct
 from sync_worker.connectors.sage_crm.emulator import make as make_sage_crm
 from sync_worker.errors import RetryableError
 from sync_worker.events import Change
-from sync_worker.store import links
+from sync_worker.store import waiting
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
 
@@ -190,14 +190,14 @@ class World:
             for system in self.vendors:
                 with suppress(RetryableError):
                     self.app.engine.resolve_parts(system)
-            due = links.due_counts(self.db)
+            due = waiting.due_counts(self.db)
             if not due:
                 return count
             ended = sum(self.app.engine.run_due(flow, klass).claimed for flow, _, klass, _, _ in due)
             if ended == 0:
                 return count
             count += ended
-        raise AssertionError(f"still due after {rounds} rounds: {links.due_counts(self.db)}")
+        raise AssertionError(f"still due after {rounds} rounds: {waiting.due_counts(self.db)}")
 
     def settle(self, *, hours: float = 1.0, deliver: bool = True) -> None:
         """Deliver and work, moving the clock to whatever is due next, until nothing is."""

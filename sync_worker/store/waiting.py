@@ -1,0 +1,56 @@
+"""What waits to be done, asked without claiming it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, or_, select
+
+from sync_worker.events import LinkClass, Side
+from sync_worker.store.session import Database
+from sync_worker.store.tables import link
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose work: a flow and entity, the systems it joins, and the flows that share its CRM records (E21)."""
+
+    flow: str
+    entity: str
+    systems: tuple[str, str]
+    shared_crm: tuple[str, ...] = ()
+
+
+def due_counts(db: Database, now: float | None = None) -> list[tuple[str, str, LinkClass, int, float]]:
+    """What is due and not leased: (flow, entity, class, links, oldest due)."""
+    with db.read() as conn:
+        at = db.now(conn) if now is None else now
+        c = link.c
+        rows = conn.execute(
+            select(c.flow, c.entity, c.klass, func.count(), func.min(c.due_at))
+            .where(c.due_at <= at, or_(c.lease_until.is_(None), c.lease_until <= at))
+            .group_by(c.flow, c.entity, c.klass)
+        )
+        return [tuple(row) for row in rows]
+
+
+def due_at_least(db: Database, scope: Scope, klass: LinkClass, count: int) -> bool:
+    """Do at least so many links of a flow and class wait to be claimed?"""
+    with db.read() as conn:
+        now = db.now(conn)
+        c = link.c
+        waiting = (
+            select(c.id)
+            .where(c.flow == scope.flow, c.entity == scope.entity, c.klass == klass, c.due_at <= now)
+            .where(or_(c.lease_until.is_(None), c.lease_until <= now))
+            .limit(count)
+            .subquery()
+        )
+        return int(conn.execute(select(func.count()).select_from(waiting)).scalar_one()) >= count
+
+
+def intents_before(conn: Connection, flow: str, entity: str, side: Side, at: float) -> int:
+    """Open creates towards ``side`` that were opened before ``at`` (E17)."""
+    c = link.c
+    wanted = select(func.count()).where(c.flow == flow, c.entity == entity, c.intent_side == side, c.intent_at <= at)
+    return int(conn.execute(wanted).scalar_one())
