@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from sync_worker.connectors.base import Record
 from sync_worker.engine.flow import Flow
-from sync_worker.engine.rule import Permission
+from sync_worker.engine.rule import BY_A_PERSON, Permission
 from sync_worker.events import Side
 from sync_worker.routing import handles
 from sync_worker.store.rows import LinkRow
@@ -37,7 +37,7 @@ class Customers:
             return Permission(False, "direction", {"direction": flow.policy.direction})
         if when == "never":
             return Permission(False, "never")
-        if row.may_create in ("manual", "import"):
+        if row.may_create in BY_A_PERSON:
             return Permission(True)
         if row.was_linked_to is not None:
             return Permission(False, "unlinked")

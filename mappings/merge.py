@@ -257,13 +257,21 @@ def _first_time(name: str, s: Sides, now: Mapping[Side, Value], parked: Open | N
         return Step(name, "agreed", past=dict(now))
     if parked is not None and parked.why == "conflict":
         return _park(name, "conflict", parked.cause, now)
-    if parked is not None:
-        changed = [side for side in SIDES if not s.maps[side].same(name, parked.seen(side), now[side])]
-        if len(changed) == 1:
-            step = _one_sided(name, s, now, changed[0])
-            return replace(step, past={**now, **step.past}) if step.blocked else step
-        if len(changed) == 2:
-            return _both_changed(name, s, now)
+    if parked is None:
+        return _decide_first(name, s, now)
+    origin: Mapping[Side, Value] = parked.params.get("first_seen") or {side: parked.seen(side) for side in SIDES}
+    changed = [side for side in SIDES if not s.maps[side].same(name, origin[side], now[side])]
+    if len(changed) == 1:
+        step = _one_sided(name, s, now, changed[0])
+    else:
+        step = _both_changed(name, s, now) if changed else _decide_first(name, s, now)
+    if step.open is not None and step.open.why == "waiting":
+        return replace(step, open=replace(step.open, params={**step.open.params, "first_seen": dict(origin)}))
+    return replace(step, past={**now, **step.past}) if step.blocked else step
+
+
+def _decide_first(name: str, s: Sides, now: Mapping[Side, Value]) -> Step:
+    """A first link-up: fill what is blank, else ``initial`` decides, as far as the owner lets it."""
     blank = [side for side in SIDES if now[side] is None]
     if blank:
         return _fill_blank(name, s, now, blank[0])

@@ -37,17 +37,17 @@ def bind(app: App, broker: QueueBroker) -> Doorbell:
 
 
 def sync_link(link_id: int) -> None:
-    """Bring one link in step: what a single edit rings."""
+    """Bring one link in step, which is what a single edit rings, and ring again for neighbours that came meanwhile."""
     with structlog.contextvars.bound_contextvars(link=link_id):
         worked = _Bound.app.engine.run_link(link_id)
-    _Bound.doorbell.ring(worked.again)
+    _Bound.doorbell.ring(worked.again, more=worked.more)
 
 
 def sync_due(flow: str, klass: LinkClass) -> None:
     """Bring a batch of due neighbours in step, and ring again while more of them are due."""
     with structlog.contextvars.bound_contextvars(flow=flow):
         worked = _Bound.app.engine.run_due(flow, klass)
-    _Bound.doorbell.ring(worked.again, more=(flow, klass) if worked.more else None)
+    _Bound.doorbell.ring(worked.again, more=worked.more)
 
 
 def resolve_parts(system: str) -> None:

@@ -26,14 +26,13 @@ class Diary:
     def vendor_calls(self, link: int, begin: float, end: float) -> int:
         """Vendor calls of this link's passes in a stretch of time; what feeds and trailing looks ask is not among them.
 
-        A single edit rings its own link, which its calls carry in the log. Where that ring was lost, the work was done
-        in a batch, and all calls of batches count.
+        A single edit rings its own link, which its calls carry in the log; where the ringer or a feed was faster, the
+        work was done in a batch, whose calls carry the flow only.
         """
-        calls = [
-            line for at, line in self._after(begin) if line["event"] == "vendor.call" and at <= end and "flow" in line
-        ]
-        own = [line for line in calls if line.get("link") == link]
-        return len(own or [line for line in calls if "link" not in line])
+        return sum(
+            line["event"] == "vendor.call" and at <= end and "flow" in line and line.get("link", link) == link
+            for at, line in self._after(begin)
+        )
 
     def _after(self, since: float) -> Iterator[tuple[float, dict[str, Any]]]:
         self._read()

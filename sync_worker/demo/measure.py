@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import or_, select
 
 from sync_worker import reports
 from sync_worker.demo.diary import Diary
@@ -17,10 +17,12 @@ from sync_worker.store.tables import link, part
 from sync_worker.wiring import App
 
 Side = Literal["erp", "crm"]
+SIDES: tuple[Side, Side] = ("erp", "crm")
 
 ARRIVE_SECONDS = 30.0
 SETTLE_SECONDS = 10.0
 REST_SECONDS = 90.0
+CLEAR_SECONDS = 0.8
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Measure:
         None: from when the source vendor applied it.
         """
         target: Side = "crm" if source == "erp" else "erp"
+        self.wait_for_quiet()
         before = self.vendor(target).stats()["ledger_seq"]
         mine = self.vendor(source).stats()["ledger_seq"]
         key = act()
@@ -87,6 +90,17 @@ class Measure:
         end = self._diary.came_to_rest(link_id, written)
         return self._diary.vendor_calls(link_id, begun, end if end is not None else float("inf"))
 
+    def wait_for_quiet(self) -> None:
+        """Wait until earlier edits ask nothing any more: neither echoes now nor a trailing look within a moment."""
+        looks = 0
+
+        def quiet() -> bool:
+            nonlocal looks
+            looks = looks + 1 if self._nothing_ahead(CLEAR_SECONDS) else 0
+            return looks >= 3
+
+        self._stage.until(quiet, REST_SECONDS)
+
     def link(self, side: Side, key: str) -> LinkRow | None:
         """The link of a record, None when nobody knows it."""
         rows = reports.find_links(self._app.db, self._app.flows, side, key)
@@ -94,21 +108,24 @@ class Measure:
 
     def writes_after_rest(self, seconds: float) -> int | None:
         """Writes at both vendors within ``seconds`` of everything being at rest; None when it does not come to rest."""
-        if not self._stage.until(self._at_rest, REST_SECONDS):
+        if not self._stage.until(lambda: self._nothing_ahead(None), REST_SECONDS):
             return None
         before = self._writes()
         self._stage.until(lambda: False, seconds)
         return self._writes() - before
 
     def _writes(self) -> int:
-        return sum(int(self.vendor(side).stats()["writes"]) for side in ("erp", "crm"))
+        return sum(int(self.vendor(side).stats()["writes"]) for side in SIDES)
 
-    def _at_rest(self) -> bool:
-        """No notice on its way, no link and no child row with anything ahead, trailing looks included."""
-        if any(self.vendor(side).stats()["notices_waiting"] for side in ("erp", "crm")):
+    def _nothing_ahead(self, seconds: float | None) -> bool:
+        """No notice on its way, no pass running, and nothing due within ``seconds`` (None: ever)."""
+        if any(self.vendor(side).stats()["notices_waiting"] for side in SIDES):
             return False
         with self._app.db.read() as conn:
-            return not any(
-                conn.execute(select(func.count()).where(table.c.due_at.is_not(None))).scalar_one()
+            now = self._app.db.now(conn)
+            soon = [
+                table.c.due_at.is_not(None) if seconds is None else table.c.due_at <= now + seconds
                 for table in (link, part)
-            )
+            ]
+            busy = [select(link.c.id).where(or_(soon[0], link.c.lease_until > now)), select(part.c.key).where(soon[1])]
+            return all(conn.execute(one.limit(1)).first() is None for one in busy)

@@ -128,7 +128,8 @@ class Tour:
         yield self._to_erp(
             "status", orchard, {"Comp_Status": "Inactive"}, lambda: orchard.in_erp("status") == "inactive"
         )
-        yield self._to_crm("status", orchard, {"status": "active"}, lambda: orchard.in_crm("Comp_Status") == "Active")
+        change = {"status": "inactive"}
+        yield self._to_crm("status", harbour, change, lambda: harbour.in_crm("Comp_Status") == "Inactive")
 
     def _to_erp(
         self, what: str, pair: Pair, columns: dict[str, Any], shows: Callable[[], bool], table: str = "Company"
@@ -143,6 +144,7 @@ class Tour:
     def _conflict(self, pair: Pair) -> Edit:
         """The same field on both sides at once: it rests until a person chooses, here the ERP's value."""
         stage, key = self._stage, pair.keys["crm"]
+        self.measure.wait_for_quiet()
         stage.crm.faults(notices_off=True)  # so that nobody looks between the two edits
         pair.change_crm({"Comp_WebSite": "http://crm.orchard.test"})
         stage.crm.faults(notices_off=False)

@@ -217,6 +217,7 @@ class Batch:
             return []
         for one in saves:
             self._note_children(one)
+            one.sharing = self._flow.shared_crm
         self._check_unlinks([one for one in saves if one.gone is not None])
         now = self.clock()
         saved = links.save(self._db, saves)

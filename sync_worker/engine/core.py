@@ -28,11 +28,11 @@ BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under
 
 @dataclass
 class Worked:
-    """``again``: links due right away again; ``more``: further due neighbours remain."""
+    """``again``: links due right away again; ``more``: the flow and class of which further due neighbours remain."""
 
     claimed: int = 0
     again: tuple[Touched, ...] = ()
-    more: bool = False
+    more: tuple[str, LinkClass] | None = None
 
 
 @dataclass
@@ -128,7 +128,7 @@ class Engine:
             worked = self._run_batch(flow, klass, pace)
         finally:
             wanted = self.lanes.leave(lane)
-        return replace(worked, more=worked.more or wanted)
+        return replace(worked, more=lane) if wanted else worked
 
     def _run_batch(self, flow: Flow, klass: LinkClass, pace: Pace) -> Worked:
         limit = pace.limit
@@ -140,7 +140,7 @@ class Engine:
         with Batch(self.db, rule, flow, rows, klass, clock=self.clock, rng=self.rng).working() as batch:
             again = batch.run(rows)
         pace.note(time.monotonic() - began, len(rows))
-        return Worked(len(rows), tuple(again), len(rows) >= limit)
+        return Worked(len(rows), tuple(again), (flow.name, klass) if len(rows) >= limit else None)
 
     def resolve_parts(self, system: str) -> tuple[Touched, ...]:
         """Ask the vendor whose the unknown child rows are; their records become due."""

@@ -58,8 +58,8 @@ def _translate(
     out: dict[str, Value] = {}
     waiting: dict[str, Open] = {}
     for name in values.keys() & flow.maps[into].fields.keys():
-        if not flow.policy.may_write(into, name):
-            continue
+        if name != "name" and not flow.policy.may_write(into, name):
+            continue  # no system makes a record without a name: the owner counts from its second value on
         value = translate(name, side, values[name])
         if isinstance(value, Missing):
             seen: dict[str, Value] = {"erp_seen": None, "crm_seen": None, f"{side}_seen": values[name]}
@@ -109,7 +109,7 @@ def _created(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, o
 
 
 def resume_intent(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, candidates: list[Record]) -> Save:
-    """A create whose end is unknown: adopt what it made, or create again once a find that finds nothing counts."""
+    """A create whose end is unknown: adopt what it made, or decide anew once a find that finds nothing counts."""
     into = other(side)
     now = desk.clock()
     intent = row.intent or {}
@@ -130,7 +130,7 @@ def resume_intent(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Reco
         again = min(float(intent["find_after"]), now + states.backoff(row.attempts, desk.jitter()))
         return _later(row, max(again, now + 0.05), "outcome_unknown", {"side": into})
     _end_intent(row)
-    return create(desk, flow, side, row, record)
+    return _later(row, now, "creating", {"side": into})  # the ladder first: somebody may have made it by hand since
 
 
 def _is_ours(flow: Flow, into: Side, row: LinkRow, candidate: Record, intent: dict[str, Any]) -> bool:

@@ -13,6 +13,9 @@ from sync_worker.events import Side
 from sync_worker.store.waiting import Scope
 
 
+NOT_SHARED = frozenset({"account_manager"})  # E21: all that a link keeps that is not its CRM record's default
+
+
 @dataclass(frozen=True)
 class Flow:
     """``create``: when a record may be created per side. ``filters``: per side column -> allowed values.

@@ -16,7 +16,7 @@ from sync_worker.engine.creating import create, resume_intent
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.ladder import partner_of
-from sync_worker.engine.rule import Rule
+from sync_worker.engine.rule import BY_A_PERSON, Rule
 from sync_worker.events import Side, other
 from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
@@ -37,6 +37,7 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
     found = flow.connectors[side].read_many(flow.entity, [Ask(str(row.key(side))) for row in rows])
     saves: list[Save] = []
     searching: list[tuple[LinkRow, Record]] = []
+    unlinked: list[tuple[LinkRow, Record]] = []
     for row in rows:
         record = found.get(str(row.key(side)))
         if record is None:
@@ -46,10 +47,11 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
         left_out = rule.takes_part(flow, side, record)
         if left_out is not None and row.intent is None:
             saves.append(_state(row, "excluded", "filter", {"filter": left_out}))
-        elif row.was_linked_to is not None and row.may_create is None and row.intent is None:
-            saves.append(_state(row, "unlinked", row.cause or "unlinked", row.cause_params))
+        elif row.was_linked_to is not None and row.may_create not in BY_A_PERSON and row.intent is None:
+            unlinked.append((row, record))
         else:
             searching.append((row, record))
+    saves.extend(_offer(desk, flow, side, unlinked))
     saves.extend(_search(desk, flow, rule, side, searching))
     return saves
 
@@ -79,6 +81,24 @@ def _state(row: LinkRow, state: str, cause: str, params: dict[str, Any] | None =
     row.opens, row.attempts = {}, 0
     row.due_at, row.klass = states.next_due(row), "bulk"
     return Save(row)
+
+
+def _offer(desk: Desk, flow: Flow, side: Side, unlinked: list[tuple[LinkRow, Record]]) -> list[Save]:
+    """E20: a removed partner may have been merged into another record; who that may be is offered to a person."""
+    into = other(side)
+    saves = [_state(row, "unlinked", row.cause or "unlinked", row.cause_params) for row, _ in unlinked]
+    bereft = [(row, record) for row, record in unlinked if row.cause == "removed"]
+    if not bereft:
+        return saves
+    found = flow.connectors[into].find_many(flow.entity, [_criteria(flow, side, row, record) for row, record in bereft])
+    for (row, record), candidates in zip(bereft, found, strict=True):
+        match = partner_of(desk, flow, side, row, record, candidates)
+        listed = [{"key": c.key, "ref": c.ref, "why": c.why} for c in match.candidates]
+        if match.key is not None:
+            listed = [{"key": c.key, "ref": c.ref, "why": match.step} for c in candidates if c.key == match.key]
+        if listed:
+            row.opens = {"": Open("waiting", "removed", {"candidates": listed, "system": flow.systems[into]})}
+    return saves
 
 
 def _search(desk: Desk, flow: Flow, rule: Rule, side: Side, searching: list[tuple[LinkRow, Record]]) -> list[Save]:

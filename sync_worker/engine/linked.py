@@ -11,7 +11,7 @@ from mappings.merge import Plan, Sides, merge
 from mappings.settle import settle
 from sync_worker.engine import reading, states, writing
 from sync_worker.engine.desk import Desk
-from sync_worker.engine.flow import Flow
+from sync_worker.engine.flow import NOT_SHARED, Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
 from sync_worker.events import SIDES, Side
@@ -111,7 +111,7 @@ def _merge_and_write(desk: Desk, flow: Flow, moved: list[Pass]) -> list[Save]:
             continue
         looks: dict[Side, Look] = {side: p.look(side, flow.stale(side)) for side in SIDES}
         opens = {n: o for n, o in p.row.opens.items() if o.why != "stale"}
-        policy = flow.policy if p.row.is_default else replace(flow.policy, only=frozenset({"account_manager"}))
+        policy = flow.policy if p.row.is_default else replace(flow.policy, only=NOT_SHARED)
         sides = Sides(looks["erp"], looks["crm"], flow.maps, policy, translate, in_step, opens)
         plans.append((p, sides, merge(sides, p.memory)))
     _perform(desk, flow, plans)

@@ -10,7 +10,7 @@ from mappings.memory import Look, Memory, believe, changed_fields
 from mappings.merge import Open
 from mappings.settle import Results
 from sync_worker.connectors.base import Ask, Record
-from sync_worker.engine.flow import Flow
+from sync_worker.engine.flow import NOT_SHARED, Flow
 from sync_worker.events import SIDES, Side, other
 from sync_worker.store.rows import LinkRow
 
@@ -134,4 +134,6 @@ def moved_fields(p: Pass, flow: Flow) -> set[str]:
     for side in SIDES:
         moved |= changed_fields(p.was[side], p.now[side], flow.maps[side])
     shared = flow.maps["erp"].fields.keys() & flow.maps["crm"].fields.keys()
+    if not p.row.is_default:
+        shared &= NOT_SHARED
     return (moved & shared) - p.stale.keys()

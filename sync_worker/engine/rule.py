@@ -12,6 +12,9 @@ from sync_worker.events import Side
 from sync_worker.store.rows import LinkRow
 
 
+BY_A_PERSON = ("manual", "import")  # permissions that also lift what was unlinked (E19); an invoice's does not
+
+
 @dataclass(frozen=True, slots=True)
 class Permission:
     """May the partner be created? When not: the cause, and what would allow it."""

@@ -42,8 +42,6 @@ def absorb(conn: Connection, row: LinkRow, side: Side) -> Literal["nobody", "abs
         parts=-1,
         gone_at=None,
     )
-    if row.may_create is None:
-        row.may_create = standing["may_create"]
     row.noticed_at = min((t for t in (row.noticed_at, standing["noticed_at"]) if t is not None), default=None)
     conn.execute(update(journal).where(journal.c.link_id == standing["id"]).values(link_id=row.id))
     conn.execute(delete(open_field).where(open_field.c.link_id == standing["id"]))
@@ -54,6 +52,13 @@ def absorb(conn: Connection, row: LinkRow, side: Side) -> Literal["nobody", "abs
         update(link).where(c.id == row.id).values({f"{side}_dirty": standing[f"{side}_dirty"], f"{side}_parts": -1})
     )
     return "absorbed"
+
+
+def default_of(conn: Connection, row: LinkRow, sharing: tuple[str, ...]) -> int | None:
+    """E21: the link of these flows, other than ``row``, that the shared fields of its CRM record come from."""
+    c = link.c
+    wanted = select(c.id).where(c.flow.in_(sharing), c.entity == row.entity, c.crm_key == row.crm_key, c.id != row.id)
+    return conn.execute(wanted.where(c.is_default, c.erp_key.is_not(None)).limit(1)).scalar_one_or_none()
 
 
 def split(conn: Connection, row: LinkRow, gone: Side, cause: str, params: dict[str, Any], now: float) -> int:
@@ -81,7 +86,7 @@ def split(conn: Connection, row: LinkRow, gone: Side, cause: str, params: dict[s
     new_id = int(conn.execute(insert(link).values(values).returning(link.c.id)).scalar_one())
     row.was_linked_to = {"id": new_id, "key": key, "ref": ref}
     row.state, row.cause, row.cause_params = "unlinked", cause, params
-    row.may_create, row.opens, row.memory = None, {}, None
-    row.due_at = None
+    row.may_create, row.opens, row.memory, row.is_default = None, {}, None, True
+    row.due_at = now if cause == "removed" else None  # who its partner may have been merged into is looked up
     counters.add(conn, {(row.flow, "unlinked"): 1})
     return new_id

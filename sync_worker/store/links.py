@@ -30,7 +30,7 @@ _LIGHT = (
 _FULL = (
     *_LIGHT, "erp_key", "erp_ref", "crm_key", "crm_ref", "erp_was", "crm_was", "erp_children", "crm_children", "state",
     "cause", "cause_params", "may_create", "intent", "intent_at", "intent_side", "writes", "was_linked_to",
-    "first_synced_at", "last_synced_at",
+    "first_synced_at", "last_synced_at", "is_default",
 )  # fmt: skip
 
 
@@ -57,7 +57,8 @@ class Save:
     """One link at the end (or, with ``keep_lease``, in the middle) of a pass.
 
     ``seen``: the pass has answered for the notices it was claimed with. ``brings``: a side whose key is new on this row
-    and may stand on a half row (E17). ``light``: only bookkeeping columns changed.
+    and may stand on a half row (E17); ``sharing``: the flows whose links may show the same CRM record, of which one is
+    its default (E21). ``light``: only bookkeeping columns changed.
     """
 
     row: LinkRow
@@ -65,6 +66,7 @@ class Save:
     light: bool = False
     keep_lease: bool = False
     brings: Side | None = None
+    sharing: tuple[str, ...] = ()
     gone: Gone | None = None
     shown: list[Shown] = field(default_factory=list)
     journal: list[dict[str, Any]] = field(default_factory=list)
@@ -217,6 +219,7 @@ def _brings(conn: Connection, one: Save, side: Side, done: Saved) -> bool:
         return False
     if verdict == "absorbed":
         one.seen = False
+    one.row.is_default = not one.sharing or joins.default_of(conn, one.row, one.sharing) is None
     return True
 
 

@@ -134,7 +134,11 @@ def _link_upsert(side: Side, *, sqlite: bool) -> Executable:
             c.due_at: case((c.due_at < new.due_at, c.due_at), else_=new.due_at),
             c.noticed_at: func.coalesce(c.noticed_at, new.noticed_at),
             c.klass: case((or_(new.klass == "live", c.due_at.is_(None)), new.klass), else_=c.klass),
-            c.may_create: case((linked, c.may_create), else_=func.coalesce(c.may_create, new.may_create)),
+            c.may_create: case(
+                (linked, c.may_create),
+                (new.may_create.in_(("manual", "import")), new.may_create),  # a person's outweighs an invoice's
+                else_=func.coalesce(c.may_create, new.may_create),
+            ),
         },
     )
     is_new = c.id > bindparam("last_id", type_=Integer) if sqlite else literal_column("(link.xmax = 0)")

@@ -29,7 +29,7 @@ from sync_worker.store.touches import Touched
 
 url, threads, diary = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 lock = threading.Lock()
-batches = iter([True, True, False])
+batches = iter([("customers", "bulk"), ("customers", "bulk"), None])
 
 def note(*words):
     with lock, diary.open("a") as file:
@@ -48,11 +48,11 @@ class Engine:
                 if isinstance(thread, ConsumerThread):
                     thread.stop()
         again = (Touched(101, "customers", "customer", "live"),) if link_id == 100 else ()
-        return SimpleNamespace(claimed=1, again=again, more=False)
+        return SimpleNamespace(claimed=1, again=again, more=("customers", "live") if link_id == 103 else None)
 
     def run_due(self, flow, klass):
         note("due", flow, klass)
-        return SimpleNamespace(claimed=1, again=(), more=next(batches))
+        return SimpleNamespace(claimed=1, again=(), more=next(batches) if klass == "bulk" else None)
 
     def resolve_parts(self, system):
         note("parts", system)
@@ -124,14 +124,17 @@ def test_what_is_due_again_and_what_more_is_due_is_rung_again(
     start: Callable[..., WorkerProcess], doorbell: Doorbell
 ) -> None:
     worker = start()
-    doorbell.send([link_message(100, "live"), due_message("customers", "bulk"), parts_message("crm")])
-    until(lambda: len(worker.lines()) == 7)
+    links = [link_message(100, "live"), link_message(103, "live")]
+    doorbell.send([*links, due_message("customers", "bulk"), parts_message("crm")])
+    until(lambda: len(worker.lines()) == 9)
     assert sorted(worker.lines()) == [
         "due customers bulk",
         "due customers bulk",
         "due customers bulk",
+        "due customers live",
         "link 100",
         "link 101",
+        "link 103",
         "link 300",
         "parts crm",
     ]

@@ -76,6 +76,13 @@ class Progress:
                 self.stored[f"{column}@{kind}" if kind else column] = row.cell(column)
 
 
+    def forget_unshown(self) -> None:
+        """A row that was made, but that the company does not point to yet, counts as not written."""
+        unshown = {part for part, (_, column) in PRIMARY.items() if column in self.primary}
+        self.stored = {c: value for c, value in self.stored.items() if part_of(c.partition("@")[0]) not in unshown}
+        self.children = {name: key for name, key in self.children.items() if name not in unshown}
+
+
 class ChildWriter:
     """Writes one company's child rows. Thread-safe; all state is in ``Progress``."""
 

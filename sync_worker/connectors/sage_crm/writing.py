@@ -60,6 +60,7 @@ class Writer:
                     refused = refused or error
             self._children.finish(company, done)
         except SyncError as error:
+            done.forget_unshown()
             return error
         return refused
 

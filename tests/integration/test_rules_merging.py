@@ -1,0 +1,396 @@
+"""E9 to E12: the merge, the past, what a vendor stores, and values that stay whole. E13 to E16: test_rules_fields.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.rules import (
+    SYSTEMS,
+    Make,
+    api_writes,
+    entries,
+    field,
+    in_the_past,
+    pair,
+    rest,
+    row_of,
+    run_once,
+    when,
+    worlds,
+)
+from support.world import World
+
+from sync_worker import desk
+from sync_worker.store import managers
+
+CITY = "contacts.default.mailingAddress.city"
+LINE = "contacts.default.mailingAddress.addressLine1"
+FIRST, LAST = "contacts.default.firstName", "contacts.default.lastName"
+URL = "contacts.default.URL1"
+
+
+@pytest.fixture
+def make(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
+    yield from worlds(tmp_path, sqlite_url)
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make()
+
+
+def updates(world: World, side: str) -> list[tuple[str, dict[str, Any]]]:
+    return [(w.entity, dict(w.after)) for w in world.written(side) if w.op == "update"]
+
+
+# --- E9 ---------------------------------------------------------------------------------------------------------------
+
+
+def test_e9_a_change_on_one_side_writes_the_changed_columns_on_the_other_and_no_more(world: World) -> None:
+    one = pair(world)
+    before = len(updates(world, "erp"))
+    world.edit_crm(one.crm, Comp_WebSite="http://new.example")
+    world.settle()
+    assert updates(world, "erp")[before:] == [("customer", {URL: "http://new.example"})]
+
+
+def test_e9_the_same_change_on_both_sides_writes_nothing(world: World) -> None:
+    one = pair(world)
+    before = api_writes(world)
+    world.edit_crm(one.crm, Comp_Name="Agreed  Ltd")
+    world.edit_erp(one.erp, name="Agreed Ltd")
+    world.settle()
+    assert api_writes(world) == before
+    assert row_of(world, crm=one.crm).state == "in_sync"
+
+
+def test_e9_different_changes_on_both_sides_rest_as_a_conflict_while_other_fields_travel(world: World) -> None:
+    one = pair(world)
+    world.edit_crm(one.crm, Comp_Name="Crm Name", Comp_WebSite="http://new.example")
+    world.edit_erp(one.erp, name="Erp Name")
+    world.settle()
+    assert (world.crm_record(one.crm)["Comp_Name"], world.erp_record(one.erp)["name"]) == ("Crm Name", "Erp Name")
+    assert world.erp_record(one.erp)[URL] == "http://new.example"
+    assert row_of(world, crm=one.crm).state == "conflict"
+    assert field(world, one.crm, "name") == {
+        "name": "name", "erp": "Erp Name", "crm": "Crm Name", "status": "conflict",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("winner", "expected"), [("erp", "Erp Name"), ("crm", "Crm Name")])
+@pytest.mark.parametrize("how", ["on_conflict", "owner"])
+def test_e9_the_owner_else_on_conflict_wins_and_what_is_overwritten_is_journalled(
+    make: Make, how: str, winner: str, expected: str
+) -> None:
+    other = "crm" if winner == "erp" else "erp"
+    owned = f'on_conflict = "{other}"\nfields.name = {{ owner = "{winner}" }}'
+    world = make(f'on_conflict = "{winner}"' if how == "on_conflict" else owned)
+    one = pair(world)
+    world.edit_crm(one.crm, Comp_Name="Crm Name")
+    world.edit_erp(one.erp, name="Erp Name")
+    world.settle()
+    assert world.crm_record(one.crm)["Comp_Name"] == world.erp_record(one.erp)["name"] == expected
+    last = entries(world, "update")[-1]
+    assert (last["side"], last["before"]["name"]) == (other, {"erp": "Erp Name", "crm": "Crm Name"}[other])
+
+
+def test_e9_a_cleared_value_is_cleared_on_the_other_side(world: World) -> None:
+    one = pair(world)
+    world.edit_crm(one.crm, Comp_WebSite="")
+    world.settle()
+    assert world.erp_record(one.erp)[URL] is None
+    world.edit_erp(one.erp, **{"contacts.default.email1": None})
+    world.settle()
+    child = world.crm_child(one.crm, "Email")
+    assert child is not None and not child["Emai_EmailAddress"]
+    assert row_of(world, crm=one.crm).state == "in_sync"
+
+
+def link_up(world: World, erp: dict[str, Any], crm: dict[str, Any]) -> tuple[str, str]:
+    """Two older records, the CRM's naming the ERP's; a notice links them."""
+    with in_the_past(world):
+        erp_key = world.new_erp(erp.pop("name", "Same Name"), id="C-7", **erp)
+        crm_key = world.new_crm(crm.pop("Comp_Name", "Same Name"), comp_intacct_recordno=erp_key, **crm)
+    world.notice("crm", crm_key)
+    world.settle()
+    assert row_of(world, crm=crm_key).erp_key == erp_key, world.links()
+    return erp_key, crm_key
+
+
+@pytest.mark.parametrize("initial", ["review", "erp", "crm"])
+def test_e9_initial_decides_at_the_first_link_up_where_both_sides_have_a_value(make: Make, initial: str) -> None:
+    world = make(f'initial = "{initial}"')
+    erp, crm = link_up(world, {URL: "http://erp.example"}, {"Comp_WebSite": "http://crm.example"})
+    expected = {
+        "review": ("http://erp.example", "http://crm.example"),
+        "erp": ("http://erp.example", "http://erp.example"),
+        "crm": ("http://crm.example", "http://crm.example"),
+    }[initial]
+    assert (world.erp_record(erp)[URL], world.crm_record(crm)["Comp_WebSite"]) == expected
+    assert row_of(world, crm=crm).state == ("conflict" if initial == "review" else "in_sync")
+
+
+@pytest.mark.parametrize("initial", ["review", "erp", "crm"])
+def test_e9_at_the_first_link_up_a_lone_value_fills_the_blank_and_blanks_erase_nothing(
+    make: Make, initial: str
+) -> None:
+    world = make(f'initial = "{initial}"')
+    erp, crm = link_up(world, {URL: "http://erp.example"}, {"comp_vatnumber": "GB123456789"})
+    assert world.crm_record(crm)["Comp_WebSite"] == world.erp_record(erp)[URL] == "http://erp.example"
+    assert world.crm_record(crm)["comp_vatnumber"] == world.erp_record(erp)["taxId"] == "GB123456789"
+
+
+# --- E10 --------------------------------------------------------------------------------------------------------------
+
+
+def in_conflict(world: World) -> Any:
+    one = pair(world)
+    world.edit_crm(one.crm, Comp_Name="Crm Name")
+    world.edit_erp(one.erp, name="Erp Name")
+    world.settle()
+    rest(world)
+    return one
+
+
+def test_e10_a_conflict_ends_when_people_bring_the_sides_to_agree(world: World) -> None:
+    one = in_conflict(world)
+    before = api_writes(world)
+    world.edit_erp(one.erp, name="Crm Name")
+    world.settle()
+    assert row_of(world, crm=one.crm).state == "in_sync"
+    assert api_writes(world) == before
+
+
+def test_e10_a_side_that_goes_back_to_the_past_leaves_the_other_as_the_only_change(world: World) -> None:
+    one = in_conflict(world)
+    world.edit_erp(one.erp, name="Northwind Tools")
+    world.settle()
+    assert world.erp_record(one.erp)["name"] == "Crm Name"
+    assert row_of(world, crm=one.crm).state == "in_sync"
+
+
+@pytest.mark.parametrize(("take", "expected"), [("erp", "Erp Name"), ("crm", "Crm Name"), ("=Third Name", "Third Name")])
+def test_e10_a_persons_choice_settles_a_conflict(world: World, take: str, expected: str) -> None:
+    one = in_conflict(world)
+    desk.resolve(world.app, "crm", one.crm, "name", take)
+    world.settle()
+    assert world.crm_record(one.crm)["Comp_Name"] == world.erp_record(one.erp)["name"] == expected
+    assert row_of(world, crm=one.crm).state == "in_sync"
+
+
+def test_e10_further_edits_within_a_conflict_are_shown_and_still_rest(world: World) -> None:
+    one = in_conflict(world)
+    world.edit_crm(one.crm, Comp_Name="Crm Again")
+    world.settle()
+    assert field(world, one.crm, "name")["crm"] == "Crm Again"
+    assert world.erp_record(one.erp)["name"] == "Erp Name"
+
+
+def test_e10_of_a_field_that_waits_the_value_at_the_release_counts(world: World) -> None:
+    one = pair(world)
+    world.edit_crm(one.crm, Comp_PrimaryUserId=2)
+    world.settle()
+    world.edit_crm(one.crm, Comp_PrimaryUserId=3)
+    world.settle()
+    assert world.explain("crm", one.crm)["waiting_on"] == "account_manager:crm:3"
+    managers.map_manager(world.db, "customers", "E-10", "3", systems=SYSTEMS)
+    world.settle()
+    assert world.erp_record(one.erp)["salesRepresentative.id"] == "E-10"
+
+
+def parked_manager(world: World) -> tuple[str, str]:
+    erp, crm = link_up(world, {"salesRepresentative.id": "E-10"}, {"Comp_PrimaryUserId": 2})
+    assert row_of(world, crm=crm).state in ("waiting", "conflict")
+    return erp, crm
+
+
+def test_e10_a_field_parked_at_first_link_up_takes_the_side_that_changed_since(make: Make) -> None:
+    world = make('initial = "erp"')
+    erp, crm = parked_manager(world)
+    world.edit_crm(crm, Comp_PrimaryUserId=3)
+    world.settle()
+    managers.map_manager(world.db, "customers", "E-11", "3", systems=SYSTEMS)
+    managers.map_manager(world.db, "customers", "E-10", "2", systems=SYSTEMS)
+    world.settle()
+    assert world.erp_record(erp)["salesRepresentative.id"] == "E-11"
+    assert world.crm_record(crm)["Comp_PrimaryUserId"] == 3
+
+
+def test_e10_a_field_parked_at_first_link_up_that_nobody_touched_is_decided_as_a_first_link_up(make: Make) -> None:
+    world = make('initial = "erp"')
+    erp, crm = parked_manager(world)
+    managers.map_manager(world.db, "customers", "E-10", "3", systems=SYSTEMS)
+    world.settle()
+    assert world.crm_record(crm)["Comp_PrimaryUserId"] == 3
+    assert world.erp_record(erp)["salesRepresentative.id"] == "E-10"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_e10_an_edit_made_while_its_record_is_being_created_is_not_lost(world: World, moment: str) -> None:
+    key = world.new_crm("Fresh Ltd", Comp_WebSite="http://old.example")
+    when(
+        world.erp,
+        "create customer",
+        lambda: world.edit_crm(key, Comp_WebSite="http://new.example"),
+        after=moment == "after",
+    )
+    world.settle()
+    row = row_of(world, crm=key)
+    assert row.state == "in_sync"
+    assert world.erp_record(str(row.erp_key))[URL] == "http://new.example"
+
+
+def test_e10_an_edit_of_the_new_record_before_it_is_adopted_is_not_lost(world: World) -> None:
+    def edit() -> None:
+        (made,) = world.crm.list_records("Company")
+        world.edit_crm(str(made["Comp_CompanyId"]), Comp_WebSite="http://new.example")
+
+    key = world.new_erp("Fresh Ltd", id="C-3", **{URL: "http://old.example"})
+    world.crm.faults.fail_next.append({"operation": "create company", "fault": "lost_after_apply"})
+    when(world.crm, "create company", edit, after=True)
+    world.settle()
+    assert row_of(world, erp=key).state == "in_sync"
+    assert world.erp_record(key)[URL] == "http://new.example"
+    assert len(world.crm.list_records("Company")) == 1
+
+
+# --- E11 --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [{"cut": {"Comp_Name": 12}}, {"upper": ["Comp_Name"]}])
+def test_e11_what_the_vendor_makes_of_our_value_is_its_past_and_is_never_written_back(
+    world: World, fault: dict[str, Any]
+) -> None:
+    one = pair(world)
+    world.crm.faults.merge(fault)
+    world.edit_erp(one.erp, name="A Very Long Trading Name")
+    world.settle()
+    rest(world)
+    before = api_writes(world)
+    assert row_of(world, crm=one.crm).state == "in_sync"
+    for _ in range(2):
+        world.notice("crm", one.crm)
+        world.notice("erp", one.erp)
+        world.sweep()
+        world.settle()
+        rest(world)
+    assert world.erp_record(one.erp)["name"] == "A Very Long Trading Name"
+    assert api_writes(world) == before
+
+
+def test_e11_a_persons_edit_of_a_value_the_vendor_cut_travels(world: World) -> None:
+    one = pair(world)
+    world.crm.faults.merge({"cut": {"Comp_Name": 12}})
+    world.edit_erp(one.erp, name="A Very Long Trading Name")
+    world.settle()
+    world.edit_crm(one.crm, Comp_Name="A Very")
+    world.settle()
+    assert world.erp_record(one.erp)["name"] == "A Very"
+
+
+@pytest.mark.parametrize("value", ["Edited since", "CHANGED LTD"])
+def test_e11_an_edit_between_our_write_and_its_echo_is_not_taken_for_the_echo(world: World, value: str) -> None:
+    one = pair(world)
+    world.edit_erp(one.erp, name="Changed Ltd")
+    world.deliver()
+    run_once(world.app)
+    world.edit_crm(one.crm, Comp_Name=value)
+    world.edit_crm(one.crm, Comp_WebSite="http://since.example")
+    world.settle()
+    if value == "Edited since":
+        assert world.erp_record(one.erp)["name"] == value
+    assert world.crm_record(one.crm)["Comp_Name"] == value
+    assert world.erp_record(one.erp)[URL] == "http://since.example"
+
+
+def test_e11_a_script_that_stores_something_else_than_we_wrote_has_made_an_edit(world: World) -> None:
+    one = pair(world)
+    world.edit_erp(one.erp, name="Changed Ltd")
+    when(world.crm, "update company", lambda: world.edit_crm(one.crm, Comp_Name="By a script"), after=True)
+    world.settle()
+    assert world.erp_record(one.erp)["name"] == world.crm_record(one.crm)["Comp_Name"] == "By a script"
+
+
+# --- E12 --------------------------------------------------------------------------------------------------------------
+
+
+def test_e12_an_address_is_one_value_of_which_only_the_changed_columns_are_written(world: World) -> None:
+    one = pair(world)
+    world.edit_erp(one.erp, **{CITY: "York"})
+    world.settle()
+    assert updates(world, "crm")[-1] == ("Address", {"Addr_City": "York"})
+
+
+def test_e12_an_address_edited_on_both_sides_is_a_conflict_even_in_different_columns(world: World) -> None:
+    one = pair(world)
+    world.edit_erp(one.erp, **{CITY: "York"})
+    world.crm.person("Address", world.crm_child_key(one.crm, "Address"), {"Addr_Address1": "2 Mill Row"})
+    world.settle()
+    assert field(world, one.crm, "address")["status"] == "conflict"
+    assert (world.erp_record(one.erp)[LINE], world.erp_record(one.erp)[CITY]) == ("1 Mill Row", "York")
+    child = world.crm_child(one.crm, "Address")
+    assert child is not None and (child["Addr_Address1"], child["Addr_City"]) == ("2 Mill Row", "Leeds")
+
+
+def people(world: World) -> dict[str, tuple[str, str]]:
+    return {
+        str(row["Pers_PersonId"]): (row["Pers_FirstName"], row["Pers_LastName"])
+        for row in world.crm.list_records("Person")
+    }
+
+
+def test_e12_one_changed_name_is_the_same_person_under_a_new_name(world: World) -> None:
+    one = pair(world)
+    first = world.crm_child_key(one.crm, "Person")
+    world.edit_erp(one.erp, **{LAST: "Archer-Stone"})
+    world.settle()
+    assert people(world) == {first: ("Ada", "Archer-Stone")}
+
+
+def test_e12_when_both_names_change_the_person_is_never_renamed_into_another(world: World) -> None:
+    one = pair(world)
+    first = world.crm_child_key(one.crm, "Person")
+    world.edit_erp(one.erp, **{FIRST: "Ben", LAST: "Baker"})
+    world.settle()
+    second = world.crm_child_key(one.crm, "Person")
+    assert people(world) == {first: ("Ada", "Archer"), second: ("Ben", "Baker")}
+    assert row_of(world, crm=one.crm).state == "in_sync"
+    world.edit_erp(one.erp, **{FIRST: "Ada", LAST: "Archer"})
+    world.settle()
+    assert world.crm_child_key(one.crm, "Person") == first
+    assert len(people(world)) == 2
+
+
+def test_e12_a_new_contact_whose_answer_is_lost_is_added_once(world: World) -> None:
+    one = pair(world)
+    world.crm.faults.fail_next.append({"operation": "create person", "fault": "lost_after_apply"})
+    world.edit_erp(one.erp, **{FIRST: "Ben", LAST: "Baker"})
+    world.settle()
+    assert sorted(people(world).values()) == [("Ada", "Archer"), ("Ben", "Baker")]
+    assert row_of(world, crm=one.crm).state == "in_sync"
+
+
+@pytest.mark.parametrize("fault", ["503", "lost_after_apply"])
+def test_e12_a_new_contact_that_could_not_be_made_primary_is_not_taken_for_the_old_one(
+    world: World, fault: str
+) -> None:
+    one = pair(world)
+    world.crm.faults.fail_next.append({"operation": "update company", "fault": fault})
+    world.edit_erp(one.erp, **{FIRST: "Ben", LAST: "Baker"})
+    world.settle()
+    assert (world.erp_record(one.erp)[FIRST], world.erp_record(one.erp)[LAST]) == ("Ben", "Baker")
+    assert people(world)[world.crm_child_key(one.crm, "Person")] == ("Ben", "Baker")
+    assert len(people(world)) == 2
+
+
+def test_e12_another_primary_person_is_written_to_the_customers_own_contact(world: World) -> None:
+    one = pair(world)
+    row = {"Pers_FirstName": "Ben", "Pers_LastName": "Baker", "Pers_CompanyId": int(one.crm)}
+    person = world.crm.person("Person", None, row, "create")
+    world.edit_crm(one.crm, Comp_PrimaryPersonId=int(person))
+    world.settle()
+    assert (world.erp_record(one.erp)[FIRST], world.erp_record(one.erp)[LAST]) == ("Ben", "Baker")
+    assert sorted(people(world).values()) == [("Ada", "Archer"), ("Ben", "Baker")]

@@ -1,0 +1,117 @@
+"""The written side stays true to the code: links lead somewhere, and no cause, command or figure is left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from sync_worker import metrics, reports
+from sync_worker.causes import CAUSES
+from sync_worker.cli import app
+
+ROOT = Path(__file__).parents[2]
+BENCHMARKS = ROOT / "docs/benchmarks.md"  # made by `make bench`, so it may be absent
+PAGES = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md")} - {BENCHMARKS})
+RULES = ROOT / "docs/explanation/engine-rules.md"
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub makes anchors of them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def dead_links(page: Path) -> Iterator[str]:
+    for target in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        if not found.exists() or (anchor and anchor not in anchors(found)):
+            yield target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_relative_link_of_a_page_leads_somewhere(page: Path) -> None:
+    assert list(dead_links(page)) == []
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    index = ROOT / "docs/README.md"
+    shown = {(index.parent / target).resolve() for target in LINK.findall(index.read_text(encoding="utf-8"))}
+    assert [named(page) for page in PAGES if page != index and page not in shown] == []
+
+
+def test_every_cause_stands_in_the_reference_word_for_word() -> None:
+    text = (ROOT / "docs/reference/states-and-causes.md").read_text(encoding="utf-8")
+
+    def cell(words: str) -> str:
+        return re.sub(r"\{(\w+)\}", lambda m: m[1].upper(), words).replace("|", "\\|")
+
+    rows = [
+        f"| {f'`{code}`' if code else '(none)'} | {cell(meaning)} | {cell(step)} |"
+        for code, (meaning, step) in CAUSES.items()
+    ]
+    assert [row for row in rows if row not in text] == []
+    documented = re.findall(r"^\| (`\w+`|\(none\)) \| .* \| .* \|$", text, re.MULTILINE)
+    known = {f"`{code}`" if code else "(none)" for code in CAUSES}
+    pauses_and_statuses = {"`in_step`", "`differs`", "`unavailable`", "`auth_failed`", "`many_unlinked`"}
+    assert set(documented) - known - pauses_and_statuses == set()
+
+
+def test_every_state_is_explained_in_the_readme_and_in_the_reference() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [state for state in reports.STATES if f"| `{state}` |" not in readme] == []
+    assert set(reports.STATES) <= anchors(ROOT / "docs/reference/states-and-causes.md")
+
+
+def test_every_command_and_every_option_is_documented() -> None:
+    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    sections = {part.partition("`")[0]: part for part in text.split("### `sync-worker ")[1:]}
+    commands = get_command(app).commands  # type: ignore[attr-defined]  # typer's group
+    assert sorted(sections) == sorted(commands)
+    missing = [
+        f"{name} {option}"
+        for name, command in commands.items()
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--") and option not in ("--help", "--config") and option not in sections[name]
+    ]
+    assert missing == []
+
+
+def test_every_figure_is_documented() -> None:
+    text = (ROOT / "docs/reference/metrics.md").read_text(encoding="utf-8")
+    scraped = metrics.render(lambda: metrics.SqlFigures({("customers", "in_sync"): 1}))[0].decode()
+    made = set(re.findall(r'"(sync_[a-z_]+)"', Path(metrics.__file__).read_text(encoding="utf-8")))
+    assert made
+    assert [name for name in made if f"`{name}`" not in text and f"`{name}_total`" not in text] == []
+    assert "sync_links" in scraped
+
+
+def test_every_rule_of_the_engine_says_where_its_code_is_and_is_right() -> None:
+    text = RULES.read_text(encoding="utf-8")
+    assert re.findall(r"^### (E\d+) ", text, re.MULTILINE) == [f"E{n}" for n in range(1, 23)]
+    wrong = []
+    for section in text.split("\n### ")[1:]:
+        source = None
+        for word in re.findall(r"`([^`]+)`", section.partition("*Code:*")[2]):
+            if word.endswith(".py"):
+                source = ROOT / (word if word.startswith(("mappings/", "handlers/")) else f"sync_worker/{word}")
+                wrong += [] if source.exists() else [word]
+            elif source is not None and source.exists():
+                code = source.read_text(encoding="utf-8")
+                wrong += [f"{word} in {source.name}" for name in word.split(".") if not re.search(rf"\b{name}\b", code)]
+        assert source is not None, section.splitlines()[0]
+    assert wrong == []
