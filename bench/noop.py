@@ -36,9 +36,7 @@ def rate(messages: int = MESSAGES) -> float:
         with contextlib.closing(broker.make_broker(queue.url)) as made:
             for number in range(messages):
                 made.enqueue(
-                    dramatiq.Message(
-                        queue_name=broker.LIVE, actor_name=NAME, args=(number,), kwargs={}, options={}
-                    )
+                    dramatiq.Message(queue_name=broker.LIVE, actor_name=NAME, args=(number,), kwargs={}, options={})
                 )
         return messages / _drain(queue.url)
     finally:

@@ -175,11 +175,9 @@ def rig(*, stale: float = NEVER, poll: float = NEVER, sweep: float = NEVER) -> I
     folder = FOLDER.resolve() / "rig"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
-    erp, crm, web = _free_ports(3)
+    erp, crm, web = free_ports(3)
     vendors: tuple[Erp, Crm] = (Erp(erp), Crm(crm))
-    text = _CONFIG.format(
-        erp=vendors[0].root, crm=vendors[1].root, secret=SECRET, stale=stale, poll=poll, sweep=sweep
-    )
+    text = _CONFIG.format(erp=vendors[0].root, crm=vendors[1].root, secret=SECRET, stale=stale, poll=poll, sweep=sweep)
     path = folder / "sync.toml"
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8")
@@ -220,7 +218,8 @@ def _cli(*args: str) -> list[str]:
     return [sys.executable, "-m", "sync_worker.cli", *args]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on just now."""
     with contextlib.ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

@@ -202,7 +202,8 @@ def _bounced(name: str, s: Sides, memory: Memory, now: Mapping[Side, Value], cha
         return False
     at = s.look(side).read_at
     count, last, when = memory.bounce.get(name, [0, other(side), at])
-    fresh = last == side or at - when > BOUNCE_HORIZON
+    puts_back = s.policy.overwrite and not s.policy.may_write(other(side), name)  # then one side alone can insist
+    fresh = (last == side and not puts_back) or at - when > BOUNCE_HORIZON
     count = 1 if fresh else count + 1
     memory.bounce[name] = [count, side, at]
     return bool(count >= BOUNCES)

@@ -45,18 +45,27 @@ CAUSES: dict[str, tuple[str, str]] = {
         "stop one of the two rules, then choose: sync-worker resolve SYSTEM KEY --field FIELD --take erp|crm",
     ),
     "ids_disagree": ("the ids on the two records contradict each other: {why}", "correct the ids on one side"),
-    "already_linked": ("its partner is linked to another record (link {link})", "unlink one of the two"),
+    "already_linked": (
+        "its partner is linked to another record (link {link})",
+        "correct the key columns of one of the two",
+    ),
     # waiting
     "manager_unmapped": (
         "{fields}: no mapping for {waiting_on}",
-        "map it: sync-worker managers map --flow FLOW --erp KEY --crm KEY",
+        "the pair is added to the flow's manager mapping",
     ),
     "manager_ambiguous": (
         "{fields}: several ERP managers are mapped to {waiting_on} and none is preferred",
-        "mark one: sync-worker managers map … --preferred",
+        "one of them is marked as preferred in the flow's manager mapping",
     ),
-    "match": ("records that may be its partner exist", "link one of the candidates, or sync it to create a new one"),
-    "several_made": ("several records of this name were made while a create was under way", "link the right one"),
+    "match": (
+        "records that may be its partner exist",
+        "fill the CRM's key column with the right one's key, or create a new one: sync-worker sync SYSTEM KEY",
+    ),
+    "several_made": (
+        "several records of this name were made while a create was under way",
+        "fill the CRM's key column with the right one's key",
+    ),
     # failing
     "refused": (
         "the vendor refused {fields}: {reason}",
@@ -64,7 +73,10 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
     "bug": ("an error of ours: {reason}", "report it with the log line sync.bug; then sync-worker replay"),
     "poison": ("{reason}", "report it; then sync-worker replay"),
-    "already_exists": ("the other system says it exists already: {reason}", "link it, or correct the unique value"),
+    "already_exists": (
+        "the other system says it exists already: {reason}",
+        "correct the unique value, or fill the CRM's key column",
+    ),
     # not synced
     "needs_invoice": (
         "its partner is made with the first finalised invoice",
@@ -76,11 +88,17 @@ CAUSES: dict[str, tuple[str, str]] = {
         "sync-worker sync SYSTEM KEY",
     ),
     "direction": ("the flow's direction does not lead there", "change `direction` of the flow"),
-    "never": ("the flow never creates records there", "link it by hand, or change create_in_erp / create_in_crm"),
+    "never": (
+        "the flow never creates records there",
+        "fill the CRM's key column, or change create_in_erp / create_in_crm",
+    ),
     # excluded, unlinked
     "filter": ("the flow's filter {filter} leaves it out", "change the record or the filter"),
-    "removed": ("its record was removed on the {side} side; the other one stays as it is", "link it again, or sync it"),
-    "unlinked": ("a person unlinked it", "link it again, or sync it"),
+    "removed": (
+        "its record was removed on the {side} side; the other one stays as it is",
+        "sync-worker sync SYSTEM KEY",
+    ),
+    "unlinked": ("a person unlinked it", "sync-worker sync SYSTEM KEY"),
 }
 
 

@@ -20,7 +20,7 @@ from sync_worker.events import SIDES, Change, LinkClass, Side
 from sync_worker.store import watermarks
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.session import Database
-from sync_worker.store.tables import link
+from sync_worker.store.tables import link, open_field
 from sync_worker.store.touches import Touched
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ class Known:
     """What our table holds of a record a feed shows."""
 
     linked: bool
-    was: Mapping[str, Any]
+    was: dict[str, Any]
     children: Mapping[str, str]
 
 
@@ -120,11 +120,17 @@ class Feeds:
         keys = sorted({row.change.key for row in rows})
         found: dict[str, Known] = {}
         for start in range(0, len(keys), CHUNK):
-            wanted = select(key, was, children, c.erp_key, c.crm_key).where(
+            wanted = select(c.id, key, was, children, c.erp_key, c.crm_key).where(
                 c.flow == flow.name, c.entity == flow.entity, key.in_(keys[start : start + CHUNK])
             )
-            for k, w, ch, erp, crm in conn.execute(wanted):
-                found[k] = Known(erp is not None and crm is not None, w or {}, ch or {})
+            by_id: dict[int, Known] = {}
+            for link_id, k, w, ch, erp, crm in conn.execute(wanted):
+                found[k] = by_id[link_id] = Known(erp is not None and crm is not None, dict(w or {}), ch or {})
+            o = open_field.c
+            seen = select(o.link_id, o.field, o[f"{side}_seen"]).where(o.link_id.in_(by_id), o.why != "stale")
+            for link_id, name, value in conn.execute(seen):
+                if name:  # a parked field is known by the value it was parked with: only another one is news
+                    by_id[link_id].was[name] = value
         return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, RowMapping, func, or_, select
 
 from mappings.memory import SIDES, Memory
 from sync_worker import causes
@@ -55,21 +55,13 @@ def status(db: Database, flows: Mapping[str, Flow]) -> dict[str, Any]:
 
 def _lag(conn: Connection, flow: Flow) -> dict[str, float | None]:
     """Seconds from a notice to the write it led to, over the latest writes."""
-    notice = (
-        select(func.max(event.c.received_at))
-        .where(event.c.received_at <= journal.c.at, event.c.entity == link.c.entity)
-        .where(or_(*(and_(event.c.system == flow.systems[s], event.c.key == link.c[f"{s}_key"]) for s in SIDES)))
-        .correlate(journal, link)
-        .scalar_subquery()
-    )
     latest = (
-        select(journal.c.at, notice)
-        .join(link, link.c.id == journal.c.link_id)
-        .where(journal.c.flow == flow.name, journal.c.what.in_(("update", "create")))
+        select(journal.c.at - journal.c.noticed_at)
+        .where(journal.c.flow == flow.name, journal.c.what.in_(("update", "create")), journal.c.noticed_at.is_not(None))
         .order_by(journal.c.at.desc())
         .limit(LAG_SAMPLE)
     )
-    lags = sorted(at - told for at, told in conn.execute(latest) if told is not None)
+    lags = sorted(conn.execute(latest).scalars())
     if not lags:
         return {"lag_seconds_p50": None, "lag_seconds_p95": None}
     return {
@@ -151,6 +143,14 @@ def _fields(flow: Flow, row: LinkRow) -> list[dict[str, Any]]:
     return rows
 
 
+def _named(entry: RowMapping) -> str:
+    """Which fields a journal entry is about: a parked one by name, else those whose value changed."""
+    after, before = entry["after"] or {}, entry["before"] or {}
+    if "field" in after:
+        return str(after["field"])
+    return ", ".join(sorted(name for name, value in after.items() if value is not None or before.get(name) is not None))
+
+
 def _timeline(conn: Connection, flow: Flow, row: LinkRow) -> list[dict[str, Any]]:
     """Notices and what was done about them, oldest first."""
     entries: list[tuple[float, str, str]] = []
@@ -163,7 +163,6 @@ def _timeline(conn: Connection, flow: Flow, row: LinkRow) -> list[dict[str, Any]
             entries.append((at, f"notice from {side}", f"{op} in {system}, by {via}"))
     done = select(journal).where(journal.c.link_id == row.id).order_by(journal.c.id.desc()).limit(100)
     for one in conn.execute(done).mappings():
-        fields = ", ".join(sorted(name for name, value in (one["after"] or {}).items() if value is not None))
-        what = " ".join(x for x in (one["what"], f"on {one['side']}" if one["side"] else "", fields) if x)
+        what = " ".join(x for x in (one["what"], f"on {one['side']}" if one["side"] else "", _named(one)) if x)
         entries.append((one["at"], what, one["why"] + (f" (by {one['actor']})" if one["actor"] != "worker" else "")))
     return [{"at": iso(at), "what": what, "why": why} for at, what, why in sorted(entries)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bench import instant
@@ -115,11 +115,12 @@ def _address(key: str) -> dict[str, Any]:
 
 def _phones(key: str) -> dict[str, Any]:
     business = {"Phon_CountryCode": "44", "Phon_AreaCode": "113", "Phon_Number": key}
-    return {f"{column}@{kind}": business[column] if kind == "Business" else None for kind in _KINDS for column in business}
+    none = dict.fromkeys(business)
+    return {f"{c}@{kind}": v for kind in _KINDS for c, v in (business if kind == "Business" else none).items()}
 
 
 _KINDS = ("Business", "Mobile", "Fax")
-_TABLES = {
+_TABLES: dict[str, Callable[[str], dict[str, Any]]] = {
     "company": _company,
     "person": lambda key: {"Pers_FirstName": "Contact", "Pers_LastName": f"Of {key}"},
     "address": _address,

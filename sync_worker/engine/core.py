@@ -132,6 +132,8 @@ class Engine:
 
     def _run_batch(self, flow: Flow, klass: LinkClass, pace: Pace) -> Worked:
         limit = pace.limit
+        if not waiting.due_at_least(self.db, flow.scope, klass, 1):
+            return Worked()  # somebody was quicker: found without asking for the write lock
         rows = links.claim(self.db, flow.scope, klass=klass, limit=limit)
         if not rows:
             return Worked()

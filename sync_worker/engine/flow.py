@@ -12,7 +12,6 @@ from sync_worker.connectors.base import Connector, Record
 from sync_worker.events import Side
 from sync_worker.store.waiting import Scope
 
-
 NOT_SHARED = frozenset({"account_manager"})  # E21: all that a link keeps that is not its CRM record's default
 
 

@@ -11,7 +11,6 @@ from sync_worker.engine.flow import Flow
 from sync_worker.events import Side
 from sync_worker.store.rows import LinkRow
 
-
 BY_A_PERSON = ("manual", "import")  # permissions that also lift what was unlinked (E19); an invoice's does not
 
 

@@ -321,6 +321,6 @@ def _journal_rows(one: Save, now: float) -> list[dict[str, Any]]:
     row = one.row
     base = {
         "link_id": row.id, "flow": row.flow, "at": now, "side": None, "key": None, "before": None, "after": None,
-        "why": "", "actor": "worker", "run_id": None, "read_at": None,
+        "why": "", "actor": "worker", "run_id": None, "noticed_at": row.noticed_at, "read_at": None,
     }  # fmt: skip
     return [{**base, **entry} for entry in one.journal]

@@ -170,6 +170,7 @@ journal = Table(
     Column("why", Text, nullable=False, server_default=""),
     Column("actor", String(64), nullable=False, server_default="worker"),
     Column("run_id", Id),
+    _time("noticed_at"),  # the oldest notice this answers: how long it took
     _time("read_at"),  # when the overwritten value was read: the window of E22
     Index("ix_journal_link_id", "link_id", "at"),
     Index("ix_journal_at", "at"),

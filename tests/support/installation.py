@@ -220,6 +220,10 @@ class Installation:
         """Reads and writes at both vendors so far."""
         return sum(v.stats()["reads"] + v.stats()["writes"] for v in self.both)
 
+    def writes(self) -> int:
+        """Writes at both vendors so far, the refused ones too."""
+        return sum(v.stats()["writes"] for v in self.both)
+
     @property
     def both(self) -> tuple[Vendor, Vendor]:
         return self.erp, self.crm

@@ -232,6 +232,20 @@ def test_e14_a_person_who_toggles_one_side_is_no_bounce() -> None:
         assert bounce(memory, "erp", new, old, at).writes("crm") == {"name": new}
 
 
+def test_e14_a_script_that_insists_against_overwrite_is_stopped_at_the_third_return() -> None:
+    memory, policy = Memory(), Policy(direction="to_crm", overwrite=True)
+    opens: dict[str, Open] = {}
+    codes = []
+    for at in (100.0, 200.0, 300.0, 400.0, 500.0):
+        s = sides(("a", "a"), ("a", "script"), policy, opens=opens, at=at)
+        plan = merge(s, memory)
+        results = Results(done={"crm": {n: Written(v, True, at) for n, v in plan.writes("crm").items()}})
+        opens = settle(s, plan, results, memory).opens
+        codes.append(plan.steps[0].code)
+    assert codes == ["put_back", "put_back", "put_back", "conflict", "conflict"]
+    assert opens["name"].cause == "rewritten"
+
+
 def test_e7_a_value_replaced_a_moment_ago_is_not_believed_and_after_the_window_it_is() -> None:
     fmap, memory = field_map("name"), Memory()
     memory.note_replaced("erp", "name", "old", 100.0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mappings.names import normal_name, search_names
 from sync_worker.connectors.base import Criteria, Record
 from sync_worker.connectors.intacct.query import CREATED, CUSTOMER, Columns, Filter, QueryService, record_of, stamp_of
 
 AT_MOST = 20  # candidates per criteria
 PER_QUERY = 25  # criteria that share a query
+MIN_START = 3  # letters: a shorter beginning is everybody's
 EMAIL = "contacts.default.email1"
 
 Wanted = dict[str, dict[str, str]]  # column -> folded value -> the value as given
@@ -42,7 +44,7 @@ def _wanted(c: Criteria, correlated_id: Callable[[str], str | None], tax_column:
     ids = [c.ref, correlated_id(c.correlation) if c.correlation else None]
     pairs: list[tuple[str, Sequence[str | None]]] = [
         ("id", ids),
-        ("name", [c.name]),
+        ("name", search_names(c.name) if c.name and c.created_since is None else [c.name]),
         (EMAIL, [c.email]),
         (tax_column, [c.tax_number]),
     ]
@@ -56,7 +58,9 @@ def _ask(queries: QueryService, columns: Columns, wanted: Sequence[Wanted], sinc
         for column, values in one.items():
             together.setdefault(column, {}).update(values)
     filters: list[Filter] = [{"$in": {"id": sorted(together.pop("id").values())}}] if "id" in together else []
+    starts = [name for name in together.get("name", {}).values() if since is None and len(name) >= MIN_START]
     filters += [{"$eq": {column: value}} for column, values in together.items() for value in values.values()]
+    filters += [{"$startsWith": {"name": name}} for name in starts]  # the same name with another legal form
     if not filters:
         return []
     expression = " or ".join(str(n + 1) for n in range(len(filters)))
@@ -72,7 +76,10 @@ def _matches(record: Record, wanted: Wanted, since: float | None) -> bool:
     if since is not None and record.created_at is not None and record.created_at < int(since):
         return False
     shown: Mapping[str, Any] = {**record.native, "id": record.ref}
-    return any(_folded(str(shown.get(column) or "")) in values for column, values in wanted.items())
+    if any(_folded(str(shown.get(column) or "")) in values for column, values in wanted.items()):
+        return True
+    alike = {normal_name(name) for name in wanted.get("name", {}).values()} if since is None else set()
+    return normal_name(str(shown.get("name") or "")) in alike - {""}
 
 
 def _folded(value: str) -> str:

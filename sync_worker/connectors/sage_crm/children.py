@@ -75,7 +75,6 @@ class Progress:
             if row.has(column):
                 self.stored[f"{column}@{kind}" if kind else column] = row.cell(column)
 
-
     def forget_unshown(self) -> None:
         """A row that was made, but that the company does not point to yet, counts as not written."""
         unshown = {part for part, (_, column) in PRIMARY.items() if column in self.primary}

@@ -94,6 +94,7 @@ def upgrade() -> None:
         sa.Column("why", sa.Text(), server_default="", nullable=False),
         sa.Column("actor", sa.String(length=64), server_default="worker", nullable=False),
         sa.Column("run_id", Id),
+        sa.Column("noticed_at", sa.Double()),
         sa.Column("read_at", sa.Double()),
         sa.PrimaryKeyConstraint("id", name="pk_journal"),
     )
