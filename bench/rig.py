@@ -24,7 +24,7 @@ from sync_worker.config import Config
 from sync_worker.demo.vendor import Crm, Erp, Vendor
 from sync_worker.processes import PROCESSES_ENV, SUPERVISOR_ENV
 from sync_worker.queue_server import EmbeddedQueue
-from sync_worker.store import migrate
+from sync_worker.store import migrate, schedules
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link, part
 
@@ -108,12 +108,18 @@ class Rig:
             until(lambda: broker.threads_up(client) == PROCESSES * THREADS, START_SECONDS, "workers are not up")
 
     def start_all(self) -> None:
-        """Our processes, with both vendors announcing every change to the webhooks."""
+        """Our processes, with both vendors announcing every change to the webhooks; their first polls have ended."""
         self.start_web()
         self.spawn("scheduler", _cli("scheduler", "--config", str(self.config_path)))
         self.start_workers()
+        feeds = [f"{feed}:{system}" for feed in ("poll", "sweep") for system in self.config.systems]
+        until(lambda: self._have_run(feeds), START_SECONDS, "the first polls and sweeps have not ended")
         self.erp.send_notices_to(f"http://127.0.0.1:{self.web_port}/hooks/erp", "demo-secret")
         self.crm.send_notices_to(f"http://127.0.0.1:{self.web_port}/hooks/crm", SECRET)
+
+    def _have_run(self, tasks: Sequence[str]) -> bool:
+        last = {row.name: row.last_at for row in schedules.statuses(self.db)}
+        return all(last.get(task) is not None for task in tasks)
 
     def spawn(self, name: str, argv: Sequence[str]) -> None:
         """Start a process of this rig; it ends with us, however we end."""

@@ -31,8 +31,9 @@ RECHECK_SECONDS = 5.0
 # short trouble, rarely while a password is wrong, since vendors lock accounts that keep trying.
 FIRST_RECHECK = 10.0
 LONGEST_RECHECK = 900.0
-# No vendor gives a record this key: asking for it needs sign-in and permission, and reads nothing.
-NOBODY = "0"
+# No vendor has come this far in its keys: asking for it needs sign-in and permission, and reads nothing. It must look
+# like a key to every connector (0 does not to Sage CRM's), or nobody is asked at all.
+NOBODY = "2147483647"
 
 log = structlog.get_logger(__name__)
 

@@ -7,6 +7,7 @@ is due) is asked at the scrape.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,8 @@ from sync_worker import metric_files
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram, Metric
+
+_making = threading.Lock()
 
 SECONDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 
@@ -50,8 +53,13 @@ class _Figures:
     done: Histogram
 
 
-@cache
 def _figures() -> _Figures:
+    with _making:  # the first calls of a process come from several threads at once
+        return _make_figures()
+
+
+@cache
+def _make_figures() -> _Figures:
     # prometheus_client is heavy to import, and single commands count nothing.
     from prometheus_client import Counter, Histogram
 

@@ -87,6 +87,7 @@ def build(
             observe=_observe,
             clock=clock,
             sleep=sleep,
+            monotonic=monotonic,
         )
         connectors[name] = import_module(CONNECTORS[settings.connector] + ".connect").connect(parts)
     flows = {name: _flow(name, config, database, connectors, starting=starting) for name in config.flows}

@@ -200,7 +200,8 @@ class VendorHttp:
         return url
 
     def _final(self, call: _Call, error: SyncError) -> SyncError:
-        """A write of which any try may have been applied has an unknown outcome, whatever the last try said."""
+        """The error with its system; a write of which any try may have been applied has an unknown outcome."""
+        error.system = error.system or self.system
         doubtful = isinstance(error, (RetryableError, AlreadyExists))
         if call.write and call.perhaps_applied and doubtful and not isinstance(error, OutcomeUnknown):
             return OutcomeUnknown(
@@ -291,13 +292,14 @@ class VendorHttp:
             )
 
         refresh("started", None)
-        request = self._client.build_request(
+        # built here and not by the client, which would parse the address a second time and merge nothing we use
+        request = httpx.Request(
             call.method,
             call.url,
             params=call.params or None,
             content=call.content,
             data=call.form,
-            headers=headers,
+            headers=[*self._client.headers.raw, *((k.encode(), v.encode()) for k, v in headers.items())],
             # httpcore reads the limits anew at each phase and announces the phase just before, so that connect, send
             # and body together stay within one deadline
             extensions={"timeout": limits, "trace": refresh},

@@ -32,3 +32,4 @@ class Parts:
     observe: Callable[[Any], None] | None = None
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic

@@ -37,7 +37,7 @@ def sync(desk: Desk, flow: Flow, rule: Rule, rows: Sequence[LinkRow]) -> list[Sa
     if moved:
         wanted = [(p, reading.more_asks(p, flow, reading.moved_fields(p, flow))) for p in moved]
         reading.read(flow, [(p, asks) for p, asks in wanted if asks], desk.clock)
-        saves.extend(_merge_and_write(desk, flow, moved))
+        saves.extend(_merge_and_write(desk, flow, rule, moved))
     return saves
 
 
@@ -52,11 +52,7 @@ def _ends_early(p: Pass, flow: Flow, rule: Rule, desk: Desk) -> Save | None:
             return _gone(p, flow, side, desk.clock())
         if side in p.records:
             p.row.put(side, gone_at=None)
-    for side, record in p.records.items():
-        left_out = rule.takes_part(flow, side, record) if record.parts & 1 else None
-        if left_out is not None:
-            return _excluded(p, left_out)
-    return None
+    return _excluded(p, flow, rule)
 
 
 def _gone(p: Pass, flow: Flow, side: Side, now: float) -> Save:
@@ -74,7 +70,12 @@ def _gone(p: Pass, flow: Flow, side: Side, now: float) -> Save:
     return Save(row, gone=Gone(side, "removed", {"side": side}), journal=[entry])
 
 
-def _excluded(p: Pass, left_out: str) -> Save:
+def _excluded(p: Pass, flow: Flow, rule: Rule) -> Save | None:
+    """The end of a pass over a record that a side's main row leaves out; its pasts stay, so that it can catch up."""
+    verdicts = (rule.takes_part(flow, side, record) for side, record in p.records.items() if record.parts & 1)
+    left_out = next((verdict for verdict in verdicts if verdict is not None), None)
+    if left_out is None:
+        return None
     row = p.row
     row.state, row.cause, row.cause_params = "excluded", "filter", {"filter": left_out}
     row.attempts, row.due_at = 0, None
@@ -100,7 +101,7 @@ def _rest(p: Pass, flow: Flow, desk: Desk) -> Save:
     return Save(row)
 
 
-def _merge_and_write(desk: Desk, flow: Flow, moved: list[Pass]) -> list[Save]:
+def _merge_and_write(desk: Desk, flow: Flow, rule: Rule, moved: list[Pass]) -> list[Save]:
     translate, in_step = flow.translator()
     saves: list[Save] = []
     plans: list[tuple[Pass, Sides, Plan]] = []
@@ -108,6 +109,10 @@ def _merge_and_write(desk: Desk, flow: Flow, moved: list[Pass]) -> list[Save]:
         gone = next((side for side in SIDES if side in p.absent), None)
         if gone is not None:
             saves.append(_gone(p, flow, gone, desk.clock()))
+            continue
+        left_out = _excluded(p, flow, rule)
+        if left_out is not None:
+            saves.append(left_out)
             continue
         looks: dict[Side, Look] = {side: p.look(side, flow.stale(side)) for side in SIDES}
         opens = {n: o for n, o in p.row.opens.items() if o.why != "stale"}

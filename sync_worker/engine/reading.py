@@ -53,7 +53,7 @@ def first_asks(p: Pass, flow: Flow, now: float) -> dict[Side, int]:
     """Which tables of which side to read first: those that gave notice; both where a field is open or has no past."""
     row = p.row
     everything: dict[Side, int] = {side: flow.connectors[side].capabilities.all_parts for side in SIDES}
-    if row.erp_was is None or row.crm_was is None or row.first_synced_at is None:
+    if row.erp_was is None or row.crm_was is None or row.first_synced_at is None or row.state == "excluded":
         return everything
     asks: dict[Side, int] = {}
     for side in SIDES:
@@ -72,10 +72,11 @@ def first_asks(p: Pass, flow: Flow, now: float) -> dict[Side, int]:
 
 
 def more_asks(p: Pass, flow: Flow, fields: set[str]) -> dict[Side, int]:
-    """What is still unread of the fields a decision is about, on either side."""
+    """What is still unread of the fields a decision is about, on either side; and of what the flow's filter asks."""
     asks: dict[Side, int] = {}
     for side in SIDES:
-        missing = flow.parts_mask(side, fields) & ~p.parts_read(side)
+        filtered = 1 if flow.filters.get(side) else 0
+        missing = (flow.parts_mask(side, fields) | filtered) & ~p.parts_read(side)
         if missing:
             asks[side] = missing
     return asks

@@ -130,7 +130,7 @@ def _customer(key: str, **columns: Any) -> dict[str, Any]:
     return {"entity": "customer", "key": key, "columns": columns}
 
 
-def test_workers_killed_rings_wiped_and_the_queue_server_killed_in_the_middle_lose_and_double_nothing(
+def test_workers_killed_rings_wiped_and_the_queue_server_killed_lose_and_double_nothing_and_sigterm_ends_it_all(
     installation: Installation,
 ) -> None:
     installation.start()
@@ -152,9 +152,10 @@ def test_workers_killed_rings_wiped_and_the_queue_server_killed_in_the_middle_lo
     assert installation.cli("replay", "--state", "in_sync").stdout == "90 links are due again\n"
     until(installation.at_rest, 60)
     assert installation.writes() == before
+    _stop_signal_ends_everything(installation)
 
 
-def test_on_postgresql_rings_wiped_and_the_queue_server_killed_lose_and_double_nothing(
+def test_on_postgresql_nothing_is_lost_or_doubled_either_and_a_killed_supervisor_takes_all_along(
     installation_on_postgresql: Installation,
 ) -> None:
     it = installation_on_postgresql
@@ -168,18 +169,20 @@ def test_on_postgresql_rings_wiped_and_the_queue_server_killed_lose_and_double_n
     it.kill_queue()
     until(crowd.has_arrived, 60)
     crowd.judge()
+    _kill_9_of_the_supervisor_leaves_nothing(it)
 
 
-def test_a_stop_signal_ends_everything_with_exit_code_0_and_kill_9_leaves_nothing_either(
-    installation: Installation,
-) -> None:
-    installation.start()
-    assert installation.run is not None
-    assert len(installation.pids()) == 6, "supervisor, web, scheduler, two workers, queue server"
-    installation.run.send_signal(signal.SIGTERM)
-    assert installation.run.wait(20) == 0
-    assert installation.pids() == set()
-    installation.start()
-    os.kill(installation.run.pid, signal.SIGKILL)
-    installation.run.wait()
-    until(lambda: installation.pids() == set(), 25)
+def _stop_signal_ends_everything(it: Installation) -> None:
+    """Here and below: a start of its own would cost more than all the rest."""
+    assert it.run is not None
+    assert len(it.pids()) == 6, "supervisor, web, scheduler, two workers, queue server"
+    it.run.send_signal(signal.SIGTERM)
+    assert it.run.wait(20) == 0
+    assert it.pids() == set()
+
+
+def _kill_9_of_the_supervisor_leaves_nothing(it: Installation) -> None:
+    assert it.run is not None
+    os.kill(it.run.pid, signal.SIGKILL)
+    it.run.wait()
+    until(lambda: it.pids() == set(), 25)

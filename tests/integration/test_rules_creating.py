@@ -306,7 +306,9 @@ def test_e18_an_older_namesake_is_not_adopted_by_name(make_light: Make) -> None:
 
 
 @pytest.mark.parametrize("nested", [True, False])
-@pytest.mark.parametrize("lost", ["create email", "create address", "create person", "create phone", "create phonelink"])
+@pytest.mark.parametrize(
+    "lost", ["create email", "create address", "create person", "create phone", "create phonelink"]
+)
 def test_e18_children_are_found_on_their_parent_before_they_are_created(
     make_light: Make, nested: bool, lost: str
 ) -> None:

@@ -252,9 +252,7 @@ def test_e15_a_refused_value_is_left_out_of_later_writes(world: World) -> None:
 
 
 @pytest.mark.parametrize("by", ["source", "target", "retry"])
-def test_e15_a_refused_value_is_tried_again_when_either_side_changes_or_a_person_says_so(
-    world: World, by: str
-) -> None:
+def test_e15_a_refused_value_is_tried_again_when_either_side_changes_or_a_person_says_so(world: World, by: str) -> None:
     one = pair(world)
     refuse(world)
     world.edit_erp(one.erp, name="A name that is far too long")

@@ -172,7 +172,9 @@ def test_e10_a_side_that_goes_back_to_the_past_leaves_the_other_as_the_only_chan
     assert row_of(world, crm=one.crm).state == "in_sync"
 
 
-@pytest.mark.parametrize(("take", "expected"), [("erp", "Erp Name"), ("crm", "Crm Name"), ("=Third Name", "Third Name")])
+@pytest.mark.parametrize(
+    ("take", "expected"), [("erp", "Erp Name"), ("crm", "Crm Name"), ("=Third Name", "Third Name")]
+)
 def test_e10_a_persons_choice_settles_a_conflict(world: World, take: str, expected: str) -> None:
     one = in_conflict(world)
     desk.resolve(world.app, "crm", one.crm, "name", take)

@@ -97,7 +97,8 @@ def test_weak_evidence_never_links_or_creates_but_waits_with_candidates(
         erp_columns["contacts.default.email1"] = "Desk@acme.example"
         crm_columns["email"] = [{"$type": "Business", "Emai_EmailAddress": "desk@ACME.example"}]
     elif evidence == "tax_number":
-        erp_columns["taxId"], crm_columns["comp_vatnumber"] = "GB 123 4567 89", "GB123456789"
+        numbers = {seen_from: "GB 123 4567 89", "crm" if seen_from == "erp" else "erp": "GB123456789"}
+        erp_columns["taxId"], crm_columns["comp_vatnumber"] = numbers["erp"], numbers["crm"]
     elif evidence == "id":
         crm_columns["comp_intacct_customerid"] = "C-1"
     with in_the_past(world):
@@ -297,7 +298,7 @@ def test_wrong_credentials_pause_the_system_burn_no_attempts_and_work_resumes(wo
         world.crm.faults.merge({"logon_disabled": True})
         world.edit_erp(one.erp, name="Changed")
     else:
-        world.erp.faults.fail_next.extend([{"operation": "*", "fault": "401"}] * 4)
+        world.erp.faults.fail_next.extend([{"operation": "*", "fault": "401"}] * 40)
         world.edit_crm(one.crm, Comp_Name="Changed")
     world.deliver()
     run_once(world.app)
@@ -310,8 +311,12 @@ def test_wrong_credentials_pause_the_system_burn_no_attempts_and_work_resumes(wo
     assert not run_once(world.app).claimed
     assert calls(world.vendors[side]) == {}
     assert "paused" in world.explain("crm", one.crm)["next_step"]["what"]
+    world.clock.advance(60)  # a refused login is not repeated in haste
+    assert not lets_us_in(world.app.systems[side])
+    assert sum(calls(world.vendors[side]).values()) > 0
     world.crm.faults.merge({"logon_disabled": False})
     world.erp.faults.fail_next.clear()
+    world.clock.advance(120)
     assert lets_us_in(world.app.systems[side])
     pauses.resume(world.db, "system", side, reason="auth_failed")
     world.settle()
@@ -325,6 +330,7 @@ def test_a_create_that_meets_wrong_credentials_is_made_once_after_they_are_mende
     run_once(world.app)
     assert ("system", "crm") in pauses.current(world.db)
     pauses.resume(world.db, "system", "crm")
+    world.clock.advance(60)
     world.settle()
     rest(world)
     assert row_of(world, erp=key).state == "in_sync"

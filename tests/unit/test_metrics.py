@@ -35,6 +35,28 @@ metrics.prepare(Path(sys.argv[1]))
 body, kind = metrics.render(lambda: metrics.SqlFigures({("customers", "in_sync"): 12}, 3, 1.5))
 sys.stdout.write(body.decode())
 """
+FIRST_CALLS = """
+import sys, threading, time
+import prometheus_client
+from sync_worker import metrics
+plain = prometheus_client.Counter
+def slow(*args):
+    time.sleep(0.05)  # so that all threads are at it
+    return plain(*args)
+prometheus_client.Counter = slow
+failed = []
+def first():
+    try:
+        metrics.vendor_call("crm", "read company", "ok", 0.03)
+    except ValueError as error:
+        failed.append(error)
+threads = [threading.Thread(target=first) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+sys.exit(len(failed))
+"""
 
 
 def python(code: str, *args: object) -> subprocess.CompletedProcess[str]:
@@ -78,6 +100,10 @@ def test_a_scrape_adds_up_all_processes_also_killed_ones(counted: Path) -> None:
     assert value(found, "sync_notice_to_done_seconds_bucket", flow="customers", le="0.15") == 0
     assert value(found, "sync_notice_to_done_seconds_bucket", flow="customers", le="0.25") == 5
     assert value(found, "sync_notice_to_done_seconds_sum", flow="customers") == pytest.approx(1.0)
+
+
+def test_the_first_figures_of_a_process_may_come_from_many_threads_at_once() -> None:
+    assert python(FIRST_CALLS).returncode == 0
 
 
 def test_a_scrape_asks_sql_for_what_is_due(counted: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mappings.codecs import vat_key
 from mappings.names import normal_name, search_names
 from sync_worker.connectors.base import Criteria, Record
 from sync_worker.connectors.intacct.query import CREATED, CUSTOMER, Columns, Filter, QueryService, record_of, stamp_of
@@ -46,7 +47,7 @@ def _wanted(c: Criteria, correlated_id: Callable[[str], str | None], tax_column:
         ("id", ids),
         ("name", search_names(c.name) if c.name and c.created_since is None else [c.name]),
         (EMAIL, [c.email]),
-        (tax_column, [c.tax_number]),
+        (tax_column, _tax_forms(c.tax_number)),
     ]
     values = {column: {_folded(v): v.strip() for v in asked if v and v.strip()} for column, asked in pairs}
     return {column: some for column, some in values.items() if column and some and column not in missing}
@@ -80,6 +81,14 @@ def _matches(record: Record, wanted: Wanted, since: float | None) -> bool:
         return True
     alike = {normal_name(name) for name in wanted.get("name", {}).values()} if since is None else set()
     return normal_name(str(shown.get("name") or "")) in alike - {""}
+
+
+def _tax_forms(number: str | None) -> list[str]:
+    """How the same tax number may stand there: as given, without blanks, without its country."""
+    key = vat_key(number or "")
+    if not number or not key:
+        return []
+    return [number, key, key[2:]] if key[:2].isalpha() else [number, key]
 
 
 def _folded(value: str) -> str:

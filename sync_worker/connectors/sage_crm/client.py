@@ -39,9 +39,16 @@ WRITE_BATCH = 50
 _TRUE = frozenset({"true", "y", "yes", "1"})
 
 
-def connect(system: str, settings: SageCrmSettings, *, maps: Mapping[str, FieldMap], **http: Any) -> SageCrmConnector:
+def connect(
+    system: str,
+    settings: SageCrmSettings,
+    *,
+    maps: Mapping[str, FieldMap],
+    login_clock: Callable[[], float] = time.monotonic,
+    **http: Any,
+) -> SageCrmConnector:
     """A connector with its own HTTP client; ``http``: further arguments of ``VendorHttp`` (limiter, breaker, …)."""
-    login = BasicLogin(settings.username, settings.password)
+    login = BasicLogin(settings.username, settings.password, clock=login_clock)
     client = VendorHttp(
         system,
         settings.base_url,

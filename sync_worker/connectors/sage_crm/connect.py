@@ -33,4 +33,5 @@ def connect(parts: Parts) -> SageCrmConnector:
         transport=parts.transport,
         observe=parts.observe,
         sleep=parts.sleep,
+        login_clock=parts.monotonic,
     )

@@ -1,0 +1,205 @@
+"""What people and scripts meet from outside: the real command line and the real hook over one running installation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.installation import HOOK_SECRET, Installation, signed, until
+
+
+@pytest.fixture(scope="module")
+def it() -> Iterator[Installation]:
+    made = Installation(poll=60)
+    try:
+        # Older than the flow, and unknown to the other side: what only a person's sync may create.
+        made.crm.post("seed", {"customers": 1})
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+def new_customer(it: Installation, name: str, ref: str, **columns: Any) -> tuple[str, str]:
+    """A customer made in the ERP that has reached the CRM; both keys."""
+    erp = it.erp.create({"id": ref, "name": name, **columns})
+    until(lambda: name in it.crm.companies_by_name() and it.at_rest())
+    return erp, it.crm.companies_by_name()[name]
+
+
+def state_of(it: Installation, erp_key: str) -> str:
+    return dict(it.rows("select erp_key, state from link where erp_key is not null"))[erp_key]
+
+
+def wait_for_silence(it: Installation) -> None:
+    """Nothing is due, and nobody asks the vendors anything: the first looks at the feeds are over."""
+    seen = [it.calls()]
+
+    def silent() -> bool:
+        seen.append(it.calls())
+        return it.at_rest() and len(seen) > 10 and len(set(seen[-10:])) == 1
+
+    until(silent)
+
+
+# --- the hook --------------------------------------------------------------------------------------------------------
+
+
+def test_bad_notices_are_refused_and_neither_stored_nor_followed_by_a_vendor_call(it: Installation) -> None:
+    event = {"entity": "customer", "key": "1", "op": "updated"}
+    good, headers = signed([event])
+    other = HOOK_SECRET[:10] + ("A" if HOOK_SECRET[10] != "A" else "B") + HOOK_SECRET[11:]
+    wait_for_silence(it)
+    before = it.rows("select count(*) from event"), it.calls()
+    answers = {
+        "unknown system": it.ask("POST", "/hooks/nobody", good, headers),
+        "oversized": it.ask("POST", "/hooks/crm", b" " * (1024 * 1024 + 1), headers),
+        "unsigned": it.ask("POST", "/hooks/crm", good),
+        "forged": it.ask("POST", "/hooks/crm", *signed([event], secret=other)),
+        "changed on the way": it.ask("POST", "/hooks/crm", good.replace(b'"1"', b'"2"'), headers),
+        "stale": it.ask("POST", "/hooks/crm", *signed([event], at=time.time() - 301)),
+        "from the future": it.ask("POST", "/hooks/crm", *signed([event], at=time.time() + 301)),
+        "unreadable": it.ask("POST", "/hooks/crm", *signed(b"{not json")),
+        "of another shape": it.ask("POST", "/hooks/crm", *signed(b'{"events": "all of them"}')),
+        "unsigned at the other vendor's hook": it.ask("POST", "/hooks/erp", good),
+    }
+    assert {name: status for name, (status, _) in answers.items()} == {
+        "unknown system": 404,
+        "oversized": 413,
+        "unsigned": 401,
+        "forged": 401,
+        "changed on the way": 401,
+        "stale": 401,
+        "from the future": 401,
+        "unreadable": 400,
+        "of another shape": 400,
+        "unsigned at the other vendor's hook": 401,
+    }
+    assert (it.rows("select count(*) from event"), it.calls()) == before
+    assert it.ask("POST", "/hooks/crm", good, headers)[0] == 200
+    assert it.rows("select count(*) from event") == [(before[0][0][0] + 1,)]
+    assert it.ask("POST", "/hooks/crm", good, headers)[0] == 200
+    assert it.rows("select count(*) from event") == [(before[0][0][0] + 1,)], "the same notice twice is one event"
+    until(it.at_rest)
+
+
+def test_awkward_names_and_ids_travel_unchanged_in_both_directions(it: Installation) -> None:
+    names = [
+        'O\'Brien & "Sons" (UK); -- ',
+        "<script>alert('x')</script>",
+        "Caf\u00e9 \U0001f680\U0001f469\u200d\U0001f4bb \u6771\u4eac",
+        "\u05e9\u05dc\u05d5\u05dd \u05d1\u05e2\u05f4\u05de \u0634\u0631\u0643\u0629",
+        "N" * 200,
+        "100% _like_ [x] \\ / {0}",
+    ]
+    names = [name.strip() for name in names]
+    for n, name in enumerate(names):
+        it.erp.create({"id": f"000{n}", "name": f"{name[:-1]}E"})
+        it.crm.create({"Comp_Name": f"{name[:-1]}C", "Comp_Status": "Active"})
+    from_erp, from_crm = {f"{name[:-1]}E" for name in names}, {f"{name[:-1]}C" for name in names}
+    until(
+        lambda: from_erp <= it.crm.companies_by_name().keys() and from_crm <= it.erp.customers_by_name().keys(),
+        why=lambda: it.rows("select state, cause, cause_params from link where state <> 'in_sync'"),
+    )
+    until(it.at_rest)
+    refs = {row["Comp_Name"]: row["comp_intacct_customerid"] for row in it.crm.records("Company")}
+    assert [refs[f"{name[:-1]}E"] for name in names] == [f"000{n}" for n in range(len(names))]
+    found = it.cli_json("explain", "erp", "0001")
+    assert (found["state"], found["erp"]["ref"]) == ("in_sync", "0001")
+    shown = next(field for field in found["fields"] if field["name"] == "name")
+    assert shown["erp"] == shown["crm"] == "<script>alert('x')</scriptE"
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def test_status_and_explain_give_one_json_document_with_the_fixed_keys(it: Installation) -> None:
+    erp, crm = new_customer(it, "Status Ltd", "ST-1", **{"contacts.default.email1": "office@status.test"})
+    status = it.cli_json("status")
+    assert status["ok"] is True
+    assert status["links"]["in_sync"] >= 1
+    assert set(status["links"]) == {
+        "in_sync", "pending", "waiting", "conflict", "failing", "not_synced", "excluded", "unlinked",
+    }  # fmt: skip
+    assert (status["due"], status["oldest_due_seconds"]) == (0, None)
+    assert 0 < status["flows"]["customers"]["lag_seconds_p50"] <= status["flows"]["customers"]["lag_seconds_p95"]
+    assert status["systems"] == {"crm": {"up": True, "reason": None}, "erp": {"up": True, "reason": None}}
+    one = it.cli_json("explain", "crm", crm)
+    assert (one["flow"], one["entity"], one["state"], one["waiting_on"]) == ("customers", "customer", "in_sync", None)
+    assert one["next_step"] == {"what": "nothing until something changes", "at": None}
+    assert one["erp"] == {"system": "erp", "key": erp, "ref": "ST-1"}
+    assert {field["status"] for field in one["fields"]} == {"in_step"}
+    assert {"at", "what", "why"} == one["timeline"][0].keys()
+    assert {"code", "text"} == one["cause"].keys()
+
+
+def test_a_conflict_rests_until_resolve_settles_it_on_both_sides(it: Installation) -> None:
+    erp, crm = new_customer(it, "Quarrel Ltd", "QU-1")
+    it.crm.faults(notices_off=True)
+    it.crm.edit(crm, {"Comp_Name": "Quarrel of the CRM"})
+    it.crm.faults(notices_off=False)
+    it.erp.edit(erp, {"name": "Quarrel of the ERP", "taxId": "GB123"})
+    until(lambda: state_of(it, erp) == "conflict")
+    until(lambda: it.crm.company(crm)["comp_vatnumber"] == "GB123")
+    assert it.crm.company(crm)["Comp_Name"] == "Quarrel of the CRM"
+    wrong = it.cli("resolve", "crm", crm, "--field", "email", "--take", "erp")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+    assert "email" in wrong.stderr and "name" in wrong.stderr, "the message says which field is open"
+    assert it.cli("resolve", "crm", crm, "--field", "name", "--take", "=Quarrel at Peace").returncode == 0
+    until(lambda: it.crm.company(crm)["Comp_Name"] == it.erp.customer(erp)["name"] == "Quarrel at Peace")
+    until(lambda: it.at_rest() and state_of(it, erp) == "in_sync")
+
+
+def test_sync_creates_what_is_older_than_the_flow_and_replay_makes_links_due(it: Installation) -> None:
+    it.crm.edit("1", {"Comp_Name": "Seeded Customer"})
+    until(lambda: it.rows("select state from link where crm_key = '1'") == [("not_synced",)])
+    synced = it.cli("sync", "crm", "1")
+    assert synced.returncode == 0, synced.stderr
+    assert "state: in_sync" in synced.stdout
+    assert "Seeded Customer" in it.erp.customers_by_name()
+    [(link,)] = it.rows("select id from link where crm_key = '1'")
+    replayed = it.cli("replay", "--link", str(link))
+    assert (replayed.returncode, replayed.stdout) == (0, "1 links are due again\n")
+    nothing = it.cli("replay", "--state", "excluded")
+    assert (nothing.returncode, nothing.stdout) == (1, "0 links are due again\n")
+
+
+def test_what_cannot_be_done_is_one_line_with_exit_code_1(it: Installation) -> None:
+    unknown = it.cli("explain", "crm", "99999")
+    assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (1, "", 1)
+    assert "crm 99999" in unknown.stderr
+    taken = it.cli("web", "--port", str(it.web_port))
+    assert (taken.returncode, taken.stderr.count("\n")) == (1, 1)
+    assert f"127.0.0.1:{it.web_port}" in taken.stderr
+
+
+def test_an_unusable_configuration_is_one_line_with_exit_code_2(it: Installation) -> None:
+    misspelt = it.cli("status", config=it.config_with("misspelt.toml", ("stale_seconds", "stale_secnds")))
+    assert (misspelt.returncode, misspelt.stdout, misspelt.stderr.count("\n")) == (2, "", 1)
+    line = it.config.read_text().splitlines().index("stale_seconds = 2") + 1
+    assert f"line {line}: systems.erp.stale_secnds" in misspelt.stderr
+    assert "'stale_seconds'" in misspelt.stderr, "the nearest known key is named"
+    assert it.cli("replay").returncode == 2, "wrong usage"
+
+
+def test_doctor_is_content_with_a_working_installation_and_names_the_setting_of_wrong_credentials(
+    it: Installation,
+) -> None:
+    fine = it.cli("doctor")
+    assert fine.returncode == 0, fine.stdout
+    assert "WRONG" not in fine.stdout
+    config = it.config_with("wrong.toml", ("demo-secret", "wrong-secret"), ("demo-password", "wrong-password"))
+    wrong = it.cli("doctor", config=config)
+    assert wrong.returncode == 1
+    lines = [line for line in wrong.stdout.splitlines() if line.startswith("WRONG")]
+    assert any("systems.erp.client_secret" in line for line in lines), lines
+    assert any("systems.crm.password" in line for line in lines), lines
+    assert "wrong-" not in wrong.stdout + wrong.stderr, "no secret is shown"
+
+
+def test_the_stored_data_is_nobody_elses_to_read(it: Installation) -> None:
+    for name in ("sync.db", "queue"):
+        assert (it.folder / name).stat().st_mode & 0o077 == 0, name
