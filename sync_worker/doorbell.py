@@ -21,6 +21,9 @@ RESOLVE_PARTS = "resolve_parts"
 
 # After a failed ring nobody tries again for so long: with the server away, each try may cost a connect timeout.
 QUIET_SECONDS = 1.0
+# A flow and class that has just been rung for is not rung for again sooner than this. A lone edit rings at once; of a
+# burst each ring finds what came meanwhile, and a worker busy with a batch is not called away for every commit.
+GATHER_SECONDS = 0.05
 
 Group = tuple[str, LinkClass]
 """A flow and a class: what one message stands for."""
@@ -117,10 +120,13 @@ class RingingThread:
     """Rings in a thread of its own, so that acknowledging a webhook never waits for Redis.
 
     Rings that wait are merged per flow and class, so a burst of commits costs few messages and the backlog is bounded.
+    ``gather``: seconds between two rings for the same flow and class.
     """
 
-    def __init__(self, doorbell: Doorbell) -> None:
+    def __init__(self, doorbell: Doorbell, gather: float = GATHER_SECONDS) -> None:
         self._doorbell = doorbell
+        self._gather = gather
+        self._quiet_until: dict[Group, float] = {}
         self._links: dict[Group, Touched | None] = {}
         self._systems: set[str] = set()
         self._wake = threading.Condition()
@@ -156,12 +162,22 @@ class RingingThread:
             self._doorbell.send(messages)
 
     def _take(self) -> list[dramatiq.Message[Any]]:
+        """What to ring for next, as soon as there is something; nothing once this has been closed and all is rung."""
         with self._wake:
-            self._wake.wait_for(lambda: self._links or self._systems or not self._open)
-            links, self._links = self._links, {}
+            while self._open and not self._systems and (pause := self._until_ripe()) != 0:
+                self._wake.wait(pause)
+            now = time.monotonic()
+            ripe = [group for group in self._links if not self._open or self._quiet_until.get(group, 0.0) <= now]
+            links = {group: self._links.pop(group) for group in ripe}
+            self._quiet_until.update(dict.fromkeys(ripe, now + self._gather))
             systems, self._systems = self._systems, set()
         due = [
             link_message(one.link_id, klass) if one is not None else due_message(flow, klass)
             for (flow, klass), one in links.items()
         ]
         return due + [parts_message(system) for system in sorted(systems)]
+
+    def _until_ripe(self) -> float | None:
+        """Seconds until some flow and class may be rung for: 0 for now, None while nobody waits."""
+        now = time.monotonic()
+        return min((max(0.0, self._quiet_until.get(group, 0.0) - now) for group in self._links), default=None)

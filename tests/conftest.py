@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import structlog
+
 from support.clock import FakeClock
 from support.postgres import PostgresMissing, PostgresServer, running
-
 from sync_worker.store import migrate
 from sync_worker.store.session import Database
 

@@ -108,7 +108,7 @@ def _created(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, o
     return Save(row, journal=[entry])
 
 
-def resume_intent(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, candidates: list[Record]) -> Save:
+def resume_intent(desk: Desk, flow: Flow, side: Side, row: LinkRow, candidates: list[Record]) -> Save:
     """A create whose end is unknown: adopt what it made, or decide anew once a find that finds nothing counts."""
     into = other(side)
     now = desk.clock()

@@ -149,7 +149,7 @@ def _decide(
 ) -> Save:
     into = other(side)
     if row.intent is not None:
-        return resume_intent(desk, flow, side, row, record, candidates)
+        return resume_intent(desk, flow, side, row, candidates)
     match = partner_of(desk, flow, side, row, record, candidates)
     if match.kind == "link":
         partner = next(c for c in candidates if c.key == match.key)

@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from support.clock import FakeClock
-
 from mappings.canonical import MapSettings
 from mappings.fields import FieldMap, Value
 from mappings.intacct import customer_map as intacct_map
 from mappings.sage_crm import customer_map as sage_crm_map
+from support.clock import FakeClock
 from sync_worker.connectors.base import Ask, Connector, Record, Write
 from sync_worker.connectors.emulation import EmulatorServer, Hook, OutgoingNotice
 from sync_worker.connectors.http import Breaker, VendorHttp

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from support.sage_crm_connector import (
     ADDRESS,
     COLUMNS,
@@ -19,7 +20,6 @@ from support.sage_crm_connector import (
     create,
     read,
 )
-
 from sync_worker.connectors.base import Ask, Connector
 from sync_worker.connectors.http import guard
 from sync_worker.connectors.sage_crm.client import SageCrmConnector

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from support.clock import FakeClock
 from support.sage_crm import Receiver
 from support.sage_crm_connector import (
@@ -18,7 +19,6 @@ from support.sage_crm_connector import (
     read,
     settings,
 )
-
 from sync_worker.connectors.base import Criteria
 from sync_worker.connectors.emulation import Hook
 from sync_worker.connectors.http import VendorHttp

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.sage_crm_connector import NORTHWIND, counted, create, read, update
 
+from support.sage_crm_connector import NORTHWIND, counted, create, read, update
 from sync_worker.connectors.base import Criteria, Write
 from sync_worker.connectors.sage_crm.client import SageCrmConnector
 from sync_worker.connectors.sage_crm.emulator import SageCrmEmulator

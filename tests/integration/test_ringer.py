@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from support.valkey import QueueServer, until
 
+from support.valkey import QueueServer, until
 from sync_worker import broker
 from sync_worker.broker import BULK, LIVE, NAMESPACE, QueueBroker
 from sync_worker.doorbell import Doorbell

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.rules import Make, api_writes, calls, field, in_the_past, pair, rest, row_of, run_once, worlds
 from support.world import World
-
 from sync_worker.housekeeping import lets_us_in
 from sync_worker.store import pauses
 

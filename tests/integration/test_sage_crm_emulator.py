@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 
 import httpx
-from support.sage_crm import BASE, code, create, rows
 
+from support.sage_crm import BASE, code, create, rows
 from sync_worker.connectors.sage_crm.emulator import Logon, SageCrmEmulator
 
 pytest_plugins = ("support.sage_crm_fixtures",)

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.clock import FakeClock
 from support.sage_crm import COMPANY, NOW, Receiver, create, rows
-
 from sync_worker.connectors.emulation import Hook
 from sync_worker.connectors.sage_crm.emulator import SageCrmEmulator
 

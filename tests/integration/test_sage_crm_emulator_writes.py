@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import httpx
+
 from support.clock import FakeClock
 from support.sage_crm import COMPANY, create, rows
-
 from sync_worker.connectors.sage_crm.emulator import SageCrmEmulator
 
 pytest_plugins = ("support.sage_crm_fixtures",)

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import func, insert, select
-from support.clock import FakeClock
 
+from support.clock import FakeClock
 from sync_worker.store import counters, journal, pauses, schedules, watermarks
 from sync_worker.store.journal import Entry
 from sync_worker.store.session import Database

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
-from support.clock import FakeClock
 
+from support.clock import FakeClock
 from sync_worker.events import Change
 from sync_worker.store import counters
 from sync_worker.store.inbox import Accepted, Inbox, Listener
@@ -139,7 +139,9 @@ def test_e19_permission_to_create_is_kept_once_given_and_never_put_on_a_linked_r
     inbox.accept([notice("43")])
     inbox.accept([notice("43")], may_create="invoice")
     inbox.accept([notice("43")], may_create="manual")
-    assert only(db)["may_create"] == "invoice"
+    assert only(db)["may_create"] == "manual"  # a person's outweighs an invoice's
+    inbox.accept([notice("43")], may_create="invoice")
+    assert only(db)["may_create"] == "manual"
     rest(db, erp_key="9", may_create=None)
     inbox.accept([notice("43")], may_create="manual")
     assert only(db)["may_create"] is None

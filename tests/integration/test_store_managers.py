@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, insert, select, update
-from support.clock import FakeClock
 
+from support.clock import FakeClock
 from sync_worker.store import managers
 from sync_worker.store.managers import AmbiguousMapping, waiting_key
 from sync_worker.store.session import Database

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from support.clock import FakeClock
 
+from support.clock import FakeClock
 from sync_worker.events import Change
 from sync_worker.store import parts
 from sync_worker.store.inbox import Inbox, Listener, Touched

@@ -8,8 +8,8 @@ import time
 import pytest
 from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from support.clock import FakeClock
 
+from support.clock import FakeClock
 from sync_worker.errors import ConfigError
 from sync_worker.store import counters
 from sync_worker.store.session import Database, lock_waiting_key

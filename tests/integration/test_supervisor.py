@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+
 from support.valkey import until
 
 # A child says when it starts and when it ends; "stubborn" ones ignore the stop signal.

@@ -19,8 +19,8 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
-from support.valkey import QueueServer, until
 
+from support.valkey import QueueServer, until
 from sync_worker import broker
 from sync_worker.broker import LIVE, NAMESPACE
 

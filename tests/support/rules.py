@@ -133,7 +133,7 @@ def calls(emulator: Emulator) -> Counter[str]:
 def run_once(app: App) -> Worked:
     """One batch of live links, or else of the others."""
     for klass in ("live", "retry", "bulk"):
-        worked = app.engine.run_due(FLOW, klass)  # type: ignore[arg-type]  # a tuple of literals widens to str
+        worked = app.engine.run_due(FLOW, klass)
         if worked.claimed:
             return worked
     return Worked()

@@ -12,8 +12,8 @@ import redis
 import structlog
 from dramatiq.middleware import Retries, TimeLimit
 from structlog.testing import capture_logs
-from support.valkey import QueueServer, until
 
+from support.valkey import QueueServer, until
 from sync_worker import broker
 from sync_worker.broker import BULK, LIVE, NAMESPACE, QueueBroker
 from sync_worker.doorbell import Doorbell, RingingThread, link_message, messages_for

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 import redis
-from support.valkey import QueueServer, until
 
+from support.valkey import QueueServer, until
 from sync_worker.connectors.limiter import Limiter, LocalLimiter, RedisLimiter
 from sync_worker.errors import RateLimited
 from sync_worker.events import LinkClass

@@ -117,7 +117,7 @@ def serve(emulator: Emulator, *, host: str = "127.0.0.1", port: int) -> None:
     """Serve until SIGTERM or SIGINT, then return. Raises ``OSError`` when the port is taken."""
     sock = _bind(host, port)
     where = f"http://{host}:{sock.getsockname()[1]}"
-    sender = NoticeSender(emulator)
+    sender = NoticeSender(emulator, threads=16)
 
     def ready() -> None:
         sys.stdout.write(f"{emulator.name} emulator on {where}\n")

@@ -1,0 +1,103 @@
+"""E7 for what gives no notice of its own: contacts, phones, e-mails, addresses, persons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.rules import (
+    Make,
+    pair,
+    worlds,
+)
+from support.world import World
+
+STALE = 30.0
+
+
+@pytest.fixture
+def make(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
+    yield from worlds(tmp_path, sqlite_url)
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make(stale=STALE)
+
+
+def contact_of(world: World, erp_key: str) -> str:
+    return str(world.erp_record(erp_key)["contacts.default.key"])
+
+
+@pytest.mark.parametrize("found_by", ["notice", "sweep"])
+def test_e7_an_intacct_contact_edited_alone_arrives_by_notice_and_by_sweep(world: World, found_by: str) -> None:
+    one = pair(world)
+    world.poll()
+    if found_by == "sweep":
+        world.erp.faults.merge({"notices_off": True})
+    world.erp.person("contact", contact_of(world, one.erp), {"email1": "new@northwind.example"})
+    world.poll()
+    if found_by == "sweep":
+        world.sweep()
+    world.settle()
+    child = world.crm_child(one.crm, "Email")
+    assert child is not None and child["Emai_EmailAddress"] == "new@northwind.example"
+
+
+@pytest.mark.parametrize("found_by", ["notice", "poll", "sweep"])
+@pytest.mark.parametrize(
+    ("table", "columns", "erp_column", "expected"),
+    [
+        ("Email", {"Emai_EmailAddress": "new@nw.example"}, "contacts.default.email1", "new@nw.example"),
+        ("Phone", {"Phon_Number": "79461111"}, "contacts.default.phone1", "79461111"),
+        ("Address", {"Addr_City": "York"}, "contacts.default.mailingAddress.city", "York"),
+        ("Person", {"Pers_FirstName": "Adela"}, "contacts.default.firstName", "Adela"),
+    ],
+)
+def test_e7_a_child_row_of_sage_crm_edited_alone_arrives(
+    world: World, found_by: str, table: str, columns: dict[str, str], erp_column: str, expected: str
+) -> None:
+    one = pair(world)
+    world.poll()
+    world.clock.advance(300)
+    if found_by != "notice":
+        world.crm.faults.merge({"notices_off": True})
+    world.crm.person(table, world.crm_child_key(one.crm, table), columns)
+    if found_by == "poll":
+        world.poll()
+    elif found_by == "sweep":
+        world.sweep()
+    world.settle()
+    assert str(world.erp_record(one.erp)[erp_column]).endswith(expected)
+
+
+def test_e7_a_child_row_nobody_has_seen_before_finds_its_company(world: World) -> None:
+    one = pair(world, phone=[], email=[])
+    phone = world.crm.person("Phone", None, {"Phon_Number": "0113 4960000"}, "create")
+    email = world.crm.person("Email", None, {"Emai_EmailAddress": "first@nw.example"}, "create")
+    link = {"PLink_EntityID": 5, "PLink_RecordID": int(one.crm), "PLink_PhoneId": int(phone), "PLink_Type": "Business"}
+    world.crm.person("PhoneLink", None, link, "create")
+    link = {"ELink_EntityID": 5, "ELink_RecordID": int(one.crm), "ELink_EmailId": int(email), "ELink_Type": "Business"}
+    world.crm.person("EmailLink", None, link, "create")
+    world.settle()
+    customer = world.erp_record(one.erp)
+    assert customer["contacts.default.phone1"] == "0113 4960000"
+    assert customer["contacts.default.email1"] == "first@nw.example"
+
+
+def test_e7_another_primary_person_and_address_are_an_edit_of_the_company(world: World) -> None:
+    one = pair(world)
+    person = world.crm.person(
+        "Person", None, {"Pers_FirstName": "Ben", "Pers_LastName": "Baker", "Pers_CompanyId": int(one.crm)}, "create"
+    )
+    address = world.crm.person("Address", None, {"Addr_Address1": "9 High Row", "Addr_City": "York"}, "create")
+    world.edit_crm(one.crm, Comp_PrimaryPersonId=int(person), Comp_PrimaryAddressId=int(address))
+    world.settle()
+    customer = world.erp_record(one.erp)
+    assert (customer["contacts.default.firstName"], customer["contacts.default.lastName"]) == ("Ben", "Baker")
+    assert customer["contacts.default.mailingAddress.city"] == "York"
+    world.crm.person("Address", address, {"Addr_City": "Selby"})
+    world.settle()
+    assert world.erp_record(one.erp)["contacts.default.mailingAddress.city"] == "Selby"

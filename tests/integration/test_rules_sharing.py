@@ -1,0 +1,158 @@
+"""E21 and E22: several flows on one CRM record, the window between read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from support.rules import (
+    FLOW,
+    Make,
+    entries,
+    pair,
+    rest,
+    run_once,
+    when,
+    worlds,
+)
+from support.world import World, _hook
+from sync_worker.connectors.intacct.emulator import make as make_intacct
+from sync_worker.events import Change
+from sync_worker.store import links, managers
+from sync_worker.store.links import Save
+from sync_worker.store.rows import LinkRow, from_mapping
+from sync_worker.store.tables import link
+
+URL = "contacts.default.URL1"
+
+
+@pytest.fixture
+def make_light(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
+    yield from worlds(tmp_path, sqlite_url)
+
+
+# --- E21 --------------------------------------------------------------------------------------------------------------
+
+SECOND = """
+[systems.erp2]
+connector = "intacct"
+base_url = "http://erp2.test/ia/api/v1"
+client_id = "demo-client"
+client_secret = "demo-secret"
+username = "sync@ACME"
+company = "Acme DE"
+stale_seconds = 30
+[flows.second]
+entity = "customer"
+erp = "erp2"
+crm = "crm"
+create_in_crm = "never"
+create_in_erp = "manual"
+"""
+
+
+class TwoErps(World):
+    """A second ERP, joined with the same CRM by the flow ``second``."""
+
+    def build(self) -> Any:
+        if "erp2" not in self.vendors:
+            self.vendors["erp2"] = make_intacct(7)
+            self.vendors["erp2"].clock = self.clock
+            self.vendors["erp2"].hooks.append(_hook(self.vendors["erp2"], "http://hooks.test/erp2", "demo-secret"))
+        return super().build()
+
+    def link_of(self, flow: str, crm: str) -> LinkRow:
+        with self.db.read() as conn:
+            found = conn.execute(select(link).where(link.c.flow == flow, link.c.crm_key == crm)).mappings().one()
+        return from_mapping(found)
+
+
+@pytest.fixture
+def two(tmp_path: Path, database_url: str) -> Iterator[TwoErps]:
+    world = TwoErps(tmp_path, database_url, flow=SECOND)
+    yield world
+    world.close()
+
+
+def shared(two: TwoErps) -> tuple[str, str, str]:
+    """One company linked to a customer in either ERP: keys in the first, the CRM, the second."""
+    crm = two.new_crm("Northwind Tools", Comp_WebSite="http://northwind.example")
+    two.settle()
+    two.app.inbox.accept([Change("crm", "customer", crm, "updated", "manual")], may_create="manual")
+    two.settle()
+    rest(two)
+    first, second = two.link_of(FLOW, crm), two.link_of("second", crm)
+    assert first.state == second.state == "in_sync", two.links()
+    return str(first.erp_key), crm, str(second.erp_key)
+
+
+def test_e21_the_first_link_of_a_crm_record_is_its_default_and_shared_fields_come_from_it_only(two: TwoErps) -> None:
+    first, crm, second = shared(two)
+    assert two.link_of(FLOW, crm).is_default and not two.link_of("second", crm).is_default
+    two.vendors["erp2"].person("customer", second, {"name": "Name in the second ERP"})
+    two.settle()
+    assert two.crm_record(crm)["Comp_Name"] == "Northwind Tools"
+    two.edit_erp(first, name="Name in the first ERP")
+    two.settle()
+    rest(two)
+    assert two.crm_record(crm)["Comp_Name"] == "Name in the first ERP"
+    kept = two.vendors["erp2"].get_record("customer", second)
+    assert kept is not None and kept["name"] == "Name in the second ERP"
+    assert two.crm_record(crm)["comp_intacct_recordno"] == first
+    assert {row["state"] for row in two.links()} == {"in_sync"}
+
+
+def test_e21_every_link_keeps_its_own_account_manager(two: TwoErps) -> None:
+    _, crm, second = shared(two)
+    managers.map_manager(two.db, "second", "E-11", "2", systems=("erp2", "crm"))
+    managers.map_manager(two.db, FLOW, "E-10", "2", systems=("erp", "crm"))
+    two.edit_crm(crm, Comp_PrimaryUserId=2)
+    two.settle()
+    kept = two.vendors["erp2"].get_record("customer", second)
+    assert kept is not None and kept["salesRepresentative.id"] == "E-11"
+    assert two.erp_record(str(two.link_of(FLOW, crm).erp_key))["salesRepresentative.id"] == "E-10"
+
+
+def test_e21_runs_exclude_each_other_by_record_not_by_link(two: TwoErps) -> None:
+    _, crm, _ = shared(two)
+    other = two.new_crm("Another Ltd")
+    two.settle()
+    rest(two)
+    for key in (crm, other):
+        two.notice("crm", key)
+    (mine, *_) = links.claim(two.db, two.app.flows[FLOW].scope, ids=[two.link_of(FLOW, crm).id])
+    free = links.claim(two.db, two.app.flows["second"].scope, limit=10)
+    assert [row.crm_key for row in free] == [other]
+    links.save(two.db, [Save(mine, light=True)])
+    assert [row.crm_key for row in links.claim(two.db, two.app.flows["second"].scope, limit=10)] == [crm]
+
+
+# --- E22 --------------------------------------------------------------------------------------------------------------
+
+
+def test_e22_the_value_overwritten_and_the_time_of_its_read_are_journalled(make_light: Make) -> None:
+    world = make_light()
+    one = pair(world)
+    world.edit_erp(one.erp, name="Changed")
+    world.deliver()
+    read_at = world.clock()
+    when(world.crm, "query company", lambda: world.clock.advance(0.2), after=True)
+    run_once(world.app)
+    last = entries(world, "update")[-1]
+    assert (last["before"], last["after"]) == ({"name": "Northwind Tools"}, {"name": "Changed"})
+    assert (last["side"], last["key"], last["read_at"]) == ("crm", one.crm, read_at)
+    assert last["at"] - last["read_at"] == pytest.approx(0.2)
+
+
+def test_e22_the_window_concerns_the_field_alone_other_edits_within_it_are_kept(make_light: Make) -> None:
+    world = make_light()
+    one = pair(world)
+    world.edit_erp(one.erp, name="Changed")
+    when(world.crm, "update company", lambda: world.edit_crm(one.crm, Comp_WebSite="http://within.example"))
+    world.settle()
+    assert world.crm_record(one.crm)["Comp_Name"] == "Changed"
+    assert world.erp_record(one.erp)[URL] == world.crm_record(one.crm)["Comp_WebSite"] == "http://within.example"
