@@ -34,13 +34,11 @@ def measure(size: Size) -> list[Figure]:
             stage.erp.faults(notices_off=True)
             stage.erp.post("reset_stats", {})
             rename_in_crm(stage, pairs, f"burst {turn}")
-            stage.wait_for_rest()
             calls = stage.erp.stats()
             per_edit.append((calls["reads"] + calls["writes"]) / len(pairs))
             notes.append(f"{calls['reads']} + {calls['writes']}")
             stage.erp.faults(notices_off=False)
             rename_in_erp(stage, pairs, f"back {turn}")
-            stage.wait_for_rest()
         windows = {side: windows_of(stage, side) for side in ("erp", "crm")}
     also = f"reads + writes for {len(pairs)} edits: {', '.join(notes)}"
     worst = max(percentile(found, 0.95) for found in windows.values())

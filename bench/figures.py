@@ -56,10 +56,11 @@ def at_most(name: str, value: float, bar: float, unit: str = "", also: str = "")
     return Figure(name, f"<= {bar:g}{unit}", f"{value:.3g}{unit}", value <= bar, also)
 
 
-def ratio(name: str, mine: Sequence[float], base: Sequence[float], bar: float, unit: str) -> Figure:
+def ratio(name: str, mine: Sequence[float], base: Sequence[float], bar: float, unit: str, more: str = "") -> Figure:
     """The median of the ratios of turns that followed each other."""
     value = statistics.median(one / other for one, other in zip(mine, base, strict=True))
     also = f"{statistics.median(mine):,.0f} {unit} against {statistics.median(base):,.0f}"
+    also = f"{also}; {more}" if more else also
     return Figure(name, f">= {bar:g}", f"{value:.2f}", value >= bar, also)
 
 

@@ -10,10 +10,13 @@ import structlog
 
 from sync_worker.broker import BULK, LIVE, QueueBroker
 from sync_worker.doorbell import RESOLVE_PARTS, SYNC_DUE, SYNC_LINK, Doorbell, actor_on
+from sync_worker.errors import SyncError
 from sync_worker.events import LinkClass
 
 if TYPE_CHECKING:
     from sync_worker.wiring import App
+
+log = structlog.get_logger(__name__)
 
 # Within a process the lower number goes first.
 _PRIORITY = {LIVE: 0, BULK: 10}
@@ -53,7 +56,11 @@ def sync_due(flow: str, klass: LinkClass) -> None:
 def resolve_parts(system: str) -> None:
     """Find the records that show child rows we did not know, and ring for their links."""
     with structlog.contextvars.bound_contextvars(system=system):
-        touched = _Bound.app.engine.resolve_parts(system)
+        try:
+            touched = _Bound.app.engine.resolve_parts(system)
+        except SyncError as error:  # they stay due, and the ringer rings for them again
+            log.warning("parts.not_resolved", reason=error.code)
+            return
     _Bound.doorbell.ring(touched)
 
 
