@@ -99,7 +99,7 @@ def _figures(stage: Rig, name: str, act: Act, fresh: Iterator[Pair], size: Size)
     bar = f"<= 1 Intacct read, {CRM_TABLES} CRM reads (one a table), 1 write"
     return [
         Figure(f"calls: {name}", bar, edit.text, within),
-        Figure(f"calls: its echo ({name})", "<= 1 read, 0 writes", echo.text, echo.reads <= 1 and echo.writes == 0),
+        Figure(f"calls: its echo ({name})", echo_bar, echo.text, echo.reads <= tables and echo.writes == 0),
     ]
 
 

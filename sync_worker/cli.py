@@ -46,8 +46,20 @@ def main() -> None:
         _fail(str(error), 2)
     except SyncError as error:
         _fail(str(error), 1)
+    except _database_errors() as error:
+        _fail(f"the database cannot be used: {str(error.orig).splitlines()[0]}; sync-worker doctor checks it", 1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; is SYNC_DATA_DIR right, and ours to write in?", 1)
     except KeyboardInterrupt:
         _fail("stopped", 130)
+
+
+def _database_errors() -> tuple[type[Any], ...]:
+    """A database that is away or full; evaluated when something was raised, so that no command imports it for this."""
+    loaded = sys.modules.get("sqlalchemy.exc")
+    return (loaded.OperationalError,) if loaded is not None else ()
 
 
 def _fail(line: str, code: int) -> None:

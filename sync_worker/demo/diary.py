@@ -26,13 +26,12 @@ class Diary:
     def vendor_calls(self, link: int, begin: float, end: float) -> int:
         """Vendor calls of this link's passes in a stretch of time; what feeds and trailing looks ask is not among them.
 
-        A single edit rings its own link, which its calls carry in the log; where the ringer or a feed was faster, the
-        work was done in a batch, whose calls carry the flow only.
+        A single edit rings its own link, which its calls carry in the log. Where another link's ring, the ringer or a
+        feed was faster, the work was done in their batch, and all calls of batches count.
         """
-        return sum(
-            line["event"] == "vendor.call" and at <= end and "flow" in line and line.get("link", link) == link
-            for at, line in self._after(begin)
-        )
+        calls = [line for at, line in self._after(begin) if line["event"] == "vendor.call" and at <= end]
+        calls = [line for line in calls if "flow" in line]
+        return len([line for line in calls if line.get("link") == link] or calls)
 
     def _after(self, since: float) -> Iterator[tuple[float, dict[str, Any]]]:
         self._read()

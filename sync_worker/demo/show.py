@@ -13,7 +13,7 @@ from rich.table import Table
 
 from sync_worker.demo.measure import Edit, Side
 
-NAMES: dict[Side, str] = {"erp": "ERP (Sage Intacct)", "crm": "CRM (Sage CRM)"}
+NAMES: dict[Side, str] = {"erp": "ERP", "crm": "CRM"}
 
 
 def say(console: Console, line: str, style: str = "") -> None:
@@ -54,7 +54,7 @@ def _line(edit: Edit) -> str:
 
 
 def _table(edits: list[Edit]) -> Table:
-    table = Table(title="What was edited, and what arrived on the other side", title_justify="left")
+    table = Table(title="ERP: Sage Intacct, CRM: Sage CRM (both emulated)", title_justify="left")
     table.add_column("from")
     table.add_column("to")
     table.add_column("what")

@@ -28,6 +28,9 @@ from sync_worker.store.touches import Touched
 
 log = structlog.get_logger()
 
+WINDOW_SECONDS = 1.0  # aimed at between the read and the last write of a portion; the bar of E22 is 2 s
+FIRST_PORTION = 32
+LARGEST_PORTION = 100
 POISON_END = 5  # claims without an end: the record brings the worker down
 MANY_UNLINKED = "many_unlinked"
 
@@ -49,12 +52,15 @@ class Batch:
         *,
         clock: Callable[[], float],
         rng: random.Random,
+        portions: dict[Side, int],
     ) -> None:
         self._db, self._rule, self._flow, self._klass = db, rule, flow, klass
         self._clock, self._rng = clock, rng
         self._rows = {row.id: row for row in rows}
         self._renewed = time.monotonic()
         self._again: list[Touched] = []
+        self._finished: set[int] = set()
+        self._portions = portions
         self._children = {row.id: (row.erp_children, row.crm_children) for row in rows}
 
     @property
@@ -102,6 +108,7 @@ class Batch:
         try:
             saves = part(self, self._flow, self._rule, rows)
         except RetryableError as error:
+            rows = self._unfinished(rows)
             if isinstance(error, SystemUnavailable):
                 if halving:
                     raise
@@ -109,15 +116,20 @@ class Batch:
                     return self._halve(part, rows, error)
             saves = [self._retry(row, error) for row in rows]
         except AuthFailed as error:
-            saves = self._pause(rows, error)
+            saves = self._pause(self._unfinished(rows), error)
         except LeaseLost:
             return []
         except Exception as error:  # noqa: BLE001  # an unknown exception is a bug in one record: isolate it, never lose the others
+            rows = self._unfinished(rows)
             if len(rows) > 1:
                 fresh = [one for row in rows for one in self._reload([row])]
                 return [due for row in fresh for due in self._run_rows(part, [row])]
-            saves = [self._bug(rows[0], error)]
+            saves = [self._bug(row, error) for row in rows]
         return self._save(saves)
+
+    def _unfinished(self, rows: list[LinkRow]) -> list[LinkRow]:
+        """Of a batch that failed, the links that were not stored before it did."""
+        return [row for row in rows if row.id not in self._finished]
 
     def _halve(self, part: Callable[..., list[Save]], rows: list[LinkRow], error: SystemUnavailable) -> list[Touched]:
         """A failure that repeats may be about one record: go on with the half that is well, and look into the other.
@@ -181,8 +193,18 @@ class Batch:
     def commit(self, save: Save) -> bool:
         return not links.save(self._db, [save]).lost
 
-    def finish(self, save: Save) -> None:
-        self._again.extend(self._save([save]))
+    def finish(self, *saves: Save) -> None:
+        self._finished.update(save.row.id for save in saves)
+        self._again.extend(self._save(saves))
+
+    def portion(self, target: Side) -> int:
+        return self._portions.get(target, FIRST_PORTION)
+
+    def note_portion(self, target: Side, seconds: float, count: int) -> None:
+        size = self.portion(target)
+        fits = int(count * WINDOW_SECONDS / max(seconds, 1e-3))
+        if fits < size or count >= size:
+            self._portions[target] = max(1, min(fits, 2 * size, LARGEST_PORTION))
 
     def open_intents(self, row: LinkRow, side: Side) -> int:
         with self._db.read() as conn:

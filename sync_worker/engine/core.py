@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sync_worker.engine.batch import Batch
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.rule import Rule
-from sync_worker.events import SIDES, LinkClass
+from sync_worker.events import SIDES, LinkClass, Side
 from sync_worker.store import links, parts, waiting
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.session import Database
@@ -105,6 +105,7 @@ class Engine:
     rng: random.Random = field(default_factory=random.Random)
     paces: dict[str, Pace] = field(default_factory=dict)
     lanes: Lanes = field(default_factory=Lanes)
+    portions: dict[str, dict[Side, int]] = field(default_factory=dict)
 
     def run_link(self, link_id: int) -> Worked:
         """A ring for one link: it and its due neighbours of the same flow and class."""
@@ -139,7 +140,10 @@ class Engine:
             return Worked()
         began = time.monotonic()
         rule = self.rules(flow.entity)
-        with Batch(self.db, rule, flow, rows, klass, clock=self.clock, rng=self.rng).working() as batch:
+        portions = self.portions.setdefault(flow.name, {})
+        with Batch(
+            self.db, rule, flow, rows, klass, clock=self.clock, rng=self.rng, portions=portions
+        ).working() as batch:
             again = batch.run(rows)
         pace.note(time.monotonic() - began, len(rows))
         return Worked(len(rows), tuple(again), (flow.name, klass) if len(rows) >= limit else None)

@@ -27,8 +27,14 @@ class Desk(Protocol):
     def commit(self, save: Save) -> bool:
         """Store one link in the middle of its pass, keeping the lease; False: the token no longer counts."""
 
-    def finish(self, save: Save) -> None:
-        """Store one link at the end of its pass, before the rest of its batch."""
+    def finish(self, *saves: Save) -> None:
+        """Store links at the end of their passes, before the rest of their batch."""
+
+    def portion(self, target: Side) -> int:
+        """How many links may be read and written in one go where ``target`` is written (E22)."""
+
+    def note_portion(self, target: Side, seconds: float, count: int) -> None:
+        """Say how long such a portion took; the next is sized by it."""
 
     def open_intents(self, row: LinkRow, side: Side) -> int:
         """Open creates towards ``side`` that were opened before this row was first heard of (E17)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,11 +35,31 @@ def sync(desk: Desk, flow: Flow, rule: Rule, rows: Sequence[LinkRow]) -> list[Sa
             moved.append(p)
         else:
             saves.append(_rest(p, flow, desk))
-    if moved:
-        wanted = [(p, reading.more_asks(p, flow, reading.moved_fields(p, flow))) for p in moved]
-        reading.read(flow, [(p, asks) for p, asks in wanted if asks], desk.clock)
-        saves.extend(_merge_and_write(desk, flow, rule, moved))
+    for target in SIDES:
+        _in_windows(desk, flow, rule, target, [p for p in moved if _written_side(p) == target], saves)
     return saves
+
+
+def _written_side(p: Pass) -> Side:
+    """Where this pass will write, as far as can be told before the other side is read."""
+    return "erp" if p.noticed["crm"] and not p.noticed["erp"] else "crm"
+
+
+def _in_windows(desk: Desk, flow: Flow, rule: Rule, target: Side, moved: list[Pass], saves: list[Save]) -> None:
+    """Read and write in portions that stay within the window of E22, each stored before the next is read."""
+    rest = moved
+    while rest:
+        size = desk.portion(target)
+        some, rest = rest[:size], rest[size:]
+        began = time.monotonic()
+        wanted = [(p, reading.more_asks(p, flow, reading.moved_fields(p, flow))) for p in some]
+        reading.read(flow, [(p, asks) for p, asks in wanted if asks], desk.clock)
+        ended = _merge_and_write(desk, flow, rule, some)
+        desk.note_portion(target, time.monotonic() - began, len(some))
+        if rest:
+            desk.finish(*ended)
+        else:
+            saves.extend(ended)
 
 
 def _first_pass(p: Pass) -> bool:

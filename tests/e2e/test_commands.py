@@ -171,6 +171,9 @@ def test_what_cannot_be_done_is_one_line_with_exit_code_1(it: Installation) -> N
     unknown = it.cli("explain", "crm", "99999")
     assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (1, "", 1)
     assert "crm 99999" in unknown.stderr
+    away = it.cli("status", DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
+    assert (away.returncode, away.stdout, away.stderr.count("\n")) == (1, "", 1)
+    assert "the database cannot be used" in away.stderr
 
 
 def test_an_unusable_configuration_is_one_line_with_exit_code_2(it: Installation) -> None:

@@ -171,10 +171,10 @@ class Installation:
 
     # --- what people and scripts do ----------------------------------------------------------------------------------
 
-    def cli(self, *args: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def cli(self, *args: str, config: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "sync_worker.cli", *args, "--config", str(config or self.config)],
-            env={k: v for k, v in self.environment.items() if k != SUPERVISOR_ENV},
+            env={k: v for k, v in self.environment.items() if k != SUPERVISOR_ENV} | env,
             cwd=self.folder,
             capture_output=True,
             text=True,
