@@ -29,6 +29,7 @@ class Capabilities:
     webhook: Literal["intacct", "standard"]
     parts: tuple[str, ...]
     child_entities: Mapping[str, str] = field(default_factory=dict)  # notice entity -> part
+    batched_writes: bool = False  # several updates are one call
     idempotency_keys: bool = False
     deletions_visible: bool = False
     correlation: bool = False  # a searchable column holds the other side's key

@@ -28,8 +28,9 @@ from sync_worker.store.touches import Touched
 
 log = structlog.get_logger()
 
-WINDOW_SECONDS = 1.0  # aimed at between the read and the last write of a portion; the bar of E22 is 2 s
+WINDOW_SECONDS = 0.6  # aimed at between the read and the last write of a portion; the bar of E22 is 2 s
 FIRST_PORTION = 32
+FIRST_SINGLES = 8  # where each update is a call of its own, and other batches want the same slots
 LARGEST_PORTION = 100
 POISON_END = 5  # claims without an end: the record brings the worker down
 MANY_UNLINKED = "many_unlinked"
@@ -198,7 +199,8 @@ class Batch:
         self._again.extend(self._save(saves))
 
     def portion(self, target: Side) -> int:
-        return self._portions.get(target, FIRST_PORTION)
+        batched = self._flow.connectors[target].capabilities.batched_writes
+        return self._portions.get(target, FIRST_PORTION if batched else FIRST_SINGLES)
 
     def note_portion(self, target: Side, seconds: float, count: int) -> None:
         size = self.portion(target)

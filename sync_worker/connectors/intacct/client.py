@@ -81,6 +81,7 @@ class IntacctConnector:
             webhook="intacct",
             parts=("customer",),
             child_entities={"contact": "customer"},
+            batched_writes=True,
             idempotency_keys=True,
             correlation="{crm_key}" in settings.new_customer_id,
             feed_needs_ack=settings.event_queue,
