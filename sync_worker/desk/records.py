@@ -1,4 +1,4 @@
-"""What a person does at the command line, and later in the console: look, sync, settle, retry. One place for both."""
+"""Records and links as a person handles them: look, sync now, settle a conflict, try again, resume."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ from sync_worker.wiring import App
 
 ACTOR = "cli"
 WAIT_SECONDS = 30.0  # a lease
-
-__all__ = ["explain", "opened", "replay", "resolve", "resume", "status", "sync_due", "sync_record"]
 
 
 @contextmanager

@@ -1,0 +1,46 @@
+"""``sync-worker``: the commands people and scripts type. Errors are one line: what, why, what to do.
+
+Exit codes: 0 done, 1 the thing asked for did not succeed, 2 wrong usage or unusable configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from sync_worker.cli import processes, records
+from sync_worker.cli.shared import app
+from sync_worker.errors import ConfigError, SyncError
+
+__all__ = ["app", "main", "processes", "records"]  # importing a module registers its commands
+
+
+def main() -> None:
+    """Entry point. Turns what may be expected to go wrong into one line and an exit code."""
+    os.umask(0o077)  # what we store are customers' data
+    try:
+        app(standalone_mode=True)
+    except ConfigError as error:
+        _fail(str(error), 2)
+    except SyncError as error:
+        _fail(str(error), 1)
+    except _database_errors() as error:
+        _fail(f"the database cannot be used: {str(error.orig).splitlines()[0]}; sync-worker doctor checks it", 1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; is SYNC_DATA_DIR right, and ours to write in?", 1)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+
+
+def _database_errors() -> tuple[type[Any], ...]:
+    """A database that is away or full; evaluated when something was raised, so that no command imports it for this."""
+    loaded = sys.modules.get("sqlalchemy.exc")
+    return (loaded.OperationalError,) if loaded is not None else ()
+
+
+def _fail(line: str, code: int) -> None:
+    print(f"sync-worker: {line}", file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,96 @@
+"""Looking at links, and settling what is open."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sync_worker.cli.shared import ConfigPath, Json, Key, System, app, done, load
+from sync_worker.output import Printer
+
+
+@app.command()
+def status(config: ConfigPath = None, json: Json = False) -> None:
+    """Links by state, due now, oldest due, lag per flow, systems up or down."""
+    from sync_worker import desk
+
+    with desk.opened(load(config)) as worker_app:
+        Printer(json).status(desk.status(worker_app))
+
+
+@app.command()
+def explain(system: System, key: Key, config: ConfigPath = None, json: Json = False) -> None:
+    """Why one record is the way it is, and what happens next."""
+    from sync_worker import desk
+
+    with desk.opened(load(config)) as worker_app:
+        found = desk.explain(worker_app, system, key)
+        Printer(json).explanations(found)
+
+
+@app.command()
+def sync(
+    system: Annotated[str | None, typer.Argument(help="system name from sync.toml")] = None,
+    key: Annotated[str | None, typer.Argument(help="API key or human reference")] = None,
+    flow: Annotated[str | None, typer.Option("--flow", help="a flow, with --due")] = None,
+    due: Annotated[bool, typer.Option("--due", help="everything that is due")] = False,
+    config: ConfigPath = None,
+) -> None:
+    """Sync one record now (it may be created), or everything that is due."""
+    from sync_worker import desk
+
+    if (system is None or key is None) == (not due):
+        raise typer.BadParameter("name one record (SYSTEM KEY), or give --due [--flow F]")
+    with desk.opened(load(config)) as worker_app:
+        if system is not None and key is not None:
+            found = desk.sync_record(worker_app, system, key)
+            Printer(False).explanations(found)
+            done(0 if all(one["state"] not in ("failing", "conflict", "waiting") for one in found) else 1)
+        else:
+            print(f"{desk.sync_due(worker_app, flow)} links brought to an end")
+
+
+@app.command()
+def resolve(
+    system: System,
+    key: Key,
+    field: Annotated[str, typer.Option("--field")],
+    take: Annotated[str, typer.Option("--take", help="erp, crm, or =VALUE")],
+    config: ConfigPath = None,
+) -> None:
+    """Settle a conflict: take one side's value, or one of your own for both."""
+    from sync_worker import desk
+
+    with desk.opened(load(config)) as worker_app:
+        print(desk.resolve(worker_app, system, key, field, take))
+
+
+@app.command()
+def replay(
+    link: Annotated[int | None, typer.Option("--link", help="one link by its id")] = None,
+    state: Annotated[str | None, typer.Option("--state", help="all links in a state")] = None,
+    waiting_on: Annotated[str | None, typer.Option("--waiting-on", help="all links waiting on a key")] = None,
+    flow: Annotated[str | None, typer.Option("--flow")] = None,
+    config: ConfigPath = None,
+) -> None:
+    """Make links due again."""
+    from sync_worker import desk
+
+    if sum(x is not None for x in (link, state, waiting_on)) != 1:
+        raise typer.BadParameter("give exactly one of --link, --state, --waiting-on")
+    with desk.opened(load(config)) as worker_app:
+        count = desk.replay(worker_app, link=link, state=state, waiting_on=waiting_on, flow=flow)
+    print(f"{count} links are due again")
+    done(0 if count else 1)
+
+
+@app.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="a flow or a system that is paused")], config: ConfigPath = None
+) -> None:
+    """Let a paused flow or system go on."""
+    from sync_worker import desk
+
+    with desk.opened(load(config)) as worker_app:
+        print(desk.resume(worker_app, name))
