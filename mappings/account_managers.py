@@ -8,18 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 Side = Literal["erp", "crm"]
+
+WAITING = "account_manager"  # kind of thing that a field waits on
 
 
 @dataclass(frozen=True, slots=True)
 class MapRow:
-    """One ERP manager stands for one CRM user. ``preferred``: the one to take on the way back, where several do."""
+    """One ERP manager stands for one CRM user. ``preferred``: the one to take on the way back, where several do.
+
+    ``*_active``: False = that system's directory says disabled, or no longer lists this person.
+    """
 
     erp_key: str
     crm_key: str
     preferred: bool = False
+    erp_active: bool = True
+    crm_active: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,7 @@ class Missing:
     """No row yet: the field waits on this key, ``account_manager:{system}:{key}``."""
 
     waiting_on_key: str
+    cause: ClassVar[str] = "manager_unmapped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +50,47 @@ class Ambiguous:
 
     keys: tuple[str, ...]
     waiting_on_key: str
+    cause: ClassVar[str] = "manager_ambiguous"
+
+
+@dataclass(frozen=True, slots=True)
+class Disabled:
+    """There is a row, but ``key`` on the other side is disabled or gone: the field waits, it is never cleared."""
+
+    key: str
+    waiting_on_key: str
+    cause: ClassVar[str] = "manager_disabled"
+
+
+Answer = Translated | Missing | Ambiguous | Disabled
 
 
 def waiting_key(system: str, key: str) -> str:
     """What a field waits on until a row for ``key`` appears; part of the outside that scripts rely on."""
-    return f"account_manager:{system}:{key}"
+    return f"{WAITING}:{system}:{key}"
 
 
-def translate(
-    rows: Iterable[MapRow], from_side: Side, key: str | None, *, system: str | None = None
-) -> Translated | Missing | Ambiguous:
+def translate(rows: Iterable[MapRow], from_side: Side, key: str | None, *, system: str | None = None) -> Answer:
     """The counterpart of manager ``key`` of ``from_side``. ``system``: that side's configured name, for the wait."""
     wanted = _flat(key)
     if wanted is None:
         return Translated(None)
     found: dict[str, bool] = {}
+    gone: set[str] = set()
     for row in rows:
         ours, theirs = (row.erp_key, row.crm_key) if from_side == "erp" else (row.crm_key, row.erp_key)
         if ours.strip() == wanted:
             found[theirs.strip()] = found.get(theirs.strip(), False) or row.preferred
+            if not (row.crm_active if from_side == "erp" else row.erp_active):
+                gone.add(theirs.strip())
     waits_on = waiting_key(system or from_side, wanted)
     if not found:
         return Missing(waits_on)
     preferred = [theirs for theirs, is_preferred in found.items() if is_preferred]
     choice = preferred if len(found) > 1 else list(found)
-    return Translated(choice[0]) if len(choice) == 1 else Ambiguous(tuple(sorted(found)), waits_on)
+    if len(choice) != 1:
+        return Ambiguous(tuple(sorted(found)), waits_on)
+    return Disabled(choice[0], waits_on) if choice[0] in gone else Translated(choice[0])
 
 
 def in_step(rows: Iterable[MapRow], erp_key: str | None, crm_key: str | None) -> bool:

@@ -61,7 +61,7 @@ class Missing:
     """A value that cannot be translated yet: the field waits on ``key``."""
 
     key: str
-    cause: str = "manager_unmapped"
+    cause: str
 
 
 Translate = Callable[[str, Side, Value], "Value | Missing"]

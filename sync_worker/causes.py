@@ -52,11 +52,15 @@ CAUSES: dict[str, tuple[str, str]] = {
     # waiting
     "manager_unmapped": (
         "{fields}: no mapping for {waiting_on}",
-        "the pair is added to the flow's manager mapping",
+        "sync-worker managers map --flow FLOW --erp KEY --crm KEY",
     ),
     "manager_ambiguous": (
         "{fields}: several ERP managers are mapped to {waiting_on} and none is preferred",
-        "one of them is marked as preferred in the flow's manager mapping",
+        "sync-worker managers map --flow FLOW --erp KEY --crm KEY --preferred",
+    ),
+    "manager_disabled": (
+        "{fields}: whoever {waiting_on} is mapped to is disabled or gone in the other system",
+        "that person is enabled there again, or: sync-worker managers map --flow FLOW --erp KEY --crm KEY",
     ),
     "match": (
         "records that may be its partner exist",

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sync_worker import directories
 from sync_worker.connectors.base import Ask
 from sync_worker.doorbell import Rings
 from sync_worker.errors import AuthFailed, PermanentError, RetryableError
 from sync_worker.ringer import Ringer
 from sync_worker.scheduler import Task
 from sync_worker.store import counters, journal, managers, pauses
+from sync_worker.store.schedules import directory_task
 
 if TYPE_CHECKING:
     from sync_worker.connectors.base import Connector
@@ -26,6 +28,7 @@ DAY = 86_400.0
 RING_SECONDS = 1.0
 FOLD_SECONDS = 5.0
 WAIT_SWEEP_SECONDS = 300.0
+DIRECTORY_SECONDS = 900.0  # people come and go slowly; a notice about one of them makes it due at once
 RECHECK_SECONDS = 5.0
 # A paused system is asked again after a quarter of the time it has been paused, within these bounds: soon after a
 # short trouble, rarely while a password is wrong, since vendors lock accounts that keep trying.
@@ -51,6 +54,8 @@ def tasks_for(app: App, doorbell: Rings, ringer: Ringer) -> list[Task]:
         settings = app.config.systems[name]
         tasks.append(Task(f"poll:{name}", settings.poll_seconds, _ringing(doorbell, app.feeds.poll, name)))
         tasks.append(Task(f"sweep:{name}", settings.sweep_seconds, _ringing(doorbell, app.feeds.sweep, name)))
+        look = _ringing(doorbell, lambda system: directories.refresh(app.db, app.systems[system]), name)
+        tasks.append(Task(directory_task(name), DIRECTORY_SECONDS, look))
         if settings.event_queue:
             tasks.append(Task(f"events:{name}", settings.poll_seconds, _ringing(doorbell, app.feeds.drain, name)))
     return tasks

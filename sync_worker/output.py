@@ -71,6 +71,24 @@ class Printer:
         self._table("fields", ("field", "erp", "crm", "status"), rows)
         self._table("timeline", ("at", "what", "why"), [(t["at"], t["what"], t["why"]) for t in one["timeline"]])
 
+    def managers(self, found: Mapping[str, Any]) -> None:
+        """``managers list``: per flow the rows, then who has none on either side."""
+        if self._document(found):
+            return
+        rows = [
+            (name, _person(row["erp"]), _person(row["crm"]), "preferred" if row["preferred"] else "", _waiting(row))
+            for name, flow in found["flows"].items()
+            for row in flow["map"]
+        ]
+        self._table("mapped", ("flow", "erp", "crm", "way back", "waiting"), rows)
+        missing = [
+            (name, flow[f"{side}_system"], _person(one), str(one["waiting"] or ""))
+            for name, flow in found["flows"].items()
+            for side in ("erp", "crm")
+            for one in flow["unmapped"][side]
+        ]
+        self._table("without a row", ("flow", "system", "account manager", "waiting"), missing)
+
     def checks(self, found: Sequence[Check]) -> None:
         """``doctor``: one line each, with the fix."""
         if self._document([{"name": c.name, "ok": c.ok, "detail": c.detail, "fix": c.fix} for c in found]):
@@ -106,6 +124,17 @@ class Printer:
         for row in rows:
             table.add_row(*row, style=STYLE.get(row[-1]) or STYLE.get(row[0]))
         self._console.print(table, markup=False)
+
+
+def _person(one: Mapping[str, Any]) -> str:
+    """An account manager in one line: reference, name, and whether they are still there."""
+    known = " ".join(dict.fromkeys(x for x in (one["ref"] or one["key"], one["name"]) if x))
+    return known + {True: "", False: " (disabled)", None: " (not in the directory)"}[one["active"]]
+
+
+def _waiting(row: Mapping[str, Any]) -> str:
+    count = row["erp"]["waiting"] + row["crm"]["waiting"]
+    return str(count or "")
 
 
 def _seconds(value: float | None) -> str:

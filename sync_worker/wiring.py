@@ -9,8 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import handlers
-from mappings.account_managers import Ambiguous, MapRow, in_step, translate
-from mappings.account_managers import Missing as NoRow
+from mappings.account_managers import Translated, in_step, translate
 from mappings.canonical import MapSettings
 from mappings.fields import Value
 from mappings.merge import FieldPolicy, InStep, Missing, Policy, Translate
@@ -208,17 +207,13 @@ def policy_of(flow: FlowConfig) -> Policy:
 
 def manager_translator(db: Database, flow: str, systems: Mapping[Side, str]) -> tuple[Translate, InStep]:
     """Account managers go through the mapping rows, read once per batch; other values are the same on both sides."""
-    rows = [MapRow(r.erp_key, r.crm_key, r.preferred) for r in managers.mappings(db, flow)]
+    rows = managers.ways(db, flow)
 
     def to_other(name: str, source: Side, value: Value) -> Value | Missing:
         if name != "account_manager":
             return value
         found = translate(rows, source, value if isinstance(value, str) else None, system=systems[source])
-        if isinstance(found, NoRow):
-            return Missing(found.waiting_on_key)
-        if isinstance(found, Ambiguous):
-            return Missing(found.waiting_on_key, "manager_ambiguous")
-        return found.key
+        return found.key if isinstance(found, Translated) else Missing(found.waiting_on_key, found.cause)
 
     def agree(name: str, erp: Value, crm: Value) -> bool:
         if name != "account_manager" or isinstance(erp, dict) or isinstance(crm, dict):

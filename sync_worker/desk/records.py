@@ -122,7 +122,7 @@ def resolve(app: App, system: str, key: str, field: str, take: str) -> str:
             _note(conn, app, row, "resolved", {field: take if take in SIDES else "="})
             return touch_ids_in(conn, [row.id], app.db.now(conn))
 
-        _ring(app, app.db.run(work))
+        ring(app, app.db.run(work))
     return (
         f"{len(rows)} link{'s' if len(rows) > 1 else ''} due: {field} takes {take if take in SIDES else 'your value'}"
     )
@@ -180,7 +180,7 @@ def replay(
         return touched
 
     touched = app.db.run(work)
-    _ring(app, touched)
+    ring(app, touched)
     return len(touched)
 
 
@@ -229,7 +229,7 @@ def _one_key(app: App, system: str, rows: list[LinkRow]) -> str:
     return str(next(iter(keys)))
 
 
-def _ring(app: App, touched: tuple[Touched, ...]) -> None:
+def ring(app: App, touched: tuple[Touched, ...]) -> None:
     """Ring at once where a queue server is known; otherwise the ringer finds them within a second."""
     if not app.config.queue.url:
         return

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Double, Executable, String, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker.events import Change, LinkClass, Op, Side
-from sync_worker.store import parts
+from sync_worker.store import parts, schedules
 from sync_worker.store.bulk import finite, inserter, json_rows, packed, storable
 from sync_worker.store.parts import Child
 from sync_worker.store.session import Database
@@ -24,6 +24,7 @@ from sync_worker.store.tables import event
 from sync_worker.store.touches import ALL_PARTS, Marks, Touched, Toucher
 
 OPS = frozenset(get_args(Op))
+PEOPLE = frozenset({"account_manager", "user"})  # a notice about one of them makes the directory be read again
 EVENT_COLUMNS = ("system", "entity", "key", "op", "via", "notice_id", "at")
 
 
@@ -89,6 +90,8 @@ class Inbox:
         may_create: str | None = None,
     ) -> Accepted:
         """The same in the caller's transaction (feeds store their watermark with it)."""
+        for system in sorted({change.system for change in changes if change.entity in PEOPLE}):
+            schedules.make_due_in(conn, schedules.directory_task(system), self._db.now(conn))
         heard = [change for change in changes if self._hears(change)]
         if not heard:
             return Accepted(0, (), 0)

@@ -314,7 +314,7 @@ def _end(one: Save, found: Any, now: float) -> dict[str, Any]:
 def _appeared(conn: Connection, saves: Sequence[Save]) -> set[tuple[str, str]]:
     """E5: of the keys these links are about to wait for, those that exist by now (asked under their writer's lock)."""
     waits = {(one.row.flow, o.waiting_on) for one in saves if not one.light for o in one.row.opens.values()}
-    return {(flow, key) for flow, key in sorted(waits, key=str) if key and managers.exists_in(conn, flow, key)}
+    return {(flow, key) for flow, key in sorted(waits, key=str) if key and managers.resolves_in(conn, flow, key)}
 
 
 def _wake(row: LinkRow, values: dict[str, Any], appeared: set[tuple[str, str]], now: float) -> None:

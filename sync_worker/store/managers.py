@@ -1,24 +1,39 @@
-"""Account managers: each system's directory, and which of them stand for one another (E16).
+"""Account managers: which of them stand for one another (E16).
 
 A mapping row is made by a person. It may leave links waiting for a manager; making it releases exactly those (E5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    case,
+    delete,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
+from mappings.account_managers import WAITING, MapRow, Translated, translate, waiting_key
 from sync_worker.errors import PermanentError
-from sync_worker.events import Side
+from sync_worker.events import SIDES, Side
 from sync_worker.store.bulk import inserter
 from sync_worker.store.session import Database, lock_waiting_key
-from sync_worker.store.tables import link, manager, manager_map, open_field
+from sync_worker.store.tables import journal, link, manager, manager_map, open_field
 from sync_worker.store.touches import Touched, touch_ids_in
 
-WAITING = "account_manager"
 _TABLE_LOCK = "manager_map"
 
 Way = tuple[str, bool]
@@ -29,34 +44,6 @@ class AmbiguousMapping(PermanentError):
     """Several ERP managers stand on one CRM user, and none (or more than one) is the preferred way back."""
 
     code = "ambiguous_mapping"
-
-
-class DirectoryEntry(Protocol):
-    """An account manager as a connector lists it. ``key``: what stands in a customer's manager field."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def ref(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def email(self) -> str | None: ...
-    @property
-    def active(self) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A row of the directory. A manager that left the vendor's list stays, inactive: mappings may name it."""
-
-    system: str
-    key: str
-    ref: str
-    name: str
-    email: str | None
-    active: bool
-    seen_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,79 +60,77 @@ class Mapped:
     at: float
 
 
-def waiting_key(system: str, key: str) -> str:
-    """What a field waits on while this manager has no mapping row."""
-    return f"{WAITING}:{system}:{key}"
-
-
-def replace_directory(db: Database, system: str, listed: Iterable[DirectoryEntry]) -> int:
-    """Store a system's list of managers; whoever is no longer on it becomes inactive. Returns how many are on it."""
-    rows = {one.key: one for one in listed}
-
-    def work(conn: Connection) -> int:
-        now = db.now(conn)
-        values = [
-            {
-                "system": system, "key": key, "ref": one.ref[:255], "name": one.name[:255],
-                "email": one.email[:255] if one.email else None, "active": one.active, "seen_at": now,
-            }
-            for key, one in sorted(rows.items())
-        ]  # fmt: skip
-        if values:
-            stmt = inserter(manager, sqlite=db.is_sqlite)
-            names = ("ref", "name", "email", "active", "seen_at")
-            stmt = stmt.on_conflict_do_update(
-                index_elements=[manager.c.system, manager.c.key], set_={name: stmt.excluded[name] for name in names}
-            )
-            conn.execute(stmt, values)
-        known = conn.execute(select(manager.c.key).where(manager.c.system == system, manager.c.active)).scalars()
-        gone = sorted(set(known) - rows.keys())
-        if gone:
-            stmt_gone = update(manager).where(manager.c.system == system, manager.c.key.in_(gone))
-            conn.execute(stmt_gone.values(active=False))
-        return len(values)
-
-    return db.run(work)
-
-
-def directory(db: Database, system: str) -> list[Known]:
-    """Everybody ever listed by a system, by reference and key."""
-    c = manager.c
-    columns = [c[name] for name in Known.__dataclass_fields__]
-    with db.read() as conn:
-        query = select(*columns).where(c.system == system).order_by(c.ref, c.key)
-        return [Known(**row) for row in conn.execute(query).mappings()]
-
-
 def mappings(db: Database, flow: str) -> list[Mapped]:
     """The flow's mapping rows by ERP key."""
     with db.read() as conn:
         return _rows(conn, flow)
 
 
-def translate_in(conn: Connection, flow: str, side: Side, key: str) -> str | None:
-    """The manager on the other side that stands for ``side``'s ``key``; None: nobody yet."""
+def ways(db: Database, flow: str) -> list[MapRow]:
+    """The flow's rows as the merge uses them, each side with what its directory says of it."""
+    with db.read() as conn:
+        return ways_in(conn, flow)
+
+
+def ways_in(conn: Connection, flow: str) -> list[MapRow]:
+    """Who is not in a directory that was ever read counts as gone; an unread directory says nothing."""
     c = manager_map.c
-    if side == "erp":
-        query = select(c.crm_key).where(c.flow == flow, c.erp_key == key)
-    else:
-        query = select(c.erp_key).where(c.flow == flow, c.crm_key == key).order_by(c.preferred.desc()).limit(1)
-    return conn.execute(query).scalar_one_or_none()
+    erp, crm = manager.alias("erp"), manager.alias("crm")
+    rows = conn.execute(
+        select(
+            c.erp_key, c.crm_key, c.preferred, _usable(erp, c.erp_system).label("erp_ok"),
+            _usable(crm, c.crm_system).label("crm_ok"),
+        )
+        .outerjoin(erp, and_(erp.c.system == c.erp_system, erp.c.key == c.erp_key))
+        .outerjoin(crm, and_(crm.c.system == c.crm_system, crm.c.key == c.crm_key))
+        .where(c.flow == flow)
+    )  # fmt: skip
+    return [MapRow(r.erp_key, r.crm_key, r.preferred, bool(r.erp_ok), bool(r.crm_ok)) for r in rows]
 
 
-def exists_in(conn: Connection, flow: str, waiting_on: str) -> bool:
-    """Whether what a field waits on has appeared, asked under the lock that the mapping writer takes (E5).
+def _usable(listed: FromClause, system: ColumnElement[str]) -> ColumnElement[bool]:
+    anybody = manager.alias()
+    never_read = ~select(anybody.c.key).where(anybody.c.system == system).exists()
+    return func.coalesce(listed.c.active, case((never_read, true()), else_=false()))
+
+
+def resolves_in(conn: Connection, flow: str, waiting_on: str) -> bool:
+    """Whether what a field waits on has appeared, asked under the lock that its writers take (E5).
 
     Keys that no mapping row can satisfy (``match:…``) are answered with False.
     """
-    kind, _, rest = waiting_on.partition(":")
-    if kind != WAITING:
+    if not waiting_on.startswith(f"{WAITING}:"):
         return False
     lock_waiting_key(conn, flow, waiting_on)
+    return _resolves(ways_in(conn, flow), _systems_in(conn, flow), waiting_on)
+
+
+def _systems_in(conn: Connection, flow: str) -> set[tuple[Side, str]]:
+    """Whose keys the flow's rows hold."""
     c = manager_map.c
-    system, _, key = rest.partition(":")
-    names = or_(and_(c.erp_system == system, c.erp_key == key), and_(c.crm_system == system, c.crm_key == key))
-    return conn.execute(select(literal(1)).where(c.flow == flow, names).limit(1)).first() is not None
+    rows = conn.execute(select(c.erp_system, c.crm_system).where(c.flow == flow).distinct())
+    return {(side, name) for row in rows for side, name in zip(SIDES, row, strict=True)}
+
+
+def _resolves(rows: Sequence[MapRow], systems: Iterable[tuple[Side, str]], waiting_on: str) -> bool:
+    _, system, key = waiting_on.split(":", 2)
+    sides = [side for side, name in systems if name == system]
+    return any(isinstance(translate(rows, side, key), Translated) for side in sides)
+
+
+def waiting_counts(db: Database, flow: str | None = None) -> dict[tuple[str, str], int]:
+    """(flow, key waited on) -> how many links wait for that account manager."""
+    f = open_field.c
+    query = (
+        select(link.c.flow, f.waiting_on, func.count())
+        .join(link, link.c.id == f.link_id)
+        .where(f.waiting_on.startswith(f"{WAITING}:", autoescape=True))
+        .group_by(link.c.flow, f.waiting_on)
+    )
+    if flow is not None:
+        query = query.where(link.c.flow == flow)
+    with db.read() as conn:
+        return {(name, key): count for name, key, count in conn.execute(query)}
 
 
 def map_manager(
@@ -161,7 +146,8 @@ def map_manager(
     """Let an ERP manager and a CRM user stand for one another; returns the links that waited for it, released.
 
     ``systems``: the flow's ERP and CRM. ``preferred`` takes that mark over from any other ERP key on the same user. A
-    changed row rewrites nobody. Raises ``AmbiguousMapping`` when a way back would have several answers.
+    changed row rewrites nobody. One transaction, journalled under ``actor``. Raises ``AmbiguousMapping`` when a way
+    back would have several answers.
     """
     waits = (waiting_key(systems[0], erp_key), waiting_key(systems[1], crm_key))
 
@@ -178,12 +164,14 @@ def map_manager(
         ]
         c = manager_map.c
         conn.execute(update(manager_map).where(c.flow == flow, c.erp_key.in_(unmarked)).values(preferred=False))
+        old = next(((row.crm_key, row.preferred) for row in before if row.erp_key == erp_key), None)
+        _note(conn, flow, erp_key, old, after[erp_key], actor, now)
         return release_waiting_in(conn, flow, *waits, now=now)
 
     return db.run(work)
 
 
-def unmap_manager(db: Database, flow: str, erp_key: str) -> bool:
+def unmap_manager(db: Database, flow: str, erp_key: str, *, actor: str = "") -> bool:
     """Remove a row; records keep the manager they have. Says whether there was one. Raises ``AmbiguousMapping``."""
 
     def work(conn: Connection) -> bool:
@@ -194,6 +182,7 @@ def unmap_manager(db: Database, flow: str, erp_key: str) -> bool:
             return False
         _refuse_ambiguous(ways, {gone[0]})
         conn.execute(delete(manager_map).where(manager_map.c.flow == flow, manager_map.c.erp_key == erp_key))
+        _note(conn, flow, erp_key, gone, None, actor, db.now(conn))
         return True
 
     return db.run(work)
@@ -201,32 +190,51 @@ def unmap_manager(db: Database, flow: str, erp_key: str) -> bool:
 
 def release_waiting_in(conn: Connection, flow: str, *keys: str, now: float) -> tuple[Touched, ...]:
     """Make exactly those links of the flow due that have a field waiting on one of these keys (E5)."""
-    waiting = select(open_field.c.link_id).where(open_field.c.waiting_on.in_(keys))
-    ids = conn.execute(select(link.c.id).where(link.c.flow == flow, link.c.id.in_(waiting))).scalars()
-    return touch_ids_in(conn, ids, now)
+    return touch_ids_in(conn, conn.execute(_waiting_links(flow, *keys)).scalars(), now)
+
+
+def release_for_in(conn: Connection, system: str, keys: Sequence[str], now: float) -> tuple[Touched, ...]:
+    """Release what waited because these people of ``system`` were disabled or not to be seen, now that they are."""
+    c = manager_map.c
+    named = or_(and_(c.erp_system == system, c.erp_key.in_(keys)), and_(c.crm_system == system, c.crm_key.in_(keys)))
+    waits: dict[str, set[str]] = {}
+    for row in conn.execute(select(c.flow, c.erp_system, c.erp_key, c.crm_system, c.crm_key).where(named)):
+        pair = (waiting_key(row.erp_system, row.erp_key), waiting_key(row.crm_system, row.crm_key))
+        waits.setdefault(row.flow, set()).update(pair)
+    released: list[Touched] = []
+    for flow, keys_waited_on in sorted(waits.items()):
+        lock_waiting_key(conn, flow, *keys_waited_on)
+        released.extend(release_waiting_in(conn, flow, *sorted(keys_waited_on), now=now))
+    return tuple(released)
 
 
 def wait_sweep(db: Database) -> tuple[Touched, ...]:
-    """Release the waits whose mapping row exists all the same, on a slow schedule; what is due anyway stays."""
-    c = manager_map.c
-    satisfied = open_field.c.waiting_on.in_(
-        [
-            literal(f"{WAITING}:") + c.erp_system + ":" + c.erp_key,
-            literal(f"{WAITING}:") + c.crm_system + ":" + c.crm_key,
-        ]
-    )
+    """Release the waits that could end all the same, on a slow schedule; what is due anyway stays."""
+    waits = sorted(waiting_counts(db))
 
     def work(conn: Connection) -> tuple[Touched, ...]:
         now = db.now(conn)
-        ids = conn.execute(
-            select(link.c.id)
-            .join(open_field, open_field.c.link_id == link.c.id)
-            .join(manager_map, and_(c.flow == link.c.flow, satisfied))
-            .where(or_(link.c.due_at.is_(None), link.c.due_at > now))
-        ).scalars()
+        ended = [(flow, key) for flow, key in waits if resolves_in(conn, flow, key)]
+        ids: list[int] = []
+        for flow, key in ended:
+            idle = or_(link.c.due_at.is_(None), link.c.due_at > now)
+            ids += conn.execute(_waiting_links(flow, key).where(idle)).scalars()
         return touch_ids_in(conn, ids, now)
 
-    return db.run(work)
+    return db.run(work) if waits else ()
+
+
+def _waiting_links(flow: str, *keys: str) -> Select[int]:
+    waiting = select(open_field.c.link_id).where(open_field.c.waiting_on.in_(keys))
+    return select(link.c.id).where(link.c.flow == flow, link.c.id.in_(waiting))
+
+
+def _note(conn: Connection, flow: str, erp_key: str, old: Way | None, new: Way | None, actor: str, now: float) -> None:
+    """The audit: who changed which row, from what to what."""
+    before, after = ({"crm": way[0], "preferred": way[1]} if way else None for way in (old, new))
+    entry: dict[str, Any] = {"flow": flow, "at": now, "side": "erp", "key": erp_key, "before": before, "after": after}
+    what = "manager_mapped" if new else "manager_unmapped"
+    conn.execute(insert(journal).values(**entry, what=what, why="a person's choice", actor=actor or "worker"))
 
 
 def _rows(conn: Connection, flow: str) -> list[Mapped]:

@@ -92,14 +92,19 @@ def finish(db: Database, name: str, token: int, next_due: float, error: str | No
 
 def make_due(db: Database, name: str) -> bool:
     """Run it as soon as possible; says whether there is such a schedule."""
+    return db.run(lambda conn: make_due_in(conn, name, db.now(conn)))
+
+
+def make_due_in(conn: Connection, name: str, now: float) -> bool:
+    """The same in the caller's transaction."""
     c = schedule.c
+    sooner = update(schedule).where(c.name == name).values(due_at=case((c.due_at < now, c.due_at), else_=now))
+    return conn.execute(sooner).rowcount == 1
 
-    def work(conn: Connection) -> bool:
-        now = db.now(conn)
-        sooner = update(schedule).where(c.name == name).values(due_at=case((c.due_at < now, c.due_at), else_=now))
-        return conn.execute(sooner).rowcount == 1
 
-    return db.run(work)
+def directory_task(system: str) -> str:
+    """The schedule that reads a system's directory of account managers."""
+    return f"managers:{system}"
 
 
 def statuses(db: Database) -> list[Status]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -163,6 +164,26 @@ def test_sync_creates_what_is_older_than_the_flow_and_replay_makes_links_due(it:
     [(link,)] = it.rows("select id from link where crm_key = '1'")
     replayed = it.cli("replay", "--link", str(link))
     assert (replayed.returncode, replayed.stdout) == (0, "1 links are due again\n")
+
+
+def test_am_6_mapping_a_manager_says_beforehand_who_waits_and_releases_them(it: Installation) -> None:
+    customers = [new_customer(it, f"Managed {n} Ltd", f"C-88{n}") for n in range(3)]
+    for erp, _ in customers:
+        it.erp.edit(erp, {"salesRepresentative.id": "E-10"})
+    until(lambda: {state_of(it, erp) for erp, _ in customers} == {"waiting"} and it.at_rest())
+    pair = ("--flow", "customers", "--erp", "E-10", "--crm", "sellers1")
+    asked = it.cli("managers", "map", *pair, "--dry-run")
+    assert (asked.returncode, asked.stdout) == (0, "erp E-10 <-> crm sellers1: 3 links wait for it\n")
+    listed = json.loads(it.cli("managers", "list", "--json").stdout)["flows"]["customers"]
+    waiting = {one["key"]: one["waiting"] for one in listed["unmapped"]["erp"]}
+    assert (listed["map"], waiting["E-10"]) == ([], 3)
+    mapped = it.cli("managers", "map", *pair)
+    assert mapped.stdout.splitlines()[-1] == "mapped; 3 links released"
+    until(lambda: all(str(it.crm.company(crm)["Comp_PrimaryUserId"]) == "2" for _, crm in customers))
+    refused = it.cli("managers", "map", "--flow", "customers", "--erp", "E-11", "--crm", "sellers1")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1) and "--preferred" in refused.stderr
+    gone = it.cli("managers", "unmap", "--flow", "customers", "--erp", "E-10")
+    assert (gone.returncode, it.cli("managers", "unmap", "--flow", "customers", "--erp", "E-10").returncode) == (0, 1)
 
 
 def test_what_cannot_be_done_is_one_line_with_exit_code_1(it: Installation) -> None:

@@ -21,7 +21,7 @@ from support.rules import (
     worlds,
 )
 from support.world import World
-from sync_worker.store import managers
+from sync_worker.store import directory, managers
 
 REP = "salesRepresentative.id"
 
@@ -138,7 +138,7 @@ def test_e16_managers_are_never_matched_by_their_names(world: World) -> None:
     world.erp.person("contact", None, {**contact, "email1": "ada@crm.test"}, "create")
     world.erp.person("employee", None, {"id": "E-20", "primaryContact.id": "North, Ada"}, "create")
     for system, connector in world.app.systems.items():
-        managers.replace_directory(world.db, system, connector.list_managers())
+        directory.refresh(world.db, system, connector.list_managers())
     one = pair(world)
     world.edit_crm(one.crm, Comp_PrimaryUserId=2)  # Ada North, with the same e-mail
     world.settle()

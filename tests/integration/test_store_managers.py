@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
+from mappings.account_managers import Translated, translate, waiting_key
 from support.clock import FakeClock
-from sync_worker.store import managers
-from sync_worker.store.managers import AmbiguousMapping, waiting_key
+from sync_worker.store import directory, managers
+from sync_worker.store.managers import AmbiguousMapping
 from sync_worker.store.session import Database
-from sync_worker.store.tables import link, manager_map, open_field
+from sync_worker.store.tables import journal, link, manager_map, open_field
 
 FLOW = "customers"
 SYSTEMS = ("erp", "crm")
@@ -61,8 +62,8 @@ def ways(db: Database) -> dict[str, tuple[str, bool]]:
 
 
 def translated(db: Database, side: Any, key: str) -> str | None:
-    with db.read() as conn:
-        return managers.translate_in(conn, FLOW, side, key)
+    found = translate(managers.ways(db, FLOW), side, key)
+    return found.key if isinstance(found, Translated) else None
 
 
 def test_e5_a_new_row_releases_exactly_the_links_that_wait_on_it(db: Database, clock: FakeClock) -> None:
@@ -101,7 +102,7 @@ def test_e5_a_wait_saved_while_its_mapping_row_is_made_is_never_forgotten(db: Da
     thread = threading.Thread(target=mapper)
     thread.start()
     with db.write() as conn:
-        found = managers.exists_in(conn, FLOW, key)
+        found = managers.resolves_in(conn, FLOW, key)
         saving.set()
         thread.join(0.1)
         if not found:
@@ -110,17 +111,17 @@ def test_e5_a_wait_saved_while_its_mapping_row_is_made_is_never_forgotten(db: Da
     thread.join()
     assert (found, released) == (False, [link_id])
     with db.write() as conn:
-        assert managers.exists_in(conn, FLOW, key)
+        assert managers.resolves_in(conn, FLOW, key)
 
 
 def test_a_wait_is_satisfied_by_its_own_system_and_flow_only(db: Database) -> None:
     map_one(db, "12", "5")
     with db.write() as conn:
         asked = {
-            key: managers.exists_in(conn, FLOW, key)
+            key: managers.resolves_in(conn, FLOW, key)
             for key in ("account_manager:erp:12", "account_manager:crm:5", "account_manager:crm:12", "match:erp:12")
         }
-        assert not managers.exists_in(conn, "branch", "account_manager:erp:12")
+        assert not managers.resolves_in(conn, "branch", "account_manager:erp:12")
     assert list(asked.values()) == [True, True, False, False]
 
 
@@ -145,7 +146,7 @@ def test_a_mapping_answers_both_ways(db: Database) -> None:
     assert (translated(db, "erp", "E-13"), translated(db, "crm", "6")) == (None, None)
 
 
-def test_several_erp_managers_on_one_user_need_a_preferred_way_back(db: Database) -> None:
+def test_am_5_several_erp_managers_on_one_user_need_a_preferred_way_back(db: Database) -> None:
     map_one(db, "E-1", "5")
     with pytest.raises(AmbiguousMapping, match=r"E-1, E-2.*user 5.*--preferred"):
         map_one(db, "E-2", "5")
@@ -156,7 +157,7 @@ def test_several_erp_managers_on_one_user_need_a_preferred_way_back(db: Database
     assert {translated(db, "erp", key) for key in ("E-1", "E-2", "E-3")} == {"5"}
 
 
-def test_a_refused_mapping_releases_nobody(db: Database) -> None:
+def test_am_5_a_refused_mapping_releases_nobody(db: Database) -> None:
     map_one(db, "E-1", "5")
     waits = waiting_link(db, "1", waiting_key("erp", "E-2"))
     with pytest.raises(AmbiguousMapping):
@@ -178,7 +179,7 @@ def test_repeating_a_row_without_the_mark_keeps_it(db: Database) -> None:
     assert ways(db)["E-1"] == ("5", True)
 
 
-def test_moving_or_removing_the_preferred_one_may_not_leave_others_ambiguous(db: Database) -> None:
+def test_am_5_moving_or_removing_the_preferred_one_may_not_leave_others_ambiguous(db: Database) -> None:
     map_one(db, "E-1", "5", preferred=True)
     map_one(db, "E-2", "5")
     map_one(db, "E-3", "5")
@@ -204,7 +205,7 @@ def test_a_changed_row_rewrites_nobody_but_who_waits(db: Database) -> None:
     assert ways(db) == {"E-1": ("6", False)}
 
 
-def test_people_mapping_at_the_same_time_never_make_an_ambiguity(db: Database) -> None:
+def test_am_5_people_mapping_at_the_same_time_never_make_an_ambiguity(db: Database) -> None:
     refused: list[str] = []
 
     def work(key: str) -> None:
@@ -229,20 +230,97 @@ def test_a_row_says_who_made_it_and_whose_keys_it_holds(db: Database, clock: Fak
         assert len(conn.execute(select(manager_map)).all()) == 1
 
 
-def test_the_directory_keeps_who_left_as_inactive(db: Database, clock: FakeClock) -> None:
+def people(db: Database, system: str) -> dict[str, directory.Known]:
+    return {one.key: one for one in directory.directory(db, system)}
+
+
+def test_the_directory_keeps_who_left_as_inactive_once_two_listings_lacked_them(db: Database, clock: FakeClock) -> None:
     first = [Listed("1", "E-1", "A", "a@x.example"), Listed("2", "E-2", "B"), Listed("3", "E-3", active=False)]
-    assert managers.replace_directory(db, "erp", first) == 3
-    managers.replace_directory(db, "crm", [Listed("2", "u2")])
-    clock.advance(60)
-    managers.replace_directory(db, "erp", [Listed("1", "E-1", "A2")])
-    known = {one.key: one for one in managers.directory(db, "erp")}
-    assert {key: one.active for key, one in known.items()} == {"1": True, "2": False, "3": False}
+    assert directory.refresh(db, "erp", first) == directory.Refreshed(listed=3, new=3)
+    directory.refresh(db, "crm", [Listed("2", "u2")])
+    for left, still in ((0, True), (1, False), (0, False)):
+        clock.advance(60)
+        found = directory.refresh(db, "erp", [Listed("1", "E-1", "A2")])
+        known = people(db, "erp")
+        assert found.left == left
+        assert {key: one.active for key, one in known.items()} == {"1": True, "2": still, "3": False}
     assert (known["1"].name, known["1"].email, known["1"].seen_at) == ("A2", None, clock.time)
-    assert known["2"].seen_at == clock.time - 60
-    assert [one.active for one in managers.directory(db, "crm")] == [True]
+    assert known["2"].seen_at == clock.time - 180
+    assert [one.active for one in people(db, "crm").values()] == [True]
+
+
+def test_am_1_a_refreshed_directory_says_who_is_new_renamed_disabled_and_enabled(
+    db: Database, clock: FakeClock
+) -> None:
+    directory.refresh(db, "erp", [Listed("1", "E-1", "A"), Listed("2", "E-2", "B", active=False)])
+    clock.advance(60)
+    again = [Listed("1", "E-1", "A", active=False), Listed("2", "E-2", "Bee"), Listed("3", "E-3")]
+    found = directory.refresh(db, "erp", again)
+    assert found == directory.Refreshed(listed=3, new=1, renamed=1, disabled=1, enabled=1)
+
+
+def test_am_1_a_mapped_user_who_is_disabled_is_not_used_and_is_again_once_enabled(db: Database) -> None:
+    map_one(db, "E-1", "5")
+    assert translated(db, "erp", "E-1") == "5"  # no directory has been read: nothing is known against it
+    directory.refresh(db, "crm", [Listed("5", active=False), Listed("6")])
+    assert (translated(db, "erp", "E-1"), translated(db, "crm", "5")) == (None, "E-1")
+    waits = waiting_link(db, "1", waiting_key("erp", "E-1"))
+    other = waiting_link(db, "2", waiting_key("erp", "E-2"))
+    elsewhere = waiting_link(db, "3", waiting_key("erp", "E-1"), flow="branch")
+    assert managers.wait_sweep(db) == ()
+    found = directory.refresh(db, "crm", [Listed("5"), Listed("6")])
+    assert [one.link_id for one in found.released] == [waits]
+    assert state_of(db, other)[3] is None and state_of(db, elsewhere)[3] is None
+    assert translated(db, "erp", "E-1") == "5"
+
+
+def test_am_1_a_mapped_user_whom_the_directory_does_not_show_is_not_used(db: Database) -> None:
+    map_one(db, "E-1", "5")
+    directory.refresh(db, "crm", [Listed("6")])
+    assert translated(db, "erp", "E-1") is None
+    assert [one.link_id for one in directory.refresh(db, "crm", [Listed("5")]).released] == []
+    assert translated(db, "erp", "E-1") == "5"
+
+
+def test_am_5_every_change_of_the_mapping_is_journalled_with_who_made_it(db: Database) -> None:
+    map_one(db, "E-1", "5")
+    map_one(db, "E-1", "6")
+    managers.unmap_manager(db, FLOW, "E-1", actor="ann")
+    with db.read() as conn:
+        c = journal.c
+        rows = conn.execute(select(c.what, c.key, c.before, c.after, c.actor).order_by(c.id)).all()
+    five, six = ({"crm": key, "preferred": False} for key in "56")
+    assert [tuple(row) for row in rows] == [
+        ("manager_mapped", "E-1", None, five, "ann"),
+        ("manager_mapped", "E-1", five, six, "ann"),
+        ("manager_unmapped", "E-1", six, None, "ann"),
+    ]
 
 
 def test_a_directory_entry_too_long_for_its_column_is_cut(db: Database) -> None:
-    managers.replace_directory(db, "erp", [Listed("1", "r" * 300, "n" * 300, "e" * 300)])
-    (one,) = managers.directory(db, "erp")
+    directory.refresh(db, "erp", [Listed("1", "r" * 300, "n" * 300, "e" * 300)])
+    (one,) = directory.directory(db, "erp")
     assert (len(one.ref), len(one.name), len(one.email or "")) == (255, 255, 255)
+
+
+def test_am_6_ten_thousand_waiting_links_are_released_in_one_transaction(db: Database) -> None:
+    with db.write() as conn:
+        rows = [
+            {
+                "flow": FLOW,
+                "entity": "customer",
+                "erp_key": str(n),
+                "created_at": 0.0,
+                "state": "waiting",
+                "klass": "bulk",
+            }
+            for n in range(10_000)
+        ]
+        conn.execute(insert(link), rows)
+        ids = list(conn.execute(select(link.c.id)).scalars())
+        field = {"field": "account_manager", "why": "waiting", "waiting_on": waiting_key("erp", "E-12"), "at": 0.0}
+        conn.execute(insert(open_field), [{"link_id": one, **field} for one in ids])
+    assert managers.waiting_counts(db) == {(FLOW, waiting_key("erp", "E-12")): 10_000}
+    assert sorted(map_one(db, "E-12", "5")) == sorted(ids)
+    with db.read() as conn:
+        assert conn.execute(select(func.count()).where(link.c.due_at.is_not(None))).scalar_one() == 10_000

@@ -93,12 +93,22 @@ class World:
         self.crm.faults.merge({"bump_updated_on_api_write": True})
         self.erp.hooks.append(_hook(self.erp, "http://hooks.test/erp", "demo-secret"))
         self.crm.hooks.append(_hook(self.crm, "http://hooks.test/crm", HOOK_SECRET))
-        text = CONFIG.format(stale=stale, secret=HOOK_SECRET, flow=flow, columns=KEY_COLUMNS if key_columns else "")
-        self.config = configuration.parse(text, environ={"SYNC_DATA_DIR": str(directory)})
+        self._directory, self._stale = directory, stale
+        self._columns = KEY_COLUMNS if key_columns else ""
+        self.config = self._configured(flow)
         self.db = Database(url, clock=self.clock, durable=False)
         self.steps_to_crash: int | None = None
         self._interruption: tuple[int, Callable[[], None]] | None = None
         self._guard_commits()
+        self.app = self.build()
+
+    def _configured(self, flow: str) -> configuration.Config:
+        text = CONFIG.format(stale=self._stale, secret=HOOK_SECRET, flow=flow, columns=self._columns)
+        return configuration.parse(text, environ={"SYNC_DATA_DIR": str(self._directory)})
+
+    def reconfigure(self, flow: str) -> None:
+        """The worker is restarted with other lines of ``[flows.customers]``."""
+        self.config = self._configured(flow)
         self.app = self.build()
 
     def build(self) -> wiring.App:

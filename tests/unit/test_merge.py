@@ -194,7 +194,7 @@ def test_e15_a_refused_value_rests_until_either_side_changes() -> None:
 
 def test_e16_a_value_without_a_mapping_opens_only_its_own_field() -> None:
     def unmapped(name: str, source: Side, value: Value) -> Value | Missing:
-        return Missing("account_manager:erp:E-12") if value == "E-12" else value
+        return Missing("account_manager:erp:E-12", "manager_unmapped") if value == "E-12" else value
 
     after, settled = carry_out(sides(("E-1", "E-12"), ("u1", "u1"), translate=unmapped))
     assert after["crm"] == "u1"

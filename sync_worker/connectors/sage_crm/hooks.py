@@ -16,6 +16,7 @@ ENTITIES = {
     "address": "address",
     "phone": "phone",
     "email": "email",
+    "user": "user",
 }
 
 
