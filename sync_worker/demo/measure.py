@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -62,19 +63,20 @@ class Measure:
         return self._stage.erp if side == "erp" else self._stage.crm
 
     def edit(
-        self, source: Side, what: str, act: Callable[[], str], shows: Callable[[], bool], *, begun: float | None = None
+        self, source: Side, what: str, act: Callable[[], str], shows: Callable[[], bool], *, by_hand: bool = False
     ) -> Edit:
         """Play one edit and wait until it shows on the other side, at most 30 s.
 
-        ``act``: performs it; returns the source record's key. ``begun``: when it counts from, in seconds since 1970;
-        None: from when the source vendor applied it.
+        ``act``: performs it; returns the source record's key. It counts from when the source vendor applied it;
+        ``by_hand``: from the act, which is done here and not at a vendor.
         """
         target: Side = "crm" if source == "erp" else "erp"
         self.wait_for_quiet()
         before = self.vendor(target).stats()["ledger_seq"]
         mine = self.vendor(source).stats()["ledger_seq"]
+        begun = time.time()
         key = act()
-        if begun is None:
+        if not by_hand:
             begun = float(self.vendor(source).ledger(mine, actor="person")[0]["at"])
         arrived = self._stage.until(shows, ARRIVE_SECONDS)
         written = self.vendor(target).ledger(before)

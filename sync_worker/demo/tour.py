@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,9 +9,11 @@ from typing import Any
 from sync_worker import desk
 from sync_worker.demo.measure import Edit, Measure, Side
 from sync_worker.demo.stage import Stage
+from sync_worker.desk import managers
 from sync_worker.wiring import App
 
 CONFLICT_SECONDS = 20.0
+MANAGER, USER, USER_KEY = "E-10", "sellers1", "2"
 ADDRESS = "contacts.default.mailingAddress"
 
 ORCHARD: dict[str, Any] = {
@@ -82,6 +83,7 @@ class Tour:
             yield self._conflict(orchard)
             yield self._lost_notice(harbour)
             yield self._doubled_notice(orchard)
+            yield self._manager(orchard, harbour)
 
     def _created(
         self, pair: Pair, source: Side, what: str, act: Callable[[], str], there: Callable[[], dict[str, str]]
@@ -139,6 +141,30 @@ class Tour:
     def _to_crm(self, what: str, pair: Pair, columns: dict[str, Any], shows: Callable[[], bool]) -> Edit:
         return self.measure.edit("erp", what, lambda: pair.change_erp(columns), shows)
 
+    def _manager(self, *pairs: Pair) -> Edit:
+        """Customers of a manager whom nobody has mapped yet wait, and follow when a person does."""
+        stage, keys = self._stage, [pair.keys["erp"] for pair in pairs]
+        for pair in pairs:
+            pair.change_erp({"salesRepresentative.id": MANAGER})
+
+        def waiting() -> bool:
+            found = [self.measure.link("erp", key) for key in keys]
+            return all(one is not None and one.state == "waiting" for one in found)
+
+        what = f"account manager mapped: {len(pairs)} waiting customers follow"
+        if not stage.until(waiting, CONFLICT_SECONDS):
+            return Edit("erp", "crm", what, None, 0, arrived=False)
+
+        def map_them() -> str:
+            made = managers.propose(self._app, "customers", MANAGER, USER)
+            managers.map_manager(self._app, made, actor="demo")
+            return keys[0]
+
+        def shows() -> bool:
+            return all(str(pair.in_crm("Comp_PrimaryUserId")) == USER_KEY for pair in pairs)
+
+        return self.measure.edit("erp", what, map_them, shows, by_hand=True)
+
     # --- when something goes wrong -----------------------------------------------------------------------------------
 
     def _conflict(self, pair: Pair) -> Edit:
@@ -165,7 +191,7 @@ class Tour:
         def shows() -> bool:
             return bool(pair.in_crm("Comp_WebSite") == "http://erp.orchard.test")
 
-        return self.measure.edit("erp", what, settle, shows, begun=time.time())
+        return self.measure.edit("erp", what, settle, shows, by_hand=True)
 
     def _lost_notice(self, pair: Pair) -> Edit:
         """Nobody is told of this one: the feed finds it."""

@@ -66,7 +66,18 @@ def test_the_tour_shows_every_edit_arriving_and_nothing_written_at_rest(folder: 
     words = " ".join(edit["what"] for edit in report["edits"])
     assert all(
         word in words
-        for word in ("created", "name", "phone", "e-mail", "address", "status", "conflict", "lost", "doubled")
+        for word in (
+            "created",
+            "name",
+            "phone",
+            "e-mail",
+            "address",
+            "status",
+            "conflict",
+            "lost",
+            "doubled",
+            "manager",
+        )
     )
     assert left_running(folder) == []
 
