@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import structlog
 from sqlalchemy import func, select
 
+from mappings.merge import Plan, Sides
 from sync_worker import metrics
 from sync_worker.connectors.http import call_class, guard
 from sync_worker.engine import halves, linked, states
@@ -184,6 +185,9 @@ class Batch:
         metrics.pass_ended(self._flow.name, "bug")
         return _dead(row, f"unexpected {type(error).__name__}", "bug")
 
+    def planned(self, p: Pass, sides: Sides, plan: Plan) -> None:
+        """A batch carries it out; what was decided is journalled as it is done."""
+
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
         held = links.renew(self._db, [p.row for p in passes], {p.row.id: p.memory.dump() or {} for p in passes})
         self._renewed = time.monotonic()
@@ -213,19 +217,7 @@ class Batch:
             return waiting.intents_before(conn, row.flow, row.entity, side, row.created_at)
 
     def linked_keys(self, flow: str, entity: str, side: Side, keys: Sequence[str]) -> set[str]:
-        if not keys:
-            return set()
-        c = link.c
-        with self._db.read() as conn:
-            column = c[f"{side}_key"]
-            wanted = select(column).where(
-                c.flow == flow,
-                c.entity == entity,
-                column.in_(list(keys)),
-                c.erp_key.is_not(None),
-                c.crm_key.is_not(None),
-            )
-            return set(conn.execute(wanted).scalars())
+        return waiting.linked_keys(self._db, flow, entity, side, keys)
 
     def _keep(self, seconds: float) -> None:
         """E2: before a vendor call, the leases must have more left than the call may take."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from mappings.merge import Plan, Sides
 from sync_worker.engine.reading import Pass
 from sync_worker.events import Side
 from sync_worker.store.links import Save
@@ -20,6 +21,9 @@ class Desk(Protocol):
 
     def jitter(self) -> float:
         """A random number in [0, 1)."""
+
+    def planned(self, p: Pass, sides: Sides, plan: Plan) -> None:
+        """Told what was decided about a link, before anything of it is done."""
 
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
         """Renew the leases and store what is about to be written; the passes whose token still counts."""

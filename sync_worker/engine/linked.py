@@ -139,7 +139,9 @@ def _merge_and_write(desk: Desk, flow: Flow, rule: Rule, moved: list[Pass]) -> l
         opens = {n: o for n, o in p.row.opens.items() if o.why != "stale"}
         policy = flow.policy if p.row.is_default else replace(flow.policy, only=NOT_SHARED)
         sides = Sides(looks["erp"], looks["crm"], flow.maps, policy, translate, in_step, opens)
-        plans.append((p, sides, merge(sides, p.memory)))
+        plan = merge(sides, p.memory)
+        desk.planned(p, sides, plan)
+        plans.append((p, sides, plan))
     _perform(desk, flow, plans)
     for p, sides, plan in plans:
         if p.cause != "lost":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, or_, select
@@ -54,3 +55,15 @@ def intents_before(conn: Connection, flow: str, entity: str, side: Side, at: flo
     c = link.c
     wanted = select(func.count()).where(c.flow == flow, c.entity == entity, c.intent_side == side, c.intent_at <= at)
     return int(conn.execute(wanted).scalar_one())
+
+
+def linked_keys(db: Database, flow: str, entity: str, side: Side, keys: Sequence[str]) -> set[str]:
+    """Which of these keys stand on a full link already."""
+    if not keys:
+        return set()
+    c = link.c
+    column = c.erp_key if side == "erp" else c.crm_key
+    whole = (c.erp_key.is_not(None), c.crm_key.is_not(None))
+    with db.read() as conn:
+        wanted = select(column).where(c.flow == flow, c.entity == entity, column.in_(list(keys)), *whole)
+        return {str(key) for key in conn.execute(wanted).scalars()}
