@@ -1,0 +1,109 @@
+"""Files that people edit: what they save is read, what they open never runs, and what is unusable says why."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+import xlsxwriter
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync_worker import sheets
+from sync_worker.sheets import SheetError
+from sync_worker.sheets.reading import LARGEST
+
+COLUMNS = ("CustomerId", "SageCompanyName")
+
+
+def saved(tmp_path: Path, content: bytes, name: str = "in.csv") -> Path:
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+def cells(path: Path) -> list[dict[str, str]]:
+    return [dict(line.cells) for line in sheets.read(path, required=COLUMNS).lines]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_every_usual_encoding_and_delimiter_is_read(tmp_path: Path, encoding: str, mark: str) -> None:
+    text = f'Customer Id{mark}SAGE_COMPANY NAME{mark}"Note; a, b"\n007{mark} Brüder Weiß {mark}x\n\n\n8{mark}é\n'
+    found = cells(saved(tmp_path, text.encode(encoding)))
+    assert found == [
+        {"CustomerId": "007", "SageCompanyName": "Brüder Weiß", "Note; a, b": "x"},
+        {"CustomerId": "8", "SageCompanyName": "é", "Note; a, b": ""},
+    ]
+
+
+def test_lines_are_numbered_as_people_count_them(tmp_path: Path) -> None:
+    path = saved(tmp_path, b"CustomerId,SageCompanyName\n1,a\n\n3,b\n")
+    assert [line.number for line in sheets.read(path).lines] == [2, 4]
+
+
+def test_numbers_dates_and_zeros_in_a_workbook_are_what_people_see(tmp_path: Path) -> None:
+    path = tmp_path / "in.xlsx"
+    with xlsxwriter.Workbook(path) as book:
+        sheet = book.add_worksheet()
+        for row, given_cells in enumerate([COLUMNS, (1001.0, "0042"), ("0007", 1.5), (True, "")]):
+            for column, cell in enumerate(given_cells):
+                sheet.write(row, column, cell)
+    assert [tuple(row.values()) for row in cells(path)] == [("1001", "0042"), ("0007", "1.5"), ("TRUE", "")]
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out.csv"])
+def test_formulas_come_out_as_text_and_are_read_back_as_they_were(tmp_path: Path, name: str) -> None:
+    rows = [("=cmd|' /C calc'!A0", "+1"), ("-2", "@SUM(A1)"), ("007", "'quoted"), ("Ümläut 🙂", 'a "b", c;\nd')]
+    path = tmp_path / name
+    assert sheets.write(path, COLUMNS, rows) == 4
+    assert [tuple(row.values()) for row in cells(path)] == rows
+    if name.endswith(".csv"):
+        assert "'=cmd|" in path.read_text("utf-8-sig") and "\n=cmd" not in path.read_text("utf-8-sig")
+    else:
+        with zipfile.ZipFile(path) as packed:
+            assert all(b"<f>" not in packed.read(part) for part in packed.namelist())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"", "in.csv", "is empty"),
+        (b"\n \n", "in.csv", "is empty"),
+        (b"CustomerId\n1\n", "in.csv", "lacks the column SageCompanyName; it has: CustomerId"),
+        (b"CustomerId,customer id,SageCompanyName\n", "in.csv", "the column CustomerId stands there twice"),
+        (b"\x00\x01\x02", "in.csv", "is no text in UTF-8"),
+        (b"plain text", "in.xlsx", "is no XLSX workbook"),
+        (b"PK\x03\x04 broken", "in.xlsx", "is no readable XLSX workbook"),
+    ],
+)
+def test_an_unusable_file_is_refused_in_one_line(tmp_path: Path, content: bytes, name: str, message: str) -> None:
+    with pytest.raises(SheetError, match=message) as refused:
+        cells(saved(tmp_path, content, name))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_too_large_or_not_there_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.csv"
+    with path.open("wb") as file:
+        file.truncate(LARGEST + 1)
+    with pytest.raises(SheetError, match="has 50 MB; at most 50 MB: split it"):
+        sheets.read(path)
+    with pytest.raises(SheetError, match="cannot be read: No such file"):
+        sheets.read(tmp_path / "nowhere.csv")
+    with pytest.raises(SheetError, match=r"must end in \.xlsx or \.csv"):
+        sheets.write(tmp_path / "out.txt", COLUMNS, [])
+    with pytest.raises(SheetError, match="cannot be written"):
+        sheets.write(tmp_path / "no" / "out.csv", COLUMNS, [])
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda b: b"CustomerId,b\n" + b))
+def test_no_bytes_make_reading_crash(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "in.csv"
+    path.write_bytes(content)
+    try:
+        list(sheets.read(path).lines)
+    except SheetError as error:
+        assert "\n" not in str(error)
