@@ -89,6 +89,20 @@ class Printer:
         ]
         self._table("without a row", ("flow", "system", "account manager", "waiting"), missing)
 
+    def suggestions(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """``managers suggest``: best first."""
+        if self._document(list(found)):
+            return
+        rows = [
+            (
+                *(f"{one[side]['ref']} {one[side]['name']}".strip() for side in ("erp", "crm")),
+                "exact" if one["exact"] else "",
+                ", ".join(one["reasons"]),
+            )
+            for one in found
+        ]
+        self._table("suggestions", ("erp", "crm", "", "because"), rows)
+
     def checks(self, found: Sequence[Check]) -> None:
         """``doctor``: one line each, with the fix."""
         if self._document([{"name": c.name, "ok": c.ok, "detail": c.detail, "fix": c.fix} for c in found]):

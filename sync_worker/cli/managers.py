@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sync_worker.cli.shared import ConfigPath, Json, app, load
+from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.output import Printer
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def map_manager(
         for line in _about(made):
             print(line, flush=True)
         if not dry_run:
-            print(f"mapped; {managers.map_manager(worker_app, made)} links released")
+            print(f"mapped; {managers.map_managers(worker_app, [made])} links released")
 
 
 @group.command("unmap")
@@ -79,3 +80,68 @@ def _about(made: Proposal) -> list[str]:
         if not one.active
     ]
     return lines
+
+
+@group.command("suggest")
+def suggest(
+    flow: FlowName,
+    accept_exact: Annotated[
+        bool, typer.Option("--accept-exact", help="make the rows of all exact suggestions")
+    ] = False,
+    config: ConfigPath = None,
+    json: Json = False,
+) -> None:
+    """Who may stand for whom, with reasons. Nothing is mapped unless you say so."""
+    from sync_worker import desk
+    from sync_worker.desk import manager_files, managers
+
+    with desk.opened(load(config)) as worker_app:
+        if not accept_exact:
+            Printer(json).suggestions(manager_files.suggestions(worker_app, flow))
+            return
+        rows = manager_files.accept_exact(worker_app, flow)
+        released = managers.map_managers(worker_app, rows)
+        print(f"{len(rows)} rows made, {released} links released")
+
+
+@group.command("export")
+def export(
+    file: Annotated[Path, typer.Argument(help=".xlsx or .csv, written anew")],
+    flow: Annotated[str | None, typer.Option("--flow", help="only this flow")] = None,
+    config: ConfigPath = None,
+) -> None:
+    """The mapping as a file, with whoever has no row yet, to be filled in and uploaded."""
+    from sync_worker import desk
+    from sync_worker.desk import manager_files
+
+    with desk.opened(load(config)) as worker_app:
+        print(f"{file}: {manager_files.export(worker_app, file, flow)} rows")
+
+
+@group.command("upload")
+def upload(
+    file: Annotated[Path, typer.Argument(help=".xlsx or .csv")],
+    flow: Annotated[str | None, typer.Option("--flow", help="for files without the column Flow")] = None,
+    errors: Annotated[Path | None, typer.Option("--errors", help="where wrong rows go, with what is wrong")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what it would change")] = False,
+    config: ConfigPath = None,
+) -> None:
+    """Make the rows of a file, all or none. Rows without a CRM user are left alone; no row is ever removed."""
+    from sync_worker import desk
+    from sync_worker.desk import manager_files, managers
+
+    with desk.opened(load(config)) as worker_app:
+        found = manager_files.read(worker_app, file, flow)
+        for number, _, wrong in found.errors:
+            print(f"line {number}: {'; '.join(wrong)}")
+        if found.errors:
+            if errors is not None:
+                print(f"{errors}: {manager_files.write_errors(errors, found)} rows to correct and upload again")
+            print(f"{len(found.errors)} rows are wrong; nothing was changed")
+            done(1)
+        for made in found.rows:
+            for line in _about(made):
+                print(line)
+        released = 0 if dry_run else managers.map_by_flow(worker_app, found.rows)
+        said = "would change" if dry_run else f"changed, {released} links released"
+        print(f"{len(found.rows)} rows {said}; {found.same} stand so already, {found.left} without a CRM user")

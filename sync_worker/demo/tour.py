@@ -157,7 +157,7 @@ class Tour:
 
         def map_them() -> str:
             made = managers.propose(self._app, "customers", MANAGER, USER)
-            managers.map_manager(self._app, made, actor="demo")
+            managers.map_managers(self._app, [made], actor="demo")
             return keys[0]
 
         def shows() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,10 @@ from sync_worker.wiring import App
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A row about to be made. ``waiting``: links it releases. ``replaces``: the CRM user the ERP manager had before."""
+    """A row about to be made. ``waiting``: links it releases. ``replaces``: the CRM user the ERP manager had before.
+
+    ``unchanged``: it stands so already.
+    """
 
     flow: str
     erp: Known
@@ -28,11 +31,52 @@ class Proposal:
     preferred: bool
     waiting: int
     replaces: str | None
+    unchanged: bool = False
+
+
+class People:
+    """Who may stand in a flow's rows: both directories, found by key or reference. A vendor is asked at most once."""
+
+    def __init__(self, app: App, flow: Flow, *, ask: bool = True) -> None:
+        self._app, self._flow = app, flow
+        self._may_ask = dict.fromkeys(SIDES, ask)
+        self._listed: dict[Side, list[Known]] = {}
+        self._rows = {row.erp_key: row for row in managers.mappings(app.db, flow.name)}
+        self._counts = managers.waiting_counts(app.db, flow.name)
+
+    def one(self, side: Side, wanted: str) -> Known:
+        """Raises PermanentError when nobody, or more than one, is meant."""
+        system = self._flow.systems[side]
+        found = _matching(self._list(side), wanted)
+        if not found and wanted and self._may_ask[side]:
+            self._may_ask[side] = False
+            ring(self._app, directories.refresh(self._app.db, self._app.systems[system]))
+            self._listed.pop(side)
+            found = _matching(self._list(side), wanted)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            named = ", ".join(f"key:{one.key}" for one in found)
+            raise PermanentError(f"{system} has several account managers {wanted}; name one: {named}")
+        raise PermanentError(
+            f"{system} has no account manager {wanted}: give the key or reference that sync-worker managers list shows"
+        )
+
+    def _list(self, side: Side) -> list[Known]:
+        return self._listed.setdefault(side, directory.directory(self._app.db, self._flow.systems[side]))
+
+    def proposal(self, erp: Known, crm: Known, *, preferred: bool = False) -> Proposal:
+        """What making this row would mean."""
+        waits = {waiting_key(one.system, one.key) for one in (erp, crm)}
+        waiting = sum(self._counts.get((self._flow.name, key), 0) for key in waits)
+        old = self._rows.get(erp.key)
+        unchanged = old is not None and old.crm_key == crm.key and (old.preferred or not preferred)
+        return Proposal(self._flow.name, erp, crm, preferred, waiting, old.crm_key if old else None, unchanged)
 
 
 def listing(app: App, flow: str | None = None) -> dict[str, Any]:
     """Per flow: the rows, and on each side who has none, with how many links wait for them."""
-    chosen = app.flows.values() if flow is None else [_flow(app, flow)]
+    chosen = app.flows.values() if flow is None else [flow_of(app, flow)]
     return {"flows": {one.name: _of_flow(app, one) for one in chosen}}
 
 
@@ -41,28 +85,33 @@ def propose(app: App, flow_name: str, erp: str, crm: str, *, preferred: bool = F
 
     Raises PermanentError for an unknown flow, and for a manager that is not, or not uniquely, in a directory.
     """
-    flow = _flow(app, flow_name)
-    ours, theirs = _entry(app, flow, "erp", erp), _entry(app, flow, "crm", crm)
-    counts = managers.waiting_counts(app.db, flow.name)
-    waits = {waiting_key(one.system, one.key) for one in (ours, theirs)}
-    old = next((row.crm_key for row in managers.mappings(app.db, flow.name) if row.erp_key == ours.key), None)
-    waiting = sum(counts.get((flow.name, key), 0) for key in waits)
-    return Proposal(flow.name, ours, theirs, preferred, waiting, old)
+    people = People(app, flow_of(app, flow_name))
+    return people.proposal(people.one("erp", erp), people.one("crm", crm), preferred=preferred)
 
 
-def map_manager(app: App, made: Proposal, *, actor: str = ACTOR) -> int:
-    """Make the proposed row and release exactly who waits for it; how many. Raises ``AmbiguousMapping``."""
-    systems = (made.erp.system, made.crm.system)
-    released = managers.map_manager(
-        app.db, made.flow, made.erp.key, made.crm.key, systems=systems, preferred=made.preferred, actor=actor
-    )
+def map_managers(app: App, made: Sequence[Proposal], *, actor: str = ACTOR) -> int:
+    """Make the proposed rows of one flow, all or none, and release exactly who waits for them; how many.
+
+    Raises ``AmbiguousMapping``.
+    """
+    if not made:
+        return 0
+    systems = (made[0].erp.system, made[0].crm.system)
+    rows = [managers.NewRow(one.erp.key, one.crm.key, one.preferred) for one in made]
+    released = managers.map_managers(app.db, made[0].flow, rows, systems=systems, actor=actor)
     ring(app, released)
     return len(released)
 
 
+def map_by_flow(app: App, made: Sequence[Proposal], *, actor: str = ACTOR) -> int:
+    """The rows of several flows: all or none of each flow. Raises ``AmbiguousMapping``."""
+    flows = dict.fromkeys(one.flow for one in made)
+    return sum(map_managers(app, [one for one in made if one.flow == name], actor=actor) for name in flows)
+
+
 def unmap_manager(app: App, flow_name: str, erp: str, *, actor: str = ACTOR) -> str:
     """Remove a row, whether or not that manager is still in the directory; the key it stood for is returned."""
-    flow = _flow(app, flow_name)
+    flow = flow_of(app, flow_name)
     known = [row.erp_key for row in managers.mappings(app.db, flow.name)]
     listed = {one.ref: one.key for one in directory.directory(app.db, flow.systems["erp"])}
     key = erp if erp in known else listed.get(erp, erp)
@@ -73,27 +122,11 @@ def unmap_manager(app: App, flow_name: str, erp: str, *, actor: str = ACTOR) -> 
     return key
 
 
-def _flow(app: App, name: str) -> Flow:
+def flow_of(app: App, name: str) -> Flow:
+    """A configured flow. Raises PermanentError."""
     if name not in app.flows:
         raise PermanentError(f"no flow {name}; there are: {', '.join(sorted(app.flows))}")
     return app.flows[name]
-
-
-def _entry(app: App, flow: Flow, side: Side, wanted: str) -> Known:
-    """The directory's entry; asks the vendor once when it is not known yet."""
-    system = flow.systems[side]
-    found = _matching(directory.directory(app.db, system), wanted)
-    if not found:
-        ring(app, directories.refresh(app.db, app.systems[system]))
-        found = _matching(directory.directory(app.db, system), wanted)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        named = ", ".join(f"key:{one.key}" for one in found)
-        raise PermanentError(f"{system} has several account managers {wanted}; name one: {named}")
-    raise PermanentError(
-        f"{system} has no account manager {wanted}: give the key or reference that sync-worker managers list shows"
-    )
 
 
 def _matching(listed: Iterable[Known], wanted: str) -> list[Known]:

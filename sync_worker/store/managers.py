@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -64,6 +64,14 @@ def mappings(db: Database, flow: str) -> list[Mapped]:
     """The flow's mapping rows by ERP key."""
     with db.read() as conn:
         return _rows(conn, flow)
+
+
+class NewRow(NamedTuple):
+    """A mapping row somebody wants."""
+
+    erp_key: str
+    crm_key: str
+    preferred: bool = False
 
 
 def ways(db: Database, flow: str) -> list[MapRow]:
@@ -143,29 +151,37 @@ def map_manager(
     preferred: bool = False,
     actor: str = "",
 ) -> tuple[Touched, ...]:
-    """Let an ERP manager and a CRM user stand for one another; returns the links that waited for it, released.
+    """One row; see ``map_managers``."""
+    return map_managers(db, flow, [NewRow(erp_key, crm_key, preferred)], systems=systems, actor=actor)
+
+
+def map_managers(
+    db: Database, flow: str, made: Sequence[NewRow], *, systems: tuple[str, str], actor: str = ""
+) -> tuple[Touched, ...]:
+    """Let ERP managers and CRM users stand for one another; returns the links that waited for it, released.
 
     ``systems``: the flow's ERP and CRM. ``preferred`` takes that mark over from any other ERP key on the same user. A
-    changed row rewrites nobody. One transaction, journalled under ``actor``. Raises ``AmbiguousMapping`` when a way
-    back would have several answers.
+    changed row rewrites nobody. All rows or none, in one transaction, journalled under ``actor``. Raises
+    ``AmbiguousMapping`` when a way back would have several answers once all of them stand.
     """
-    waits = (waiting_key(systems[0], erp_key), waiting_key(systems[1], crm_key))
+    waits = [waiting_key(system, key) for one in made for system, key in zip(systems, one[:2], strict=True)]
 
     def work(conn: Connection) -> tuple[Touched, ...]:
         lock_waiting_key(conn, flow, _TABLE_LOCK, *waits)
-        before = _rows(conn, flow)
-        after = _with_row(before, erp_key, crm_key, preferred)
-        users = {crm_key, *(row.crm_key for row in before if row.erp_key == erp_key)}
-        _refuse_ambiguous(after, users)
+        rows = {row.erp_key: row for row in _rows(conn, flow)}
+        before = {key: (row.crm_key, row.preferred) for key, row in rows.items()}
+        after = dict(before)
+        for one in made:
+            after = _with_row(after, *one)
+        moved = [before[one.erp_key][0] for one in made if one.erp_key in before]
+        _refuse_ambiguous(after, {*(one.crm_key for one in made), *moved})
         now = db.now(conn)
-        _store(conn, Mapped(flow, erp_key, *after[erp_key], *systems, actor, now))
-        unmarked = [
-            row.erp_key for row in before if row.preferred and row.erp_key != erp_key and not after[row.erp_key][1]
-        ]
+        for key in sorted({one.erp_key for one in made}):
+            _store(conn, Mapped(flow, key, *after[key], *systems, actor, now))
+            _note(conn, flow, key, before.get(key), after[key], actor, now)
+        unmarked = [key for key, way in before.items() if way[1] and not after[key][1]]
         c = manager_map.c
         conn.execute(update(manager_map).where(c.flow == flow, c.erp_key.in_(unmarked)).values(preferred=False))
-        old = next(((row.crm_key, row.preferred) for row in before if row.erp_key == erp_key), None)
-        _note(conn, flow, erp_key, old, after[erp_key], actor, now)
         return release_waiting_in(conn, flow, *waits, now=now)
 
     return db.run(work)
@@ -245,9 +261,9 @@ def _rows(conn: Connection, flow: str) -> list[Mapped]:
     ]
 
 
-def _with_row(before: Iterable[Mapped], erp_key: str, crm_key: str, preferred: bool) -> dict[str, Way]:
+def _with_row(before: Mapping[str, Way], erp_key: str, crm_key: str, preferred: bool) -> dict[str, Way]:
     """The flow's ways once this row is made. Repeating a row without the mark keeps the mark it has."""
-    after = {row.erp_key: (row.crm_key, row.preferred) for row in before}
+    after = dict(before)
     kept = after.get(erp_key) == (crm_key, True)
     if preferred:
         after = {key: (user, mark and user != crm_key) for key, (user, mark) in after.items()}

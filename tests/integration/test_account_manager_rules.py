@@ -223,7 +223,7 @@ def test_am_5_two_erp_managers_on_one_user_are_refused_unless_one_is_preferred(w
     read_directories(world)
 
     def by_person(erp: str, crm: str, *, preferred: bool = False) -> int:
-        return by_hand.map_manager(world.app, by_hand.propose(world.app, FLOW, erp, crm, preferred=preferred))
+        return by_hand.map_managers(world.app, [by_hand.propose(world.app, FLOW, erp, crm, preferred=preferred)])
 
     by_person("E-10", "sellers1")
     with pytest.raises(AmbiguousMapping, match=r"E-10, E-11 would all stand for CRM user 2.*--preferred"):
@@ -251,7 +251,7 @@ def test_am_5_mapping_asks_the_vendor_for_whom_it_does_not_know_yet_and_says_bef
     world.settle()
     made = by_hand.propose(world.app, FLOW, "E-60", "sellers2")
     assert (made.erp.key, made.crm.key, made.waiting, made.replaces) == ("E-60", "3", 1, None)
-    assert by_hand.map_manager(world.app, made) == 1
+    assert by_hand.map_managers(world.app, [made]) == 1
     world.settle()
     assert of(world, one) == ("E-60", 3)
     assert by_hand.propose(world.app, FLOW, "E-60", "sellers1").replaces == "3"
