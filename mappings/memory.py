@@ -39,7 +39,8 @@ class Memory:
     ``replaced``: values lately replaced and when (E7). ``wrote``: the past is our own write: what it replaced, and
     whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value, source value, when.
     ``bounce``: count, side, time (E14). ``blocked``: fields that differ by direction, owner or a clearing (E13).
-    ``take``: a person's choice for a conflict.
+    ``take``: a person's choice: a side, ``{"value": v}`` for both, or ``{"values": {side: v}}``, with ``if``: what the
+    sides must still hold for it to count, and ``blocked``: why they differ afterwards.
     """
 
     replaced: dict[str, dict[str, list[list[Any]]]] = field(default_factory=dict)

@@ -145,7 +145,9 @@ def _decide(name: str, s: Sides, memory: Memory) -> Step | None:
     now: dict[Side, Value] = {side: s.look(side).now[name] for side in SIDES}
     parked = s.opens.get(name)
     if name in memory.take:
-        return _chosen(name, s, now, memory.take[name])
+        if _applies(name, s, now, memory.take[name]):
+            return _chosen(name, s, now, memory.take[name])
+        del memory.take[name]
     if parked is not None and parked.why == "refused" and _unchanged_since(name, s, parked, now):
         return Step(name, "refused", open=parked)
     if any(name not in s.look(side).was for side in SIDES):
@@ -297,11 +299,17 @@ def _park(name: str, why: Any, cause: str, now: Mapping[Side, Value], waiting_on
     return Step(name, why, open=parked)
 
 
+def _applies(name: str, s: Sides, now: Mapping[Side, Value], take: Any) -> bool:
+    """A choice may name what it was made for (``if``: side -> value); an edit made since makes it void."""
+    expected = {} if take in SIDES else take.get("if", {})
+    return all(s.maps[side].same(name, value, now[side]) for side, value in expected.items())
+
+
 def _chosen(name: str, s: Sides, now: Mapping[Side, Value], take: Any) -> Step:
-    """A person settled the conflict: one side's value as it is now, or a value of their own for both."""
+    """A person settled it: one side's value as it is now, a value of their own for both, or one for each side."""
     if take in SIDES:
         return _write(name, s, now, take, "resolved")
-    value = take["value"]
-    fitted: dict[Side, Value] = {side: s.maps[side].fit(name, value) for side in SIDES}
-    writes = {side: value for side in SIDES if not s.maps[side].same(name, fitted[side], now[side])}
-    return Step(name, "resolved", writes=writes, past=fitted)
+    wanted: Mapping[Side, Value] = take["values"] if "values" in take else dict.fromkeys(SIDES, take["value"])
+    fitted: dict[Side, Value] = {side: s.maps[side].fit(name, wanted[side]) for side in SIDES}
+    writes = {side: wanted[side] for side in SIDES if not s.maps[side].same(name, fitted[side], now[side])}
+    return Step(name, "resolved", writes=writes, past=fitted, blocked=take.get("blocked"))

@@ -293,3 +293,19 @@ def test_a_person_may_settle_a_conflict_with_a_side_or_a_value_of_their_own() ->
     assert carry_out(s, Memory(take={"name": "crm"}))[0] == {"erp": "c", "crm": "c"}
     after, settled = carry_out(s, Memory(take={"name": {"value": "d"}}))
     assert after == {"erp": "d", "crm": "d"} and not settled.opens
+
+
+def test_a_choice_for_each_side_is_written_in_each_sides_terms_and_may_leave_them_different() -> None:
+    s = sides(("a", "a"), ("b", "b"))
+    memory = Memory(take={"name": {"values": {"erp": "x", "crm": "y"}, "blocked": "undone"}})
+    after, settled = carry_out(s, memory)
+    assert (after, settled.was["erp"], settled.was["crm"]) == ({"erp": "x", "crm": "y"}, {"name": "x"}, {"name": "y"})
+    assert memory.blocked == {"name": "undone"} and memory.take == {}
+
+
+def test_a_choice_made_for_a_value_that_was_edited_since_is_void() -> None:
+    choice = {"values": {"erp": "a", "crm": "old"}, "if": {"crm": "new"}}
+    memory = Memory(take={"name": choice})
+    assert carry_out(sides(("a", "a"), ("new", "new")), Memory(take={"name": choice}))[0] == {"erp": "a", "crm": "old"}
+    after, _ = carry_out(sides(("a", "a"), ("new", "edited")), memory)
+    assert after == {"erp": "edited", "crm": "edited"} and memory.take == {}
