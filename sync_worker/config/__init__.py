@@ -16,12 +16,12 @@ from typing import Any
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from sync_worker.config import key_file
+from sync_worker.config.alerts import AlertsConfig
 from sync_worker.config.flows import FlowConfig
 from sync_worker.config.report import Source, key_lines
 from sync_worker.config.systems import KINDS, IntacctConfig, SageCrmConfig, SystemConfig
 from sync_worker.config.values import (
     DatabaseUrl,
-    OptionalSecret,
     QueueUrl,
     SecretKeys,
     Section,
@@ -32,7 +32,7 @@ from sync_worker.config.values import (
 from sync_worker.errors import ConfigError
 from sync_worker.events import SIDES
 
-__all__ = ["Config", "FlowConfig", "IntacctConfig", "SageCrmConfig", "SystemConfig", "load", "parse"]
+__all__ = ["AlertsConfig", "Config", "FlowConfig", "IntacctConfig", "SageCrmConfig", "SystemConfig", "load", "parse"]
 
 _ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -62,15 +62,6 @@ class SecretsConfig(Section):
     """``key``: encrypts what is stored. Several, separated by commas: the first encrypts, all decrypt (rotation)."""
 
     key: SecretKeys = None
-
-
-class AlertsConfig(Section):
-    """Whom to tell of what has failed or waited for ``after_hours``. Neither mail nor webhook given: nobody."""
-
-    smtp: OptionalSecret = None
-    to: tuple[str, ...] = ()
-    webhook: OptionalSecret = None
-    after_hours: float = Field(default=4.0, ge=0)
 
 
 class RetentionConfig(Section):

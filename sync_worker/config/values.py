@@ -36,14 +36,15 @@ class Section(BaseModel):
     @classmethod
     def _no_unknown_key(cls, given: Any) -> Any:
         if isinstance(given, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
             for key in given:
-                if key not in cls.model_fields:
-                    allowed = ", ".join(cls.model_fields)
-                    raise problem((str(key),), f"unknown key{nearest(str(key), cls.model_fields)}; allowed: {allowed}")
+                if key not in known:
+                    allowed = ", ".join(known)
+                    raise problem((str(key),), f"unknown key{nearest(str(key), known)}; allowed: {allowed}")
         return given
 
 
-def _blank_is_none(value: Any) -> Any:
+def blank_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
@@ -119,12 +120,11 @@ def _texts(value: Any) -> Any:
 
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
-OptionalSecret = Annotated[Secret | None, BeforeValidator(_blank_is_none)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
-QueueUrl = Annotated[Annotated[str, AfterValidator(_queue_url)] | None, BeforeValidator(_blank_is_none)]
+QueueUrl = Annotated[Annotated[str, AfterValidator(_queue_url)] | None, BeforeValidator(blank_is_none)]
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Country = Annotated[str, AfterValidator(_country)]
-WebhookSecret = Annotated[Annotated[Secret, AfterValidator(_webhook_secret)] | None, BeforeValidator(_blank_is_none)]
-SecretKeys = Annotated[Annotated[Secret, AfterValidator(_secret_keys)] | None, BeforeValidator(_blank_is_none)]
+WebhookSecret = Annotated[Annotated[Secret, AfterValidator(_webhook_secret)] | None, BeforeValidator(blank_is_none)]
+SecretKeys = Annotated[Annotated[Secret, AfterValidator(_secret_keys)] | None, BeforeValidator(blank_is_none)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts), Field(min_length=1)]

@@ -74,6 +74,7 @@ def split(conn: Connection, row: LinkRow, gone: Side, cause: str, params: dict[s
         f"{gone}_ref": row.ref(gone),
         f"{gone}_was": row.was(gone) or None,
         "state": "unlinked",
+        "state_at": now,
         "cause": cause,
         "cause_params": params,
         "was_linked_to": {"id": row.id, "key": row.key(stays), "ref": row.ref(stays)},

@@ -31,7 +31,7 @@ _LIGHT = (
 )  # fmt: skip
 _FULL = (
     *_LIGHT, "erp_key", "erp_ref", "crm_key", "crm_ref", "erp_was", "crm_was", "erp_children", "crm_children", "state",
-    "cause", "cause_params", "may_create", "intent", "intent_at", "intent_side", "writes", "was_linked_to",
+    "state_at", "cause", "cause_params", "may_create", "intent", "intent_at", "intent_side", "writes", "was_linked_to",
     "first_synced_at", "last_synced_at", "is_default",
 )  # fmt: skip
 
@@ -288,6 +288,8 @@ def _end(one: Save, found: Any, now: float) -> dict[str, Any]:
     """Column values for a save: done counters, what is still noticed, the due time, the lease."""
     row = one.row
     values = {name: getattr(row, name) for name in _names(one)}
+    if not one.light and row.state != row.state_before:  # what a pass goes through on its way counts from its end
+        values["state_at"] = now
     again = False
     for side in SIDES:
         dirty, claimed = found[f"{side}_dirty"], getattr(row, f"{side}_dirty")

@@ -36,6 +36,7 @@ class LinkRow:
     crm_children: dict[str, str] | None = None
     memory: dict[str, Any] | None = None
     state: str = "pending"
+    state_at: float | None = None
     cause: str = ""
     cause_params: dict[str, Any] | None = None
     erp_dirty: int = 0

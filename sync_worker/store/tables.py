@@ -80,6 +80,7 @@ link = Table(
     # per side and field: values replaced lately (E7), written and not yet confirmed (E11), bounces (E14)
     Column("memory", Json),
     Column("state", String(16), nullable=False, server_default="pending"),
+    _time("state_at"),  # since when it is in this state; null: at rest since before this was written down
     Column("cause", String(64), nullable=False, server_default=""),
     Column("cause_params", Json),
     # counters raised by every reason to run, and how far a finished pass has seen them (E1)
@@ -308,4 +309,19 @@ pause = Table(
     Column("text", Text, nullable=False, server_default=""),
     _time("since", nullable=False),
     _time("until"),  # null = until somebody or something resumes it
+)
+
+# What stands that somebody should know, and what of it each target (mail, webhook) was told.
+alert = Table(
+    "alert",
+    metadata,
+    Column("target", String(16), primary_key=True),
+    Column("kind", String(16), primary_key=True),  # links, paused, lag, task
+    Column("name", String(128), primary_key=True),  # of the flow, system or task
+    Column("state", String(16), primary_key=True),  # of the links; else ""
+    Column("cause", String(64), primary_key=True),
+    _time("since", nullable=False),  # when it was first seen
+    _time("ended_at"),  # when it was first seen to be gone; it may come back within a quarter of an hour
+    _time("told_at"),  # null: not told yet
+    Column("told_count", Integer, nullable=False, server_default="0"),  # messages that named it
 )
