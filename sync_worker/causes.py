@@ -105,11 +105,28 @@ CAUSES: dict[str, tuple[str, str]] = {
     "unlinked": ("a person unlinked it", "sync-worker sync SYSTEM KEY"),
 }
 
+# What stands for a parameter where a cause is told of many records, and of whose data nothing may be said.
+_OF_MANY = {
+    "error": "each record says why",
+    "fields": "some fields",
+    "filter": "of the flow",
+    "link": "each record says which",
+    "reason": "each record says why",
+    "side": "other",
+    "waiting_on": "some keys",
+    "why": "each record says why",
+}
+
 
 def text(code: str, params: Mapping[str, Any] | None) -> str:
     """What a cause means, with its parameters filled in; an unknown code (a vendor's error class) speaks for itself."""
     template = CAUSES.get(code, (code.replace("_", " ") + ": {reason}", ""))[0]
     return template.format_map(_Filled(params or {}))
+
+
+def general_text(code: str, **known: str) -> str:
+    """What a cause means of many records at once, whose parameters differ; ``known``: those that are the same."""
+    return text(code, {**_OF_MANY, **known})
 
 
 def next_step(code: str) -> str:

@@ -8,6 +8,7 @@ import redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker import broker, wiring
+from sync_worker.alerts.turn import targets
 from sync_worker.config import Config
 from sync_worker.connectors.base import Check
 from sync_worker.errors import SyncError
@@ -18,7 +19,7 @@ from sync_worker.store.session import Database
 def run(config: Config) -> list[Check]:
     """All checks, in the order in which a person would mend them."""
     found = [Check("config", ok=True, detail=str(config.path)), _secrets(config)]
-    return [*found, _database(config), _queue(config), *_systems(config)]
+    return [*found, _database(config), _queue(config), *_systems(config), *_alerts(config)]
 
 
 def _secrets(config: Config) -> Check:
@@ -79,4 +80,20 @@ def _systems(config: Config) -> list[Check]:
                 found += [Check(f"systems.{name}: {c.name}", ok=c.ok, detail=c.detail, fix=c.fix) for c in checks]
         finally:
             app.close()
+    return found
+
+
+def _alerts(config: Config) -> list[Check]:
+    """Would a message be taken? Signs in at the mail server, looks for the webhook's receiver, and sends nothing."""
+    if not config.alerts.tells_somebody:
+        fix = "to be told of what waits too long, set smtp and to, or webhook and webhook_secret, under [alerts]"
+        return [Check("alerts", ok=True, detail="nobody is told", fix=fix)]
+    found = []
+    for target in targets(config.alerts):
+        try:
+            target.check()
+            found.append(Check(f"alerts: {target.name}", ok=True))
+        except SyncError as error:
+            fix = "correct [alerts], then try it out: sync-worker alerts test"
+            found.append(Check(f"alerts: {target.name}", ok=False, detail=str(error), fix=fix))
     return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sync_worker import directories
+from sync_worker.alerts.turn import Alerts
 from sync_worker.connectors.base import Ask
 from sync_worker.doorbell import Rings
 from sync_worker.errors import AuthFailed, PermanentError, RetryableError
@@ -30,6 +31,7 @@ FOLD_SECONDS = 5.0
 WAIT_SWEEP_SECONDS = 300.0
 DIRECTORY_SECONDS = 900.0  # people come and go slowly; a notice about one of them makes it due at once
 RECHECK_SECONDS = 5.0
+ALERT_SECONDS = 60.0
 # A paused system is asked again after a quarter of the time it has been paused, within these bounds: soon after a
 # short trouble, rarely while a password is wrong, since vendors lock accounts that keep trying.
 FIRST_RECHECK = 10.0
@@ -50,6 +52,8 @@ def tasks_for(app: App, doorbell: Rings, ringer: Ringer) -> list[Task]:
         Task("paused", RECHECK_SECONDS, Recheck(app.db, app.systems).turn),
         Task("retention", DAY, lambda: forget_old(app)),
     ]
+    if app.config.alerts.tells_somebody:
+        tasks.append(Task("alerts", ALERT_SECONDS, Alerts(app.db, app.config).turn))
     for name in app.systems:
         settings = app.config.systems[name]
         tasks.append(Task(f"poll:{name}", settings.poll_seconds, _ringing(doorbell, app.feeds.poll, name)))

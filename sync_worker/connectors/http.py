@@ -150,21 +150,23 @@ class VendorHttp:
         params: Params | None = None,
         json: Any = None,
         form: Mapping[str, str] | None = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         write: bool = False,
         keyed: bool = False,
     ) -> Answer:
         """One call, with its safe retries. ``keyed``: a write that carries an idempotency key. Raises SyncError.
 
-        PUT, PATCH and DELETE are writes whatever the caller says; a POST is one when ``write`` says so.
+        PUT, PATCH and DELETE are writes whatever the caller says; a POST is one when ``write`` says so. ``content``:
+        JSON whose very bytes matter, since they were signed.
         """
         write = write or method in ("PUT", "PATCH", "DELETE")
         if write and not writes_allowed.get():
             raise WritesRefused("a write was attempted where only reading is allowed", system=self.system)
         sent = {**(headers or {})}
-        content = None
         if json is not None:
             content = jsonlib.dumps(json, separators=(",", ":"), allow_nan=False).encode()
+        if content is not None:
             sent.setdefault("Content-Type", "application/json")
         call = _Call(
             operation, method, self._url(path), params, content, form, sent, write, keyed, self._clock() + self.deadline

@@ -1,4 +1,4 @@
-"""Standard Webhooks: verification on the raw bytes, and our envelope of events. Every system but Intacct uses it.
+"""Standard Webhooks: signing and verifying raw bytes, and our envelope of events. Every system but Intacct uses it.
 
 From the public Standard Webhooks specification: headers ``webhook-id``, ``webhook-timestamp`` (seconds),
 ``webhook-signature`` (space-separated ``v1,<base64>``), HMAC-SHA256 over ``id.timestamp.body``, secret
@@ -43,6 +43,13 @@ def sign(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:
     signed = b".".join((webhook_id.encode(), timestamp.encode(), body))
     digest = hmac.new(secret_bytes(secret), signed, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()
+
+
+def signed_headers(secret: str, webhook_id: str, now: float, body: bytes) -> dict[str, str]:
+    """What a notice of ours is sent with. ``webhook_id``: the same for every try, so that a repeat is no second one."""
+    timestamp = str(int(now))
+    signature = sign(secret, webhook_id, timestamp, body)
+    return {"webhook-id": webhook_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes, now: float) -> str:

@@ -117,8 +117,8 @@ def _link_upsert(side: Side, *, sqlite: bool) -> Executable:
     permit = bindparam("permit", type_=String)
     given: dict[str, Any] = {
         "flow": flow, "entity": entity, f"{side}_key": key, f"{side}_parts": mask, f"{side}_dirty": literal(1, Integer),
-        "state": literal("pending", String), "state_at": now, "due_at": now, "klass": klass, "may_create": permit, "created_at": now,
-        "noticed_at": now,
+        "state": literal("pending", String), "state_at": now, "due_at": now, "klass": klass, "may_create": permit,
+        "created_at": now, "noticed_at": now,
     }  # fmt: skip
     stmt = inserter(link, sqlite=sqlite).from_select(
         list(given), select(*given.values()).select_from(source).where(true())
