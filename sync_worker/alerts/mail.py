@@ -106,7 +106,7 @@ def _signed_in(server: MailServer) -> Iterator[smtplib.SMTP]:
             if not server.implicit:
                 _start_tls(smtp, server, context, ends_at)
             if server.user:
-                _step(smtp, ends_at, lambda: smtp.login(server.user, server.password))
+                _step(smtp, ends_at, lambda: _login(smtp, server))
             _limit(smtp, ends_at)
             yield smtp
             with suppress(smtplib.SMTPException, OSError):  # what was to be said has been said
@@ -151,6 +151,17 @@ def _start_tls(smtp: smtplib.SMTP, server: MailServer, context: ssl.SSLContext, 
         raise Rejected("mail server: it offers no STARTTLS, and alerts.smtp asks for it")
     elif server.user:
         raise Rejected("mail server: it offers no STARTTLS, and a password is not sent unencrypted")
+
+
+def _login(smtp: smtplib.SMTP, server: MailServer) -> None:
+    """One try by one mechanism: smtplib's own ``login`` offers a refused password once more by every other one."""
+    offered = smtp.esmtp_features.get("auth", "").upper().split()
+    smtp.user, smtp.password = server.user, server.password
+    for mechanism, answer in (("PLAIN", smtp.auth_plain), ("LOGIN", smtp.auth_login), ("CRAM-MD5", smtp.auth_cram_md5)):
+        if mechanism in offered:
+            smtp.auth(mechanism, answer)
+            return
+    raise Rejected("mail server: it offers no login by PLAIN, LOGIN or CRAM-MD5, and alerts.smtp names a user")
 
 
 def _step(smtp: smtplib.SMTP, ends_at: float, act: Callable[[], object]) -> None:

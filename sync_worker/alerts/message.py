@@ -1,4 +1,4 @@
-"""An alert in words: a mail's subject and text, a webhook's JSON. Counts, codes and commands, nothing of any customer."""
+"""An alert in words: a mail's subject and text, a webhook's JSON. Counts, codes, commands; nothing of any customer."""
 
 from __future__ import annotations
 

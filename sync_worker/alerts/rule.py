@@ -111,7 +111,7 @@ def _look(stands: dict[Subject, Standing], told: dict[Subject, Told], now: float
     for subject in sorted(stands.keys() | told.keys()):
         memory, found = told.get(subject), stands.get(subject)
         if found is not None:
-            seen.append(Told(subject, found.since) if memory is None else replace(memory, ended_at=None))
+            seen.append(Told(subject, now) if memory is None else replace(memory, ended_at=None))
         elif memory is not None and (memory.told_at is not None or not _over(memory, now)):
             seen.append(memory if memory.ended_at is not None else replace(memory, ended_at=now))
     return seen

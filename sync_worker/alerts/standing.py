@@ -16,6 +16,8 @@ HOUR = 3600.0
 # A pause that ends by itself is told after `lag_seconds`; one that waits for a person after this long, since the
 # worker asks again within seconds and may be let in.
 PAUSE_SECONDS = 60.0
+# A pause that ran out is no good news before somebody has asked the system again.
+PROBE_SECONDS = 120.0
 STUCK = ("waiting", "conflict", "failing", "pending")
 WATCHED_TASKS = ("poll", "sweep", "events")
 
@@ -27,17 +29,15 @@ def standing(db: Database, config: Config) -> list[Standing]:
     held = _held(db, config)
     with db.read() as conn:
         now = db.now(conn)
-        found = [
-            *_links(conn, config, now, held),
-            *_lags(conn, config, now, held),
-        ]
+        found = [*_links(conn, config, now, held), *_lags(conn, config, now, held)]
     return [*found, *_paused(config, held), *_tasks(db, config, now, held)]
 
 
 def _held(db: Database, config: Config) -> Held:
     known: set[tuple[pauses.Kind, str]] = {("flow", name) for name in config.flows}
     known |= {("system", name) for name in config.systems}
-    return {key: pause for key, pause in pauses.current(db).items() if key in known}
+    held = pauses.current(db, lately=PROBE_SECONDS)
+    return {key: pause for key, pause in held.items() if key in known}
 
 
 def _going(config: Config, held: Held) -> list[str]:

@@ -59,10 +59,10 @@ def resume(db: Database, kind: Kind, name: str, *, reason: str | None = None) ->
     return db.run(lambda conn: conn.execute(stmt).rowcount > 0)
 
 
-def current(db: Database) -> dict[tuple[Kind, str], Pause]:
-    """The pauses that hold now."""
+def current(db: Database, *, lately: float = 0.0) -> dict[tuple[Kind, str], Pause]:
+    """The pauses that hold now. ``lately``: also those that ran out within so many seconds and that nobody ended."""
     c = pause_table.c
     query = select(c.kind, c.name, c.reason, c.text, c.since, c.until)
     with db.read() as conn:
-        holding = query.where(or_(c.until.is_(None), c.until > db.now(conn)))
+        holding = query.where(or_(c.until.is_(None), c.until > db.now(conn) - lately))
         return {(row.kind, row.name): Pause(*row) for row in conn.execute(holding)}
