@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,13 +76,17 @@ def words(line: Line) -> tuple[str, str, str]:
     what, name = _what(line.subject), line.subject.name
     if line.subject.kind == "links":
         known = {"waiting_on": _keys(line)} if line.standing and line.standing.keys else {}
-        return what, causes.general_text(line.subject.cause, **known), causes.next_step(line.subject.cause)
+        return what, causes.general_text(line.subject.cause, **known), _step(line.subject)
     if line.subject.kind == "paused":
         unknown = (line.subject.cause.replace("_", " "), "sync-worker doctor")
         why, step = PAUSES.get(line.subject.cause, unknown)
         return what, why, step.format(name=name)
     why, step = LAG if line.subject.kind == "lag" else TASK
     return what, why.format(detail=line.standing.detail if line.standing else ""), step
+
+
+def _step(subject: Subject) -> str:
+    return re.sub(r"\bFLOW\b", subject.name, causes.next_step(subject.cause))
 
 
 def _what(subject: Subject) -> str:
@@ -108,13 +114,18 @@ def _text(line: Line, now: float) -> str:
         return f"- {what}" + (f" ({line.subject.cause})" if line.subject.cause else "")
     count = f"{_links(line.standing.count)}, the oldest " if line.standing.count else ""
     said = [f"- {what}: {count}for {duration(now - line.since)}", f"  why: {why}", f"  next: {step}"]
-    return "\n".join([*said, *(f"  look: {command}" for command in _commands(line.subject))])
+    return "\n".join([*said, *(f"  {word}: {command}" for word, command in _commands(line).items())])
 
 
-def _commands(subject: Subject) -> list[str]:
-    if subject.kind != "links":
-        return []
-    return [f"sync-worker replay --state {subject.state} --flow {subject.name} tries all of them again"]
+def _commands(line: Line) -> dict[str, str]:
+    """What to type: to look at one of the records, and to try all of them again where that can help."""
+    subject, example = line.subject, line.standing.example if line.standing else None
+    found = {}
+    if example is not None:
+        found["one of them"] = shlex.join(["sync-worker", "explain", example[0], f"key:{example[1]}"])
+    if subject.kind == "links" and subject.state != "conflict":
+        found["all again"] = f"sync-worker replay --state {subject.state} --flow {subject.name}"
+    return found
 
 
 def _keys(line: Line) -> str:
@@ -135,6 +146,7 @@ def _document(line: Line) -> dict[str, Any]:
         "what": what,
         "why": why,
         "next_step": step,
+        "commands": list(_commands(line).values()),
         "count": standing.count if standing else 0,
         "since": _iso(line.since),
         "waiting_on": [{"key": key, "count": count} for key, count in (standing.keys if standing else ())][:MOST_KEYS],

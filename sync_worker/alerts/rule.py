@@ -34,6 +34,7 @@ class Standing:
 
     ``ripe_after``: seconds it must have stood to be worth telling; such a thing may go and come back in between.
     ``detail``: words for people about this very case. ``keys``: what most of these links wait on, and how many.
+    ``example``: system and key of one of the records.
     """
 
     subject: Subject
@@ -42,6 +43,7 @@ class Standing:
     ripe_after: float = 0.0
     detail: str = ""
     keys: tuple[tuple[str, int], ...] = ()
+    example: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

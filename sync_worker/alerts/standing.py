@@ -63,10 +63,15 @@ def _links(conn: Connection, config: Config, now: float, held: Held) -> Iterator
     )
     s = stuck.c
     keys = _keys(conn, stuck)
-    groups = select(s.flow, s.state, s.cause, func.count(), func.min(s.since)).group_by(s.flow, s.state, s.cause)
-    for flow, state, cause, count, oldest in conn.execute(groups):
+    counted = select(s.flow, s.state, s.cause, func.count(), func.min(s.since), func.min(s.id))
+    groups = conn.execute(counted.group_by(s.flow, s.state, s.cause)).all()
+    firsts = select(c.id, c.erp_key, c.crm_key).where(c.id.in_([group[-1] for group in groups]))
+    records = {link_id: (erp, crm) for link_id, erp, crm in conn.execute(firsts)}
+    for flow, state, cause, count, oldest, first in groups:
         subject = Subject("links", flow, state, cause)
-        yield Standing(subject, oldest, count, keys=tuple(keys.get(subject, ())))
+        erp, crm = records[first]
+        example = (config.flows[flow].erp, erp) if erp is not None else (config.flows[flow].crm, crm)
+        yield Standing(subject, oldest, count, keys=tuple(keys.get(subject, ())), example=example)
 
 
 def _keys(conn: Connection, stuck: Subquery) -> dict[Subject, list[tuple[str, int]]]:

@@ -174,6 +174,7 @@ def test_a_webhook_is_signed_and_says_the_same_as_the_mail(db: Database, clock: 
     ((message_id, body),) = hook.taken
     assert message_id.startswith("msg_")
     assert body["type"] == "alerts" and "failing" in body["text"]
+    assert body["data"]["alerts"][0]["commands"][0] == "sync-worker explain erp key:refused-failing-0"
     assert body["data"]["alerts"][0]["next_step"] == "correct the value on either side, or retry: sync-worker replay"
     assert hook.seen == [("POST", "/alerts?token=hush-hush", 204)]
 

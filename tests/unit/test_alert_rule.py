@@ -182,7 +182,8 @@ def test_two_targets_never_share_an_id() -> None:
 
 
 def test_a_message_says_what_why_how_long_what_next_and_where_to_look() -> None:
-    keyed = replace(waits(), keys=(("account_manager:erp:E-12", 480), ("account_manager:erp:E-13", 20)))
+    managers = (("account_manager:erp:E-12", 480), ("account_manager:erp:E-13", 20))
+    keyed = replace(waits(), keys=managers, example=("erp", "77"))
     auth = Standing(Subject("paused", "crm", "system", "auth_failed"), START - 2 * HOUR)
     lag = Standing(Subject("lag", "customers"), START - 20 * MINUTE, 7)
     task = Standing(Subject("task", "poll:erp"), START - HOUR, detail="rejected: HTTP 400")
@@ -196,8 +197,9 @@ def test_a_message_says_what_why_how_long_what_next_and_where_to_look() -> None:
         "  next: is a worker running, and is it quick enough? sync-worker status\n"
         "- flow customers: waiting: 500 links, the oldest for 5 h\n"
         "  why: some fields: no mapping for account_manager:erp:E-12 (480), account_manager:erp:E-13 (20)\n"
-        "  next: the pair is added to the flow's manager mapping\n"
-        "  look: sync-worker replay --state waiting --flow customers tries all of them again\n"
+        "  next: sync-worker managers map --flow customers --erp KEY --crm KEY\n"
+        "  one of them: sync-worker explain erp key:77\n"
+        "  all again: sync-worker replay --state waiting --flow customers\n"
         "- system crm: paused: for 2 h\n"
         "  why: it refuses our credentials\n"
         "  next: correct them: sync-worker doctor says which setting\n"
