@@ -19,7 +19,7 @@ PAUSE_SECONDS = 60.0
 # A pause that ran out is no good news before somebody has asked the system again.
 PROBE_SECONDS = 120.0
 STUCK = ("waiting", "conflict", "failing", "pending")
-WATCHED_TASKS = ("poll", "sweep", "events")
+WATCHED_TASKS = ("poll", "events", "sweep", "managers")
 
 Held = Mapping[tuple[pauses.Kind, str], pauses.Pause]
 
@@ -125,6 +125,6 @@ def _tasks(db: Database, config: Config, now: float, held: Held) -> Iterator[Sta
             continue
         if one.last_error is not None:
             settings = config.systems[system]
-            every = settings.sweep_seconds if kind == "sweep" else settings.poll_seconds
+            every = settings.poll_seconds if kind in ("poll", "events") else settings.sweep_seconds
             ripe_after = config.alerts.lag_seconds + 2 * every
             yield Standing(Subject("task", one.name), now, ripe_after=ripe_after, detail=one.last_error)

@@ -259,8 +259,8 @@ def _store(
             _wake(row, values, appeared, now)
             reopened.append(row.id)
             opens.extend(open_values(row, now))
-            if row.state != row.state_before:
-                for state, delta in ((row.state_before, -1), (row.state, 1)):
+            if row.state != found["state"]:  # not as claimed: a pass may have saved another one on its way
+                for state, delta in ((found["state"], -1), (row.state, 1)):
                     deltas[row.flow, state] = deltas.get((row.flow, state), 0) + delta
         (light if one.light else full).append({"b_id": row.id, **{name: values[name] for name in _names(one)}})
         entries.extend(_journal_rows(one, now))

@@ -21,7 +21,7 @@ from sync_worker.alerts.rule import Subject
 from sync_worker.alerts.standing import standing
 from sync_worker.alerts.turn import Alerts, NotTold
 from sync_worker.config import Config
-from sync_worker.store import pauses, schedules
+from sync_worker.store import counters, pauses, schedules
 from sync_worker.store.session import Database
 from sync_worker.store.tables import alert, link, open_field
 
@@ -448,6 +448,25 @@ def test_a_link_remembers_since_when_it_fails_over_tries_and_forgets_it_when_it_
     world.settle()
     mended = row_of(world, crm=one.crm)
     assert mended.state == "in_sync" and mended.state_at is not None and mended.state_at > failing.state_at
+
+
+def test_a_refused_create_that_is_tried_again_fails_since_the_first_time_and_is_counted_once(make: Make) -> None:
+    world = make()
+    with answering(world.erp, lambda request: request.method == "POST" and "customer" in request.path, "400"):
+        key = world.new_crm(CUSTOMER)
+        world.settle()
+        first = row_of(world, crm=key)
+        assert first.state == "failing"
+        for _ in range(2):
+            world.clock.advance(HOUR)
+            world.notice("crm", key)
+            world.settle()
+    again = row_of(world, crm=key)
+    assert (again.state, again.state_at) == ("failing", first.state_at)
+    assert counters.by_state(world.db) == {("customers", "failing"): 1}
+    world.notice("crm", key)
+    world.settle()
+    assert counters.by_state(world.db) == {("customers", "in_sync"): 1}
 
 
 # ----- what is never said

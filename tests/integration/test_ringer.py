@@ -207,7 +207,8 @@ def application(database: Database, **systems: SimpleNamespace) -> Any:
 
     feeds = SimpleNamespace(poll=look("poll"), sweep=look("sweep"), drain=look("drain"))
     retention = SimpleNamespace(events_days=90, journal_days=730)
-    config = SimpleNamespace(systems=systems, retention=retention)
+    alerts = SimpleNamespace(tells_somebody=False)
+    config = SimpleNamespace(systems=systems, retention=retention, alerts=alerts)
     return SimpleNamespace(db=database, config=config, systems=systems, feeds=feeds, asked=asked)
 
 
@@ -224,6 +225,8 @@ def test_every_system_is_polled_and_swept_and_event_queues_are_drained_where_the
         "events:erp": 7.0,
         "poll:crm": 60.0,
         "sweep:crm": 900.0,
+        "managers:erp": 900.0,
+        "managers:crm": 900.0,
     }
     assert tasks["ring"].steady
     assert tasks["ring"].every == 1.0
