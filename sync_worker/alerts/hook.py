@@ -7,7 +7,6 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from sync_worker.alerts.message import Message
-from sync_worker.config import AlertsConfig
 from sync_worker.connectors.http import Answer, VendorHttp
 from sync_worker.connectors.standard_webhooks import signed_headers
 from sync_worker.errors import Rejected, SyncError
@@ -20,12 +19,11 @@ class Hook:
 
     name = "webhook"
 
-    def __init__(self, settings: AlertsConfig, clock: Callable[[], float]) -> None:
-        assert settings.webhook is not None and settings.webhook_secret is not None  # noqa: S101  # checked by whoever makes one
-        parts = urlsplit(settings.webhook.get_secret_value())
+    def __init__(self, url: str, secret: str, clock: Callable[[], float]) -> None:
+        parts = urlsplit(url)
         self._base = f"{parts.scheme}://{parts.netloc}"
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._secret = settings.webhook_secret.get_secret_value()
+        self._secret = secret
         self._clock = clock
 
     def send(self, message: Message) -> None:

@@ -9,7 +9,7 @@ import re
 import smtplib
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -19,7 +19,6 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from sync_worker.alerts.message import Message
-from sync_worker.config import AlertsConfig
 from sync_worker.errors import AuthFailed, Rejected, SystemUnavailable
 
 log = structlog.get_logger(__name__)
@@ -59,16 +58,15 @@ def server_of(url: str) -> MailServer:
 
 
 class Mail:
-    """One of the targets of alerts."""
+    """One of the targets of alerts. ``sender`` None: the server's user where that is an address, else one of ours."""
 
     name = "mail"
 
-    def __init__(self, settings: AlertsConfig) -> None:
-        assert settings.smtp is not None  # noqa: S101  # who makes a target has looked
-        self._server = server_of(settings.smtp.get_secret_value())
-        self._to = settings.to
-        user, domain = self._server.user, settings.to[0].partition("@")[2]
-        self._from = settings.sender or (user if "@" in user else f"sync-worker@{domain}")
+    def __init__(self, server: MailServer, to: Sequence[str], sender: str | None = None) -> None:
+        self._server = server
+        self._to = to
+        domain = to[0].partition("@")[2]
+        self._from = sender or (server.user if "@" in server.user else f"sync-worker@{domain}")
 
     def send(self, message: Message) -> None:
         """Hand it to the server, for everybody. Raises SyncError; nothing was sent, or nobody knows."""

@@ -15,7 +15,7 @@ import structlog
 
 from sync_worker.alerts import message
 from sync_worker.alerts.hook import Hook
-from sync_worker.alerts.mail import Mail
+from sync_worker.alerts.mail import Mail, server_of
 from sync_worker.alerts.message import Message
 from sync_worker.alerts.rule import Standing, Subject, Told, decide
 from sync_worker.alerts.standing import standing
@@ -53,9 +53,10 @@ def targets(settings: AlertsConfig, clock: Callable[[], float] = time.time) -> l
     """Whom the configuration names."""
     found: list[Target] = []
     if settings.smtp is not None:
-        found.append(Mail(settings))
-    if settings.webhook is not None:
-        found.append(Hook(settings, clock))
+        found.append(Mail(server_of(settings.smtp.get_secret_value()), settings.to, settings.sender))
+    if settings.webhook is not None and settings.webhook_secret is not None:
+        url, secret = settings.webhook.get_secret_value(), settings.webhook_secret.get_secret_value()
+        found.append(Hook(url, secret, clock))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,15 @@ def test_a_server_that_takes_no_mail_now_is_asked_again(db: Database, clock: Fak
     clock.advance(60)
     alerts.turn()
     assert len(mail.mails) == 1
+
+
+def test_a_server_that_says_nothing_is_given_up_after_the_limit(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync_worker.alerts.mail.SECONDS", 0.3)
+    make_links(db, 5, state="failing", cause="refused", hours=5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = parse(f'smtp = "smtp://127.0.0.1:{silent.getsockname()[1]}"\nto = ["ops@acme.example"]\n')
+        with pytest.raises(NotTold, match="mail server: not reached, or it hung up"):
+            Alerts(db, config).turn()
 
 
 # ----- encryption (one database will do)
