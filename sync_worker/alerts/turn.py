@@ -101,7 +101,7 @@ class Alerts:
         now = self._db.clock()
         before = [_told(row) for row in told.load(self._db, target.name)]
         turn = decide(stands, before, now)
-        if list(turn.seen) != before:
+        if set(turn.seen) != set(before):
             told.replace(self._db, target.name, [_row(one) for one in turn.seen])
         if not turn.lines:
             return
