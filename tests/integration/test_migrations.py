@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
 
 from sync_worker.store import migrate
 from sync_worker.store.session import Database
@@ -69,3 +72,32 @@ def test_processes_that_start_together_migrate_once(empty_database_url: str) -> 
         thread.join()
     assert errors == []
     assert migrate.is_current(empty_database_url)
+
+
+def test_the_newest_revision_that_files_are_named_after_is_the_one_alembic_would_go_to(sqlite_url: str) -> None:
+    db = Database(sqlite_url)
+    try:
+        with db.read() as conn:
+            scripts = ScriptDirectory.from_config(migrate.config_for(conn))
+    finally:
+        db.close()
+    assert scripts.get_heads() == [migrate.newest()]
+
+
+def test_a_database_at_another_revision_is_not_current(database_url: str) -> None:
+    db = Database(database_url)
+    try:
+        with db.write() as conn:
+            conn.execute(text("update alembic_version set version_num = '9999'"))
+    finally:
+        db.close()
+    assert not migrate.is_current(database_url)
+
+
+def test_asking_whether_the_tables_are_current_does_not_import_alembic(sqlite_url: str) -> None:
+    code = (
+        "import sys; from sync_worker.store import migrate; assert migrate.is_current(sys.argv[1]); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, sqlite_url], check=True, capture_output=True, text=True)
+    assert "sqlalchemy" in done.stdout.split()
+    assert not [name for name in done.stdout.split() if name.partition(".")[0] == "alembic"]
