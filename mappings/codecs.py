@@ -184,7 +184,6 @@ def parts_of(value: Value) -> Mapping[str, str | None]:
 TEXT = single("text", collapse, cut_or_same)
 NAME = single("name", collapse, cut_or_same)
 EMAIL = single("email", email_key, lambda a, b: cut_or_same(email_key(a), email_key(b)))
-DATE = single("date", day_key, lambda a, b: _alike(day_key(a), day_key(b)))
 COUNTRY = single("country", country_key, lambda a, b: country_code(a) is None and cut_or_same(a, b))
 VAT = single("vat", vat_key, lambda a, b: cut_or_same(vat_key(a), vat_key(b)))
 URL = single("url", url_key, lambda a, b: cut_or_same(a, b) or cut_or_same(_bare_url(a), _bare_url(b)))

@@ -89,9 +89,6 @@ class FieldMap:
     def parts_of(self, names: Iterable[str]) -> set[str]:
         return {self.fields[n].part for n in names if n in self.fields}
 
-    def fields_of(self, part: str) -> set[str]:
-        return {n for n, f in self.fields.items() if f.part == part}
-
     def field_of_column(self, column: str) -> str | None:
         """The field that a refused column belongs to, compared without case."""
         wanted = column.lower()

@@ -16,7 +16,7 @@ from sync_worker.doorbell import Rings
 from sync_worker.errors import AuthFailed, PermanentError, RetryableError
 from sync_worker.ringer import Ringer
 from sync_worker.scheduler import Task
-from sync_worker.store import counters, journal, managers, pauses
+from sync_worker.store import counters, managers, pauses, retention
 from sync_worker.store.schedules import directory_task
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def forget_old(app: App) -> None:
     with app.db.read() as conn:
         now = app.db.now(conn)
     keep = app.config.retention
-    removed = journal.retention(app.db, now - keep.events_days * DAY, now - keep.journal_days * DAY)
+    removed = retention.forget(app.db, now - keep.events_days * DAY, now - keep.journal_days * DAY)
     log.info("retention.done", events=removed.events, journal=removed.journal)
 
 

@@ -6,7 +6,6 @@ that are not ours are left out of tracebacks: a database driver's quotes the row
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -46,11 +45,6 @@ _PATTERNS = (
 )
 _DEPTH = 6
 _FRAMES = 20
-
-
-def hash_of(value: str) -> str:
-    """A short, stable stand-in for a value in a log line: the same in every process and on every day."""
-    return hashlib.blake2b(value.encode(), digest_size=6, person=b"sync-log").hexdigest()
 
 
 def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -88,14 +88,6 @@ class SecretStore:
 
         return self._db.run(work)
 
-    def swap(self, name: str, value: str, expires_at: float | None = None, *, expected: int) -> bool:
-        """Store only if the version is still ``expected`` (0: none yet). False: somebody was faster."""
-
-        def work(conn: Connection) -> bool:
-            return self._swap(conn, name, value, expires_at, expected)
-
-        return self._db.run(work)
-
     def refresh(
         self, name: str, mint: Callable[[], tuple[str, float | None]], *, rejected_version: int | None = None
     ) -> Secret:

@@ -16,10 +16,10 @@ from mappings.fields import FieldMap, Value
 from mappings.intacct import customer_map as intacct_map
 from mappings.sage_crm import customer_map as sage_crm_map
 from support.clock import FakeClock
+from support.tokens import MemoryTokens
 from sync_worker.connectors.base import Ask, Connector, Record, Write
 from sync_worker.connectors.emulation import EmulatorServer, Hook, OutgoingNotice
 from sync_worker.connectors.http import Breaker, VendorHttp
-from sync_worker.connectors.intacct.auth import MemoryTokens
 from sync_worker.connectors.intacct.client import IntacctConnector, IntacctSettings
 from sync_worker.connectors.intacct.emulator import IntacctEmulator
 from sync_worker.connectors.sage_crm.auth import BasicLogin

@@ -10,11 +10,11 @@ import pytest
 from suite import Case, intacct
 from test_connectors import fault, lowered
 
+from support.tokens import MemoryTokens
 from sync_worker.connectors.base import Ask, Write
 from sync_worker.connectors.emulation import EmulatorServer
 from sync_worker.connectors.http import Answer
 from sync_worker.connectors.intacct import query
-from sync_worker.connectors.intacct.auth import MemoryTokens
 from sync_worker.connectors.intacct.client import IntacctConnector
 from sync_worker.connectors.intacct.emulator import IntacctEmulator
 from sync_worker.connectors.intacct.errors import TokenRejected, classify, column_of, item_error

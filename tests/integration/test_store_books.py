@@ -1,4 +1,4 @@
-"""Journal, watermarks, pauses, schedules and counters: small tables that many processes share."""
+"""Retention, watermarks, pauses, schedules and counters: small tables that many processes share."""
 
 from __future__ import annotations
 
@@ -9,32 +9,28 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from support.clock import FakeClock
-from sync_worker.store import counters, journal, pauses, schedules, watermarks
-from sync_worker.store.journal import Entry
+from sync_worker.store import counters, pauses, retention, schedules, watermarks
 from sync_worker.store.session import Database
-from sync_worker.store.tables import counter_delta, event, link
-
-
-def test_journal_entries_come_back_whole_and_in_order(db: Database) -> None:
-    whole = Entry(
-        "customers", "update", 5.0, 7, "crm", "43", {"name": "Ünï"}, {"name": None}, "edit", "ann", 3, read_at=4.5
-    )
-    with db.write() as conn:
-        journal.append(conn, [Entry("customers", "linked", 6.0, 7), whole, Entry("customers", "linked", 1.0, 8)])
-        journal.append(conn, [])
-    assert journal.of_link(db, 7) == [whole, Entry("customers", "linked", 6.0, 7)]
-    assert [entry.at for entry in journal.of_link(db, 7, limit=1)] == [6.0]
+from sync_worker.store.tables import counter_delta, event, journal, link
 
 
 def test_retention_takes_what_is_older_and_nothing_else(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "PER_TRANSACTION", 3)
+    monkeypatch.setattr(retention, "PER_TRANSACTION", 3)
     with db.write() as conn:
         row = {"system": "crm", "entity": "customer", "key": "1", "op": "updated", "via": "poll"}
         conn.execute(insert(event), [{**row, "received_at": float(i)} for i in range(10)])
-        journal.append(conn, [Entry("customers", "update", float(i), 7) for i in range(10)])
-    assert journal.retention(db, 8.0, 4.0) == journal.Removed(events=8, journal=4)
-    assert [entry.at for entry in journal.of_link(db, 7)] == [4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+        entry = {"flow": "customers", "what": "update", "link_id": 7}
+        conn.execute(insert(journal), [{**entry, "at": float(i)} for i in range(10)])
+    assert retention.forget(db, 8.0, 4.0) == retention.Removed(events=8, journal=4)
     with db.read() as conn:
+        assert list(conn.execute(select(journal.c.at).order_by(journal.c.id)).scalars()) == [
+            4.0,
+            5.0,
+            6.0,
+            7.0,
+            8.0,
+            9.0,
+        ]
         assert list(conn.execute(select(event.c.received_at).order_by(event.c.id)).scalars()) == [8.0, 9.0]
 
 

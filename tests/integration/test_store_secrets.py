@@ -59,14 +59,6 @@ def test_a_secret_does_not_show_itself(secrets: SecretStore) -> None:
     assert "hunter2" not in repr(secrets.get("t"))
 
 
-def test_a_swap_counts_only_from_the_expected_version(secrets: SecretStore) -> None:
-    assert secrets.swap("t", "a", expected=0)
-    assert not secrets.swap("t", "b", expected=0)
-    assert secrets.swap("t", "b", 5.0, expected=1)
-    assert not secrets.swap("t", "c", expected=1)
-    assert secrets.get("t") == Secret("b", 2, 5.0)
-
-
 def test_a_token_is_minted_when_there_is_none_and_then_used(secrets: SecretStore, clock: FakeClock) -> None:
     mint = Mint()
     assert secrets.refresh("t", mint) == Secret("token-1", 1, clock.time + 3600)

@@ -13,7 +13,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from sync_worker.connectors.http import Answer, VendorHttp, retry_after, status_error
@@ -43,33 +42,6 @@ class TokenStore(Protocol):
     def refresh(self, name: str, mint: Mint, *, rejected_version: int | None = None) -> StoredToken:
         """The stored token, or a newly minted one when there is none, it ends within a minute, or it is the rejected
         one. Whichever worker comes first mints; the others get its token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    value: str
-    version: int
-    expires_at: float | None
-
-
-class MemoryTokens:
-    """A token store of one process."""
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._tokens: dict[str, Token] = {}
-
-    def refresh(self, name: str, mint: Mint, *, rejected_version: int | None = None) -> Token:
-        with self._lock:
-            token = self._tokens.get(name)
-            if token and not _expired(token, self._clock()) and token.version > (rejected_version or 0):
-                return token
-            value, lifetime = mint()
-            expires_at = None if lifetime is None else self._clock() + lifetime
-            token = Token(value, token.version + 1 if token else 1, expires_at)
-            self._tokens[name] = token
-            return token
 
 
 class TokenSource:

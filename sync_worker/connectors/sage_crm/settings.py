@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-OWN_COLUMNS = ("tax_number", "erp_key", "erp_ref", "erp_company")
-
 
 @dataclass(frozen=True, slots=True)
 class SageCrmSettings:
