@@ -205,7 +205,8 @@ class InboxWriter:
     """One thread that stores what many callers submit, one commit for all that is waiting.
 
     A future resolves after its commit, with the outcome of the whole commit, or gets the database's exception.
-    ``on_commit`` is called once per commit, after it, with what it touched (never nothing); it must not raise.
+    ``on_commit`` is called once per commit, after it, with what it touched (never nothing); it must not raise. Should
+    the thread end by a defect all the same, whoever waits is answered, and nothing more is taken.
     """
 
     def __init__(
@@ -237,6 +238,11 @@ class InboxWriter:
                 raise InboxFull("too many notices wait to be stored")
             self._queue.put(item)
         return item.done
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that stores is there."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         """Store what was submitted, then end."""
@@ -293,7 +299,7 @@ class InboxWriter:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 return
-            if item is not None:
+            if item is not None and item.done.set_running_or_notify_cancel():
                 _fail([item], InboxFull("the inbox is closed"))
 
 

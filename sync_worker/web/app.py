@@ -1,7 +1,7 @@
 """The web process: webhooks in, health, metrics, a plain status page. One process: one writer stores all notices.
 
-``GET /healthz`` the process is alive · ``/readyz`` it can serve: migrated, database and queue reachable and, under
-``run``, workers up · ``/metrics`` Prometheus.
+``GET /healthz`` the process is alive · ``/readyz`` it can serve: migrated, database and queue reachable, the inbox
+stores and, under ``run``, workers are up · ``/metrics`` Prometheus.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Site:
 
     def _missing(self) -> list[str]:
         """What keeps this process from serving; a vendor that is down does not."""
-        missing = []
+        missing = [] if self._writer.alive else ["inbox: its thread has ended; start this process again"]
         try:
             with self._app.db.read() as conn:
                 if not migrate.is_current_in(conn):

@@ -149,14 +149,20 @@ def test_a_cancelled_submission_is_not_stored(db: Database, writer: InboxWriter)
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bug_in_the_ring_ends_the_writer_and_strands_nobody(db: Database) -> None:
+    waiting: list[Future[Accepted]] = []
+
     def broken(_touched: Sequence[Touched]) -> None:
+        waiting.extend(writer.submit([notice(key)]) for key in ("43", "44", "45"))
+        assert waiting[1].cancel()
         raise ZeroDivisionError
 
     writer = InboxWriter(Inbox(db, [CRM]), broken)
-    first, second = held_up(db, writer, [[notice("43")]])
-    assert first.result(PATIENCE).events == 1
-    with pytest.raises(InboxFull):
-        second.result(PATIENCE)
+    assert writer.alive
+    assert writer.submit([notice("42")]).result(PATIENCE).events == 1
     writer.close()
+    assert not writer.alive
+    for stranded in (waiting[0], waiting[2]):
+        with pytest.raises(InboxFull):
+            stranded.result(0)
     with pytest.raises(InboxFull):
         writer.submit([notice("44")])

@@ -48,6 +48,13 @@ class Vendor:
             raise HookRefused(400, "not an envelope") from None
         return [Change("crm", e["entity"], e["key"], notice_id=e.get("id")) for e in events]
 
+class Inbox(Inbox):
+    def accept_all(self, batches):
+        batches = list(batches)
+        if any(change.key == "defect" for changes, *_ in batches for change in changes):
+            raise ZeroDivisionError
+        return super().accept_all(batches)
+
 exit_on_signal()
 database, queue, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 db = Database(database)
@@ -278,6 +285,16 @@ def test_under_run_ready_means_that_workers_are_up_too(start: Callable[..., Site
     with broker.connect(server.url) as client:
         broker.report_worker(client, "host:1", 4)
     assert site.ask("GET", "/readyz")[0].status == 200
+
+
+def test_a_web_process_whose_inbox_has_died_refuses_notices_and_says_that_it_is_not_ready(site: Site) -> None:
+    assert site.notify(customer("43")).status == 200
+    assert site.notify(customer("defect")).status == 500
+    until(lambda: site.ask("GET", "/readyz")[0].status == 503)
+    missing = json.loads(site.ask("GET", "/readyz")[1])["missing"]
+    assert missing == ["inbox: its thread has ended; start this process again"]
+    answer = site.notify(customer("44"))
+    assert (answer.status, site.stored()) == (503, 1)
 
 
 def test_metrics_say_what_is_due(site: Site) -> None:
