@@ -19,12 +19,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from bench import instant
-from bench.figures import Figure, Size, ratio, until
+from bench.figures import Figure, Size, ratio
 from bench.filling import FIRST, link_all
-from bench.rig import SECRET, START_SECONDS, Rig, answers, free_ports, rig
+from bench.rig import SECRET, Rig, rig
 from sync_worker.connectors import CONNECTORS
 from sync_worker.connectors.base import HookRefused
 from sync_worker.connectors.standard_webhooks import verify
+from sync_worker.demo.ports import answers, free_ports
 from sync_worker.processes import end_with_parent, exit_on_signal, listen
 from sync_worker.store.tables import event
 from sync_worker.web.app import GRACE_SECONDS
@@ -44,7 +45,7 @@ def measure(size: Size) -> list[Figure]:
             stage.start_web()
             (port,) = free_ports(1)
             stage.spawn("bare", [sys.executable, "-m", "bench.hooks", str(port)])
-            until(lambda: answers(port, "/healthz"), START_SECONDS, "the bare route does not answer")
+            stage.wait_for("bare", lambda: answers(port, "/healthz"))
             mine, base = [], []
             for _ in range(size.repeats):
                 base.append(_rate(port, count))

@@ -16,8 +16,9 @@ import time
 import dramatiq
 
 from bench.figures import until
-from bench.rig import FOLDER, PROCESSES, START_SECONDS, THREADS
+from bench.rig import FOLDER, PROCESSES, THREADS
 from sync_worker import broker
+from sync_worker.demo.installation import START_SECONDS
 from sync_worker.processes import SUPERVISOR_ENV, StopSignal, end_with_parent
 from sync_worker.queue_server import EmbeddedQueue
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from sync_worker import desk, logs
+from sync_worker.demo.installation import Stopped
 from sync_worker.demo.measure import Edit
+from sync_worker.demo.ports import is_free
 from sync_worker.demo.show import follow, say, write_report
-from sync_worker.demo.stage import Stage, Stopped, is_free, stage
+from sync_worker.demo.stage import Stage, stage
 from sync_worker.demo.tour import Tour
 from sync_worker.demo.vendor import VendorAway
 from sync_worker.errors import SyncError
@@ -35,7 +37,7 @@ def main() -> int:
     try:
         with stage(base / "demo", stop, web_port=port) as made:
             say(console, "Starting two emulated vendors, the queue server, the worker and the console ...")
-            made.start("info" if stay else "debug")
+            made.play("info" if stay else "debug")
             return _stay(console, made) if stay else _tour(console, made, base / "demo-report.json")
     except Stopped:
         say(console, "Stopped.")

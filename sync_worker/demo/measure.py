@@ -7,14 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import or_, select
-
 from sync_worker import reports
 from sync_worker.demo.diary import Diary
 from sync_worker.demo.stage import Stage
 from sync_worker.demo.vendor import Vendor
 from sync_worker.store.rows import LinkRow
-from sync_worker.store.tables import link, part
 from sync_worker.wiring import App
 
 Side = Literal["erp", "crm"]
@@ -98,7 +95,7 @@ class Measure:
 
         def quiet() -> bool:
             nonlocal looks
-            looks = looks + 1 if self._nothing_ahead(CLEAR_SECONDS) else 0
+            looks = looks + 1 if self._stage.at_rest(self._app.db, CLEAR_SECONDS) else 0
             return looks >= 3
 
         self._stage.until(quiet, REST_SECONDS)
@@ -110,7 +107,7 @@ class Measure:
 
     def writes_after_rest(self, seconds: float) -> int | None:
         """Writes at both vendors within ``seconds`` of everything being at rest; None when it does not come to rest."""
-        if not self._stage.until(lambda: self._nothing_ahead(None), REST_SECONDS):
+        if not self._stage.until(lambda: self._stage.at_rest(self._app.db), REST_SECONDS):
             return None
         before = self._writes()
         self._stage.until(lambda: False, seconds)
@@ -118,16 +115,3 @@ class Measure:
 
     def _writes(self) -> int:
         return sum(int(self.vendor(side).stats()["writes"]) for side in SIDES)
-
-    def _nothing_ahead(self, seconds: float | None) -> bool:
-        """No notice on its way, no pass running, and nothing due within ``seconds`` (None: ever)."""
-        if any(self.vendor(side).stats()["notices_waiting"] for side in SIDES):
-            return False
-        with self._app.db.read() as conn:
-            now = self._app.db.now(conn)
-            soon = [
-                table.c.due_at.is_not(None) if seconds is None else table.c.due_at <= now + seconds
-                for table in (link, part)
-            ]
-            busy = [select(link.c.id).where(or_(soon[0], link.c.lease_until > now)), select(part.c.key).where(soon[1])]
-            return all(conn.execute(one.limit(1)).first() is None for one in busy)

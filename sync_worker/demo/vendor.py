@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlencode
+
+from sync_worker.demo.ports import ask
 
 COMPANY_LINK = 5  # PLink_EntityID and ELink_EntityID of a company (documented)
 
@@ -34,18 +35,13 @@ class Vendor:
         return self._ask("POST", route, body)
 
     def _ask(self, method: str, target: str, body: Any) -> dict[str, Any]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
         sent = None if body is None else json.dumps(body)
         try:
-            connection.request(method, f"/_emulator/{target}", sent)
-            answer = connection.getresponse()
-            text = answer.read()
-        except (OSError, HTTPException) as error:
+            status, text = ask(self.port, method, f"/_emulator/{target}", sent)
+        except OSError as error:
             raise VendorAway(f"the emulator on port {self.port} does not answer: {type(error).__name__}") from None
-        finally:
-            connection.close()
-        if answer.status not in (200, 404):
-            raise VendorAway(f"the emulator on port {self.port} answered {answer.status}: {text[:200].decode()}")
+        if status not in (200, 404):
+            raise VendorAway(f"the emulator on port {self.port} answered {status}: {text[:200].decode()}")
         return dict(json.loads(text))
 
     def alive(self) -> bool:
