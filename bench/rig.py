@@ -38,7 +38,7 @@ class Rig(Installation):
         self.environment |= {"SYNC_LOG_FORMAT": "json", "REDIS_URL": self.queue.url, PROCESSES_ENV: str(PROCESSES)}
 
     def start_web(self) -> None:
-        self.start("web", "web", path="/healthz")
+        self.serve("web", "web", path="/healthz")
 
     def start_workers(self, argv: Sequence[str] | None = None) -> None:
         """The worker processes. ``argv``: another program than ours that takes the same last arguments."""
@@ -71,7 +71,7 @@ class Rig(Installation):
 
         def at_rest() -> bool:
             nonlocal calm
-            calm = calm + 1 if self.at_rest(self.db, None if ever else 0.0) else 0
+            calm = calm + 1 if self.is_quiet(self.db, None if ever else 0.0) else 0
             return calm >= 3
 
         until(at_rest, seconds, "it does not come to rest")

@@ -37,7 +37,7 @@ def main() -> int:
     try:
         with stage(base / "demo", stop, web_port=port) as made:
             say(console, "Starting two emulated vendors, the queue server, the worker and the console ...")
-            made.play("info" if stay else "debug")
+            made.start("info" if stay else "debug")
             return _stay(console, made) if stay else _tour(console, made, base / "demo-report.json")
     except Stopped:
         say(console, "Stopped.")

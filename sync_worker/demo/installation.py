@@ -142,14 +142,14 @@ class Installation:
     # --- starting ----------------------------------------------------------------------------------------------------
 
     def start_vendors(self, latency_ms: float) -> None:
-        """Both emulators, each in a process of its own; their calls take so long. Raises as ``start`` does."""
+        """Both emulators, each in a process of its own; their calls take so long. Raises as ``serve`` does."""
         self.spawn("erp", command("emulate", "intacct", "--port", str(self.erp.port)))
         self.spawn("crm", command("emulate", "sage_crm", "--port", str(self.crm.port)))
         for name, vendor in self.vendors.items():
             self.wait_for(name, vendor.alive)
             vendor.faults(latency_ms=latency_ms)
 
-    def start(self, name: str, *args: str, path: str = "/readyz") -> None:
+    def serve(self, name: str, *args: str, path: str = "/readyz") -> None:
         """One of our commands that serves on ``web_port``; returns when ``path`` answers.
 
         Raises ``CannotStart`` and ``Stopped``.
@@ -205,7 +205,7 @@ class Installation:
         time.sleep(seconds)
         return False
 
-    def at_rest(self, db: Database, within: float | None = None) -> bool:
+    def is_quiet(self, db: Database, within: float | None = None) -> bool:
         """No notice is on its way, no pass is running, and nothing is due within so many seconds (None: ever)."""
         return not any(v.stats()["notices_waiting"] for v in self.vendors.values()) and work_ahead(db, within) == 0
 

@@ -95,7 +95,7 @@ class Measure:
 
         def quiet() -> bool:
             nonlocal looks
-            looks = looks + 1 if self._stage.at_rest(self._app.db, CLEAR_SECONDS) else 0
+            looks = looks + 1 if self._stage.is_quiet(self._app.db, CLEAR_SECONDS) else 0
             return looks >= 3
 
         self._stage.until(quiet, REST_SECONDS)
@@ -107,7 +107,7 @@ class Measure:
 
     def writes_after_rest(self, seconds: float) -> int | None:
         """Writes at both vendors within ``seconds`` of everything being at rest; None when it does not come to rest."""
-        if not self._stage.until(lambda: self._stage.at_rest(self._app.db), REST_SECONDS):
+        if not self._stage.until(lambda: self._stage.is_quiet(self._app.db), REST_SECONDS):
             return None
         before = self._writes()
         self._stage.until(lambda: False, seconds)

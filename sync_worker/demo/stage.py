@@ -25,12 +25,12 @@ class Stage(Installation):
         """What our processes log."""
         return self.log_of("run")
 
-    def play(self, log_level: str) -> None:
+    def start(self, log_level: str) -> None:
         """Start both vendors and ours, and wait until all are ready. Raises ``CannotStart`` and ``Stopped``."""
         self.environment |= {"SYNC_LOG_LEVEL": log_level, "SYNC_LOG_FORMAT": "json"}
         self.write_config(poll_seconds=2, stale_seconds=2)
         self.start_vendors(LATENCY_MS)
-        self.start("run", "run")
+        self.serve("run", "run")
         self.announce()
 
 

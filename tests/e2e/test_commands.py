@@ -200,7 +200,7 @@ def test_what_cannot_be_done_is_one_line_with_exit_code_1(it: Installation) -> N
 def test_an_unusable_configuration_is_one_line_with_exit_code_2(it: Installation) -> None:
     misspelt = it.cli("status", config=it.config_with("misspelt.toml", ("stale_seconds", "stale_secnds")))
     assert (misspelt.returncode, misspelt.stdout, misspelt.stderr.count("\n")) == (2, "", 1)
-    line = it.config.read_text().splitlines().index("stale_seconds = 2") + 1
+    line = it.config_path.read_text().splitlines().index("stale_seconds = 2") + 1
     assert f"line {line}: systems.erp.stale_secnds" in misspelt.stderr
     assert "'stale_seconds'" in misspelt.stderr, "the nearest known key is named"
     assert it.cli("replay").returncode == 2, "wrong usage"

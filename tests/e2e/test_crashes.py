@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.installation import Installation, until
+from support.postgres import PostgresServer
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -23,18 +23,21 @@ FIELDS = {
 }
 
 
-@pytest.fixture
-def installation() -> Iterator[Installation]:
-    made = Installation()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def installation_on_postgresql(postgresql_url: str) -> Iterator[Installation]:
-    made = Installation(database_url=postgresql_url)
-    yield made
-    made.close()
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """One that runs, on either database."""
+    server: PostgresServer | None = None
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgres_template")
+    url = server.new_database() if server is not None else None
+    made = Installation(database_url=url)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+        if server is not None and url is not None:
+            server.drop_database(url)
 
 
 class Crowd:
@@ -130,10 +133,9 @@ def _customer(key: str, **columns: Any) -> dict[str, Any]:
     return {"entity": "customer", "key": key, "columns": columns}
 
 
-def test_workers_killed_rings_wiped_and_the_queue_server_killed_lose_and_double_nothing_and_sigterm_ends_it_all(
+def test_workers_killed_rings_wiped_and_the_queue_server_killed_lose_and_double_nothing(
     installation: Installation,
 ) -> None:
-    installation.start()
     crowd = Crowd(installation, customers=40)
     crowd.create(25)
     assert crowd.edit() == 200
@@ -151,36 +153,17 @@ def test_workers_killed_rings_wiped_and_the_queue_server_killed_lose_and_double_
     assert installation.cli("replay", "--state", "in_sync").stdout == "90 links are due again\n"
     until(installation.at_rest, 60)
     assert installation.writes() == before
-    _stop_signal_ends_everything(installation)
 
 
-def test_on_postgresql_wiped_rings_lose_and_double_nothing_and_a_killed_supervisor_takes_all_along(
-    installation_on_postgresql: Installation,
-) -> None:
-    it = installation_on_postgresql
-    it.start()
-    crowd = Crowd(it, customers=10)
-    crowd.create(5)
-    assert crowd.edit() == 50
-    until(lambda: crowd.written() >= 5)
-    with it.queue() as queue:
-        queue.flushall()
-    until(crowd.has_arrived, 60)
-    crowd.judge()
-    _kill_9_of_the_supervisor_leaves_nothing(it)
-
-
-def _stop_signal_ends_everything(it: Installation) -> None:
-    """Here and below: a start of its own would cost more than all the rest."""
-    assert it.run is not None
-    assert len(it.pids()) == 6, "supervisor, web, scheduler, two workers, queue server"
-    it.run.send_signal(signal.SIGTERM)
-    assert it.run.wait(20) == 0
-    assert it.pids() == set()
-
-
-def _kill_9_of_the_supervisor_leaves_nothing(it: Installation) -> None:
-    assert it.run is not None
-    os.kill(it.run.pid, signal.SIGKILL)
-    it.run.wait()
-    until(lambda: it.pids() == set(), 25)
+def test_a_stop_signal_or_the_supervisors_death_ends_every_process(installation: Installation) -> None:
+    """Each on one database: this comes after all other tests of the installation, since another start costs seconds."""
+    supervisor = installation.run
+    assert len(installation.pids()) == 6, "supervisor, web, scheduler, two workers, queue server"
+    if installation.db.is_sqlite:
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.wait(20) == 0
+        assert installation.pids() == set()
+    else:
+        supervisor.kill()
+        supervisor.wait()
+        until(lambda: installation.pids() == set(), 25)

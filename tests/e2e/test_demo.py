@@ -13,9 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.installation import until
-
-ROOT = Path(__file__).parents[2]
+from support.installation import ROOT, until, working_in
 
 
 @pytest.fixture
@@ -34,18 +32,6 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-
-
-def left_running(folder: Path) -> list[str]:
-    """Command lines of processes that still work in the folder."""
-    found = []
-    for place in Path("/proc").iterdir():
-        try:
-            if place.name.isdigit() and (place / "cwd").readlink().is_relative_to(folder):
-                found.append((place / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.mark.timeout(300)
@@ -79,7 +65,7 @@ def test_the_tour_shows_every_edit_arriving_and_nothing_written_at_rest(folder: 
             "manager",
         )
     )
-    assert left_running(folder) == []
+    assert working_in(folder) == {}
 
 
 def test_staying_up_ends_with_ctrl_c_and_exit_code_0_and_leaves_nothing_running(folder: Path) -> None:
@@ -92,16 +78,16 @@ def test_staying_up_ends_with_ctrl_c_and_exit_code_0_and_leaves_nothing_running(
             break
     assert sum(line.startswith("  curl ") for line in lines) == 3
     assert any(line.startswith("Console: http://127.0.0.1:") for line in lines)
-    assert len(left_running(folder)) == 9
+    assert len(working_in(folder)) == 9
     demo.send_signal(signal.SIGINT)
     assert demo.wait(30) == 0
     demo.communicate()
-    until(lambda: left_running(folder) == [])
+    until(lambda: working_in(folder) == {})
 
 
 def test_a_demo_that_is_killed_takes_its_processes_along(folder: Path) -> None:
     demo = start(folder, "--stay")
-    until(lambda: len(left_running(folder)) >= 2, 60)
+    until(lambda: len(working_in(folder)) >= 2, 60)
     demo.kill()
     demo.communicate()
-    until(lambda: left_running(folder) == [], 25)
+    until(lambda: working_in(folder) == {}, 25)

@@ -13,135 +13,61 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from http.client import HTTPConnection, HTTPException
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import redis
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import text
 
-from sync_worker.demo.vendor import Crm, Erp, Vendor
+from sync_worker.demo import installation
+from sync_worker.demo.installation import command
+from sync_worker.demo.ports import ask
 from sync_worker.processes import SUPERVISOR_ENV
+from sync_worker.store.session import Database
 
+ROOT = Path(__file__).parents[2]
 HOOK_SECRET = "whsec_" + base64.b64encode(b"e2e-secret-of-thirty-two-bytes-0").decode()
 
-CONFIG = """\
-[secrets]
-key = "c2ltdWxhdGlvbi1rZXktMDEyMzQ1Njc4OTAxMjM0NTY="
-[systems.erp]
-connector = "intacct"
-base_url = "{erp}/ia/api/v1"
-client_id = "demo-client"
-client_secret = "demo-secret"
-username = "sync@ACME"
-company = "Acme UK"
-poll_seconds = {poll}
-stale_seconds = 2
-[systems.crm]
-connector = "sage_crm"
-base_url = "{crm}/sdata/crmj/sagecrm2/-"
-username = "sync"
-password = "demo-password"
-webhook_secret = "{secret}"
-default_country = "GB"
-poll_seconds = {poll}
-stale_seconds = 2
-  [systems.crm.columns]
-  tax_number = "comp_vatnumber"
-  erp_key = "comp_intacct_recordno"
-  erp_ref = "comp_intacct_customerid"
-  erp_company = "comp_intacct_company"
-[flows.customers]
-entity = "customer"
-erp = "erp"
-crm = "crm"
-"""
 
-
-class Installation:
+class Installation(installation.Installation):
     """``database_url``: None = SQLite in the data directory. ``poll``: seconds between two looks at a feed."""
 
     def __init__(self, *, database_url: str | None = None, poll: float = 2, latency_ms: float = 20) -> None:
         # The queue server's socket lies in it, and the path of a unix socket may have about 100 characters.
-        self.folder = Path(tempfile.mkdtemp(prefix="sync-e2e-"))
-        ports = free_ports(3)
-        self.erp, self.crm, self.web_port = Erp(ports[0]), Crm(ports[1]), ports[2]
-        self.config = self.folder / "sync.toml"
-        self.config.write_text(
-            CONFIG.format(erp=self.erp.root, crm=self.crm.root, poll=poll, secret=HOOK_SECRET), encoding="utf-8"
-        )
-        self.environment = {k: v for k, v in os.environ.items() if k not in ("REDIS_URL", "SYNC_CONFIG")}
-        self.environment |= {
-            "SYNC_DATA_DIR": str(self.folder),
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            SUPERVISOR_ENV: str(os.getpid()),
-        }
-        self.environment.pop("DATABASE_URL", None)
-        if database_url is not None:
-            self.environment["DATABASE_URL"] = database_url
-        self.engine = create_engine(database_url or f"sqlite:///{self.folder / 'sync.db'}", poolclass=NullPool)
-        self.vendors: list[subprocess.Popen[bytes]] = []
-        self.run: subprocess.Popen[bytes] | None = None
+        folder = Path(tempfile.mkdtemp(prefix="sync-e2e-"))
+        more = {"PYTHONPATH": str(ROOT)} | ({} if database_url is None else {"DATABASE_URL": database_url})
+        super().__init__(folder, HOOK_SECRET, cwd=folder, environment=more)
+        self.write_config(poll_seconds=poll, stale_seconds=2)
         try:
-            for name, vendor in (("intacct", self.erp), ("sage_crm", self.crm)):
-                self.vendors.append(self._spawn(name, "emulate", name, "--port", str(vendor.port)))
-            until(lambda: self.erp.alive() and self.crm.alive(), 60)
-            for vendor in (self.erp, self.crm):
-                vendor.faults(latency_ms=latency_ms)
-            self.erp.send_notices_to(f"http://127.0.0.1:{self.web_port}/hooks/erp", "demo-secret")
-            self.crm.send_notices_to(f"http://127.0.0.1:{self.web_port}/hooks/crm", HOOK_SECRET)
+            self.start_vendors(latency_ms)
+            self.announce()
         except BaseException:
             self.close()
             raise
 
-    # --- processes ---------------------------------------------------------------------------------------------------
+    @cached_property
+    def db(self) -> Database:
+        return Database(self.config.database.url)
 
-    def _spawn(self, name: str, *args: str) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "sync_worker.cli", *args],
-                env=self.environment,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+    # --- processes ---------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start ``run`` and wait until it is ready."""
-        self.run = self._spawn("run", "run", "--config", str(self.config), "--port", str(self.web_port))
-        until(self.ready, 90, why=lambda: (self.folder / "run.log").read_text()[-2000:])
+        self.serve("run", "run")
 
-    def ready(self) -> bool:
-        assert self.run is None or self.run.poll() is None, (self.folder / "run.log").read_text()[-2000:]
-        try:
-            return self.ask("GET", "/readyz")[0] == 200
-        except OSError:
-            return False
+    @property
+    def run(self) -> subprocess.Popen[bytes]:
+        return self.running["run"]
 
     def pids(self, *words: str) -> set[int]:
         """Running processes of ours other than the vendors, those whose command line holds all ``words``."""
-        vendors = {vendor.pid for vendor in self.vendors}
-        found = set()
-        for place in Path("/proc").iterdir():
-            if not place.name.isdigit() or int(place.name) in vendors:
-                continue
-            try:
-                ours = (place / "cwd").readlink().is_relative_to(self.folder)
-                line = (place / "cmdline").read_bytes().split(b"\0") if ours else []
-            except OSError:  # it has ended meanwhile, or is not ours to look at
-                continue
-            if ours and set(words) <= {part.decode(errors="replace") for part in line}:
-                found.add(int(place.name))
-        return found
+        vendors = {self.running[name].pid for name in self.vendors if name in self.running}
+        return {pid for pid, line in working_in(self.folder).items() if pid not in vendors and set(words) <= set(line)}
 
     def kill_workers(self) -> None:
         """kill -9 of every worker process at once."""
@@ -159,21 +85,25 @@ class Installation:
     def queue(self) -> redis.Redis:
         return redis.Redis.from_url(f"unix://{self.folder}/queue/queue.sock", socket_timeout=5)
 
-    def close(self) -> None:
-        """End all of it, whatever state it is in."""
-        for process in [*([self.run] if self.run else []), *self.vendors]:
-            if process.poll() is None:
-                process.kill()
+    def close(self) -> list[str]:
+        """Kill all of it, whatever state it is in."""
+        killed = list(self.running)
+        for name in killed:
+            process = self.running.pop(name)
+            process.kill()
             process.wait()
         for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
+        if "db" in self.__dict__:
+            self.db.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        return killed
 
     # --- what people and scripts do ----------------------------------------------------------------------------------
 
     def cli(self, *args: str, config: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "sync_worker.cli", *args, "--config", str(config or self.config)],
+            command(*args, "--config", str(config or self.config_path)),
             env={k: v for k, v in self.environment.items() if k != SUPERVISOR_ENV} | env,
             cwd=self.folder,
             capture_output=True,
@@ -189,7 +119,7 @@ class Installation:
 
     def config_with(self, name: str, *replaced: tuple[str, str]) -> Path:
         """Another configuration file, with some text replaced."""
-        content = self.config.read_text()
+        content = self.config_path.read_text()
         for old, new in replaced:
             assert old in content, old
             content = content.replace(old, new)
@@ -201,43 +131,39 @@ class Installation:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
         """A request to our web process: status and body. Raises ``OSError`` when nobody answers."""
-        with closing(HTTPConnection("127.0.0.1", self.web_port, timeout=10)) as connection:
-            try:
-                connection.request(method, path, body, dict(headers or {}))
-                answer = connection.getresponse()
-                return answer.status, answer.read()
-            except HTTPException as error:
-                raise OSError(type(error).__name__) from None
+        return ask(self.web_port, method, path, body, headers)
 
     # --- what can be seen --------------------------------------------------------------------------------------------
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of our database."""
-        with self.engine.connect() as conn:
+        with self.db.read() as conn:
             return [tuple(row) for row in conn.execute(text(query))]
 
     def calls(self) -> int:
         """Reads and writes at both vendors so far."""
-        return sum(v.stats()["reads"] + v.stats()["writes"] for v in self.both)
+        return sum(v.stats()["reads"] + v.stats()["writes"] for v in self.vendors.values())
 
     def writes(self) -> int:
         """Writes at both vendors so far, the refused ones too."""
-        return sum(v.stats()["writes"] for v in self.both)
-
-    @property
-    def both(self) -> tuple[Vendor, Vendor]:
-        return self.erp, self.crm
+        return sum(v.stats()["writes"] for v in self.vendors.values())
 
     def at_rest(self) -> bool:
-        """Nothing is on its way, due or ahead: trailing looks included.
+        """Nothing is on its way, due or ahead: trailing looks included."""
+        return self.is_quiet(self.db)
 
-        A child row that nobody shows (a worker died between making an e-mail and linking it) is asked for ever more
-        rarely; after three times it counts as nobody's.
-        """
-        links = self.rows("select id from link where due_at is not null limit 1")
-        if links or self.rows("select id from part where due_at is not null and attempts < 3 limit 1"):
-            return False
-        return not any(v.stats()["notices_waiting"] for v in self.both)
+
+def working_in(folder: Path) -> dict[int, list[str]]:
+    """Processes that work in a folder or below: id -> the words of its command line."""
+    found = {}
+    for place in Path("/proc").iterdir():
+        try:
+            if place.name.isdigit() and (place / "cwd").readlink().is_relative_to(folder):
+                line = (place / "cmdline").read_bytes().split(b"\0")
+                found[int(place.name)] = [word.decode(errors="replace") for word in line]
+        except OSError:  # it has ended meanwhile, or is not ours to look at
+            continue
+    return found
 
 
 def until(condition: Callable[[], object], seconds: float = 30.0, why: Callable[[], object] = lambda: "") -> None:
@@ -246,16 +172,6 @@ def until(condition: Callable[[], object], seconds: float = 30.0, why: Callable[
     while not condition():
         assert time.monotonic() < deadline, f"the condition did not come true within {seconds:.0f} s: {why()}"
         time.sleep(0.1)
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def signed(
