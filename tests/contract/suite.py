@@ -1,6 +1,6 @@
 """What every connector must do, whatever its vendor: one case per connector and its emulator, on a real socket.
 
-The behaviours (``test_connectors.py``) speak canonical values through the connector's own map, so they hold for any
+The behaviours (``test_connectors_*.py``) speak canonical values through the connector's own map, so they hold for any
 vendor. What a vendor cannot do is skipped by its ``Capabilities``, and the skip is printed.
 """
 
@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+
 from mappings.canonical import MapSettings
 from mappings.fields import FieldMap, Value
 from mappings.intacct import customer_map as intacct_map
 from mappings.sage_crm import customer_map as sage_crm_map
 from support.clock import FakeClock
 from support.tokens import MemoryTokens
-from sync_worker.connectors.base import Ask, Connector, Record, Write
+from sync_worker.connectors.base import Ask, Connector, Page, Record, Write
 from sync_worker.connectors.emulation import EmulatorServer, Hook, OutgoingNotice
 from sync_worker.connectors.http import Breaker, VendorHttp
 from sync_worker.connectors.intacct.client import IntacctConnector, IntacctSettings
@@ -229,3 +231,35 @@ def sage_crm() -> Iterator[Case]:
 CASES: dict[str, Callable[[], Any]] = {"intacct": intacct, "sage_crm": sage_crm}
 
 __all__ = ["CASES", "CUSTOMER", "NOW", "Case"]
+
+
+@contextmanager
+def fault(case: Case, **switches: Any) -> Iterator[None]:
+    before = {name: getattr(case.emulator.faults, name) for name in switches}
+    case.emulator.faults.merge(switches)
+    try:
+        yield
+    finally:
+        case.emulator.faults.merge(before)
+
+
+def needs(case: Case, *, capability: str) -> None:
+    if not getattr(case.connector.capabilities, capability):
+        pytest.skip(f"{case.system}: no {capability}")
+
+
+def changed_keys(pages: Iterator[Page]) -> list[str]:
+    return [row.change.key for page in pages for row in page.rows if row.change.entity == "customer"]
+
+
+def names(found: list[Any], case: Case) -> list[Value]:
+    return [case.fmap.get(record.native).get("name") for record in found]
+
+
+def lowered(headers: dict[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def calls(case: Case, name: str) -> int:
+    """How often the vendor was called so since the counters were reset."""
+    return int(case.emulator.stats()["calls"].get(name, 0))

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from support.installation import HOOK_SECRET, Installation, signed, until
+from support.installation import HOOK_SECRET, Installation, signed
+from support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from support.installation import Installation, until
+from support.installation import Installation
 from support.postgres import PostgresServer
+from support.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
 

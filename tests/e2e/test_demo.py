@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from support.installation import ROOT, until, working_in
+from support.installation import ROOT, working_in
+from support.waiting import until
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.rules import FLOW, SYSTEMS, Make, Pair, api_writes, entries, field, pair, rest, row_of, worlds
+from support.rules import FLOW, SYSTEMS, Make, Pair, api_writes, entries, field, pair, rest, row_of
 from support.world import World
 from sync_worker import desk, directories
 from sync_worker.desk import managers as by_hand
@@ -18,21 +16,6 @@ from sync_worker.store.managers import AmbiguousMapping
 
 REP = "salesRepresentative.id"
 USER = "Comp_PrimaryUserId"
-
-
-@pytest.fixture
-def make(tmp_path: Path, database_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, database_url)
-
-
-@pytest.fixture
-def make_light(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-@pytest.fixture
-def world(make_light: Make) -> World:
-    return make_light()
 
 
 def map_it(world: World, erp: str, crm: str, **kw: Any) -> int:

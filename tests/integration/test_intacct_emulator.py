@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from support.waiting import until
 from sync_worker.connectors.emulation import EmulatorServer, Hook, Request
 from sync_worker.connectors.intacct.emulator import IntacctEmulator, make
 
@@ -114,13 +115,6 @@ def error_of(answer: httpx.Response) -> Any:
 
 def targets(answer: httpx.Response) -> list[str]:
     return [d["target"] for d in error_of(answer)["details"]]
-
-
-def wait_until(condition: Any, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.005)
 
 
 # --- sign-in ---------------------------------------------------------------------------------------------------------
@@ -822,7 +816,7 @@ def test_a_webhook_is_signed_over_its_exact_body_with_times_in_milliseconds(
     api.emulator.faults.merge({"hook_form": form})
     api.back_door("hooks", {"url": receiver.url})
     key = api.create(id="C-1", name="A")
-    wait_until(lambda: receiver.seen)
+    until(lambda: receiver.seen)
     headers, body = receiver.seen[0]
     assert json.loads(body) == {"entity": "customer", "key": key, "id": "C-1", "op": "created"}
     token = headers["x-ia-sage-signature"]
@@ -846,7 +840,7 @@ def test_a_hooks_own_secret_and_form_come_first_and_a_broken_context_is_sent_as_
     api.emulator.faults.merge({"hook_context": "broken", "trigger_template": ["entity", "key"]})
     api.back_door("hooks", {"url": receiver.url, "secret": "own", "form": "envelope"})
     key = api.create(id="C-1", name="A")
-    wait_until(lambda: receiver.seen)
+    until(lambda: receiver.seen)
     headers, body = receiver.seen[0]
     verify_by_hand(json.loads(base64.b64decode(headers["x-ia-sage-signature"]))["jwtData"], body, "own")
     assert json.loads(body) == {"entity": "customer", "key": key}
@@ -859,7 +853,7 @@ def test_a_webhook_is_tried_four_times_then_waits_in_the_event_queue(api: Api, r
     api.emulator.faults.merge({"event_queue": False})
     api.back_door("hooks", {"url": receiver.url})
     api.create(id="C-1", name="A")
-    wait_until(lambda: len(api.emulator.queue) == 1)
+    until(lambda: len(api.emulator.queue) == 1)
     assert len(receiver.seen) == 4
     assert len({headers["idempotency-key"] for headers, _ in receiver.seen}) == 1
     assert api.result("GET", "services/delivery/event/count") == {"count": 1}
@@ -871,7 +865,7 @@ def test_any_other_status_than_200_or_the_listed_ones_loses_the_push(api: Api, r
     api.emulator.faults.merge({"event_queue": False})
     api.back_door("hooks", {"url": receiver.url})
     api.create(id="C-1", name="A")
-    wait_until(lambda: api.emulator.stats()["notices_failed"] == 1)
+    until(lambda: api.emulator.stats()["notices_failed"] == 1)
     assert len(receiver.seen) == 1
     assert len(api.emulator.queue) == 0
 

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
+from support.waiting import until
 from sync_worker import queue_server
 from sync_worker.errors import ConfigError
 from sync_worker.queue_server import EmbeddedQueue
@@ -27,13 +27,6 @@ def queue(tmp_path: Path) -> Iterator[EmbeddedQueue]:
 
 def client(server: EmbeddedQueue) -> redis.Redis:
     return redis.Redis.from_url(server.url, decode_responses=True, socket_timeout=5)
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from support.valkey import QueueServer, until
+from support.valkey import QueueServer
+from support.waiting import until
 from sync_worker import broker
 from sync_worker.broker import BULK, LIVE, NAMESPACE, QueueBroker
 from sync_worker.doorbell import Doorbell
@@ -28,21 +29,6 @@ from sync_worker.store.inbox import Inbox, Listener
 from sync_worker.store.session import Database
 from sync_worker.store.tables import event
 from sync_worker.store.touches import Touched
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[QueueServer]:
-    server = QueueServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def queue(server: QueueServer) -> Iterator[QueueBroker]:
-    queue = broker.make_broker(server.url)
-    queue.client.flushall()
-    yield queue
-    queue.close()
 
 
 @pytest.fixture
@@ -256,6 +242,8 @@ from sync_worker.errors import SystemUnavailable
 from sync_worker.processes import StopSignal
 from sync_worker.scheduler import Scheduler, Task
 from sync_worker.store.session import Database
+
+pytest_plugins = ("support.queues",)
 
 diary = Path(sys.argv[2])
 lock = threading.Lock()

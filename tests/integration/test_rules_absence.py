@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from support.rules import (
     FLOW,
+    STALE,
     Make,
     Pair,
     entries,
@@ -16,27 +14,11 @@ from support.rules import (
     rest,
     row_of,
     run_once,
+    stale_reads,
     when,
-    worlds,
 )
 from support.world import World
 from sync_worker.store import pauses
-
-STALE = 30.0
-
-
-@pytest.fixture
-def make(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    return make(stale=STALE)
-
-
-def stale_reads(world: World, side: str) -> None:
-    world.vendors[side].faults.merge({"p_stale_read": 1.0, "stale_seconds": STALE - 1})
 
 
 def test_e8_a_column_the_vendor_leaves_out_is_unknown_and_clears_nothing(world: World) -> None:
@@ -122,8 +104,8 @@ def many(world: World, count: int) -> list[Pair]:
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_e8_more_deletions_an_hour_than_allowed_pause_the_flow(make: Make, together: bool) -> None:
-    world = make("limits = { unlinked = 2 }", stale=STALE)
+def test_e8_more_deletions_an_hour_than_allowed_pause_the_flow(make_light: Make, together: bool) -> None:
+    world = make_light("limits = { unlinked = 2 }")
     ones = many(world, 5)
     for one in ones:
         world.crm.person("Company", one.crm, {}, "delete")
@@ -140,8 +122,8 @@ def test_e8_more_deletions_an_hour_than_allowed_pause_the_flow(make: Make, toget
     assert sum(row["erp_key"] is not None and row["crm_key"] is not None for row in world.links()) == 3
 
 
-def test_e8_a_person_who_resumes_the_flow_lets_as_many_again_go(make: Make) -> None:
-    world = make("limits = { unlinked = 2 }", stale=STALE)
+def test_e8_a_person_who_resumes_the_flow_lets_as_many_again_go(make_light: Make) -> None:
+    world = make_light("limits = { unlinked = 2 }")
     ones = many(world, 5)
     for one in ones:
         world.crm.person("Company", one.crm, {}, "delete")

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from support.rules import (
-    Make,
     pair,
-    worlds,
 )
 from support.world import World
-
-STALE = 30.0
-
-
-@pytest.fixture
-def make(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    return make(stale=STALE)
 
 
 def contact_of(world: World, erp_key: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +16,8 @@ from support.rules import (
     row_of,
     run_all,
     run_once,
+    there,
     when,
-    worlds,
 )
 from support.world import World
 from sync_worker.events import Change
@@ -32,17 +30,6 @@ KEYS = pytest.mark.parametrize("keys", [True, False], ids=["key-columns", "names
 CREATE = {"erp": "create customer", "crm": "create company"}
 
 
-@pytest.fixture
-def make(tmp_path: Path, database_url: str) -> Iterator[Make]:
-    """Worlds on SQLite and on PostgreSQL."""
-    yield from worlds(tmp_path, database_url)
-
-
-@pytest.fixture
-def make_light(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
 def with_keys(make: Make, keys: bool, flow: str = "") -> World:
     """A world whose created records can be found by a key, or by nothing but their names."""
     return make(flow if keys else f'new_customer_id = ""\n{flow}', key_columns=keys)
@@ -51,14 +38,6 @@ def with_keys(make: Make, keys: bool, flow: str = "") -> World:
 def made(world: World, side: str, name: str) -> str:
     """A person makes a record; ids of their own, so that numbering by the ERP is not needed."""
     return world.new_erp(name, id=f"C-{name}") if side == "erp" else world.new_crm(name)
-
-
-def there(world: World, side: str, name: str) -> list[str]:
-    """Keys of the records of that name."""
-    if side == "erp":
-        return [r["key"] for r in world.erp.list_records("customer") if r["name"] == name]
-    rows = world.crm.list_records("Company")
-    return [str(r["Comp_CompanyId"]) for r in rows if r["Comp_Name"] == name and not r["Comp_Deleted"]]
 
 
 def fail_create(world: World, into: str, fault: str) -> None:

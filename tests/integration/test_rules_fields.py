@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from support.rules import (
@@ -17,22 +14,11 @@ from support.rules import (
     pair,
     rest,
     row_of,
-    worlds,
 )
 from support.world import World
 from sync_worker import desk
 
 URL = "contacts.default.URL1"
-
-
-@pytest.fixture
-def make(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    return make()
 
 
 # --- E13 --------------------------------------------------------------------------------------------------------------
@@ -47,8 +33,8 @@ def from_erp(world: World) -> Pair:
     return Pair(key, row.crm_key, row.id)
 
 
-def test_e13_a_change_against_the_direction_stays_where_it_is_and_is_shown(make: Make) -> None:
-    world = make('direction = "to_crm"')
+def test_e13_a_change_against_the_direction_stays_where_it_is_and_is_shown(make_light: Make) -> None:
+    world = make_light('direction = "to_crm"')
     one = from_erp(world)
     before = api_writes(world)
     world.edit_crm(one.crm, Comp_Name="Local Name")
@@ -63,8 +49,8 @@ def test_e13_a_change_against_the_direction_stays_where_it_is_and_is_shown(make:
     assert [e["after"] for e in entries(world, "blocked")] == [{"name": "not_to_erp"}]
 
 
-def test_e13_the_past_of_a_blocked_change_advances_so_that_the_next_allowed_one_travels(make: Make) -> None:
-    world = make('direction = "to_crm"')
+def test_e13_the_past_of_a_blocked_change_advances_so_that_the_next_allowed_one_travels(make_light: Make) -> None:
+    world = make_light('direction = "to_crm"')
     one = from_erp(world)
     world.edit_crm(one.crm, Comp_Name="Local Name")
     world.settle()
@@ -75,8 +61,8 @@ def test_e13_the_past_of_a_blocked_change_advances_so_that_the_next_allowed_one_
     assert (row.state, row.cause) == ("in_sync", "")
 
 
-def test_e13_a_blocked_field_that_people_bring_to_agree_is_no_longer_shown_as_different(make: Make) -> None:
-    world = make('direction = "to_crm"')
+def test_e13_a_blocked_field_that_people_bring_to_agree_is_no_longer_shown_as_different(make_light: Make) -> None:
+    world = make_light('direction = "to_crm"')
     one = from_erp(world)
     world.edit_crm(one.crm, Comp_Name="Local Name")
     world.settle()
@@ -85,8 +71,8 @@ def test_e13_a_blocked_field_that_people_bring_to_agree_is_no_longer_shown_as_di
     assert row_of(world, crm=one.crm).cause == ""
 
 
-def test_e13_with_both_changed_the_only_allowed_way_wins(make: Make) -> None:
-    world = make('direction = "to_crm"')
+def test_e13_with_both_changed_the_only_allowed_way_wins(make_light: Make) -> None:
+    world = make_light('direction = "to_crm"')
     one = from_erp(world)
     world.edit_crm(one.crm, Comp_Name="Local Name")
     world.edit_erp(one.erp, name="From the ERP")
@@ -94,8 +80,8 @@ def test_e13_with_both_changed_the_only_allowed_way_wins(make: Make) -> None:
     assert world.crm_record(one.crm)["Comp_Name"] == world.erp_record(one.erp)["name"] == "From the ERP"
 
 
-def test_e13_overwrite_puts_back_what_was_changed_against_the_direction_and_journals_it(make: Make) -> None:
-    world = make('direction = "to_crm"\noverwrite = true')
+def test_e13_overwrite_puts_back_what_was_changed_against_the_direction_and_journals_it(make_light: Make) -> None:
+    world = make_light('direction = "to_crm"\noverwrite = true')
     one = from_erp(world)
     world.edit_crm(one.crm, Comp_Name="Local Name")
     world.settle()
@@ -105,8 +91,8 @@ def test_e13_overwrite_puts_back_what_was_changed_against_the_direction_and_jour
     assert last["why"] == "put_back"
 
 
-def test_e13_direction_none_writes_nothing_anywhere(make: Make) -> None:
-    world = make('direction = "none"')
+def test_e13_direction_none_writes_nothing_anywhere(make_light: Make) -> None:
+    world = make_light('direction = "none"')
     erp = world.new_erp("Northwind Tools", id="C-1")
     crm = world.new_crm("Northwind Tools", comp_intacct_recordno=erp)
     world.settle()
@@ -120,9 +106,9 @@ def test_e13_direction_none_writes_nothing_anywhere(make: Make) -> None:
 
 @pytest.mark.parametrize(("owner", "travels_to"), [("erp", {"crm"}), ("crm", {"erp"}), ("none", set())])
 def test_e13_the_owner_of_a_field_decides_which_of_its_changes_travel(
-    make: Make, owner: str, travels_to: set[str]
+    make_light: Make, owner: str, travels_to: set[str]
 ) -> None:
-    world = make(f'fields.website = {{ owner = "{owner}" }}')
+    world = make_light(f'fields.website = {{ owner = "{owner}" }}')
     one = pair(world)
     world.edit_erp(one.erp, **{URL: "http://erp.example"})
     world.settle()

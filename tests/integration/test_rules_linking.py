@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from support.rules import (
@@ -16,7 +13,6 @@ from support.rules import (
     pair,
     rest,
     row_of,
-    worlds,
 )
 from support.world import World
 from sync_worker.events import Change, Side
@@ -24,17 +20,6 @@ from sync_worker.store import links
 from sync_worker.store.links import Gone, Save
 
 URL = "contacts.default.URL1"
-
-
-@pytest.fixture
-def make(tmp_path: Path, database_url: str) -> Iterator[Make]:
-    """Worlds on SQLite and on PostgreSQL."""
-    yield from worlds(tmp_path, database_url)
-
-
-@pytest.fixture
-def make_light(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
 
 
 def unlink(world: World, one: Pair, side: Side = "erp") -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,22 +16,11 @@ from support.rules import (
     pair,
     rest,
     row_of,
-    worlds,
 )
 from support.world import World
 from sync_worker.store import directory, managers
 
 REP = "salesRepresentative.id"
-
-
-@pytest.fixture
-def make(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    return make()
 
 
 def map_it(world: World, erp: str, crm: str, **kw: Any) -> int:
@@ -108,8 +95,8 @@ def test_e16_emptying_a_manager_does_not_travel(world: World, side: str) -> None
     assert field(world, one.crm, "account_manager")["status"] == "differs"
 
 
-def test_e16_emptying_a_manager_travels_where_the_field_says_so(make: Make) -> None:
-    world = make("fields.account_manager = { clear_on_empty = true }")
+def test_e16_emptying_a_manager_travels_where_the_field_says_so(make_light: Make) -> None:
+    world = make_light("fields.account_manager = { clear_on_empty = true }")
     one = mapped(world)
     world.edit_crm(one.crm, Comp_PrimaryUserId=None)
     world.settle()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +16,8 @@ from support.rules import (
     pair,
     rest,
     row_of,
+    updates,
     when,
-    worlds,
 )
 from support.world import World
 from sync_worker import desk
@@ -27,20 +25,6 @@ from sync_worker.store import managers
 
 FIRST, LAST = "contacts.default.firstName", "contacts.default.lastName"
 URL = "contacts.default.URL1"
-
-
-@pytest.fixture
-def make(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    return make()
-
-
-def updates(world: World, side: str) -> list[tuple[str, dict[str, Any]]]:
-    return [(w.entity, dict(w.after)) for w in world.written(side) if w.op == "update"]
 
 
 # --- E9 ---------------------------------------------------------------------------------------------------------------
@@ -80,11 +64,11 @@ def test_e9_different_changes_on_both_sides_rest_as_a_conflict_while_other_field
 @pytest.mark.parametrize(("winner", "expected"), [("erp", "Erp Name"), ("crm", "Crm Name")])
 @pytest.mark.parametrize("how", ["on_conflict", "owner"])
 def test_e9_the_owner_else_on_conflict_wins_and_what_is_overwritten_is_journalled(
-    make: Make, how: str, winner: str, expected: str
+    make_light: Make, how: str, winner: str, expected: str
 ) -> None:
     other = "crm" if winner == "erp" else "erp"
     owned = f'on_conflict = "{other}"\nfields.name = {{ owner = "{winner}" }}'
-    world = make(f'on_conflict = "{winner}"' if how == "on_conflict" else owned)
+    world = make_light(f'on_conflict = "{winner}"' if how == "on_conflict" else owned)
     one = pair(world)
     world.edit_crm(one.crm, Comp_Name="Crm Name")
     world.edit_erp(one.erp, name="Erp Name")
@@ -118,8 +102,8 @@ def link_up(world: World, erp: dict[str, Any], crm: dict[str, Any]) -> tuple[str
 
 
 @pytest.mark.parametrize("initial", ["review", "erp", "crm"])
-def test_e9_initial_decides_at_the_first_link_up_where_both_sides_have_a_value(make: Make, initial: str) -> None:
-    world = make(f'initial = "{initial}"')
+def test_e9_initial_decides_at_the_first_link_up_where_both_sides_have_a_value(make_light: Make, initial: str) -> None:
+    world = make_light(f'initial = "{initial}"')
     erp, crm = link_up(world, {URL: "http://erp.example"}, {"Comp_WebSite": "http://crm.example"})
     expected = {
         "review": ("http://erp.example", "http://crm.example"),
@@ -132,9 +116,9 @@ def test_e9_initial_decides_at_the_first_link_up_where_both_sides_have_a_value(m
 
 @pytest.mark.parametrize("initial", ["review", "erp", "crm"])
 def test_e9_at_the_first_link_up_a_lone_value_fills_the_blank_and_blanks_erase_nothing(
-    make: Make, initial: str
+    make_light: Make, initial: str
 ) -> None:
-    world = make(f'initial = "{initial}"')
+    world = make_light(f'initial = "{initial}"')
     erp, crm = link_up(world, {URL: "http://erp.example"}, {"comp_vatnumber": "GB123456789"})
     assert world.crm_record(crm)["Comp_WebSite"] == world.erp_record(erp)[URL] == "http://erp.example"
     assert world.crm_record(crm)["comp_vatnumber"] == world.erp_record(erp)["taxId"] == "GB123456789"
@@ -206,8 +190,8 @@ def parked_manager(world: World) -> tuple[str, str]:
     return erp, crm
 
 
-def test_e10_a_field_parked_at_first_link_up_takes_the_side_that_changed_since(make: Make) -> None:
-    world = make('initial = "erp"')
+def test_e10_a_field_parked_at_first_link_up_takes_the_side_that_changed_since(make_light: Make) -> None:
+    world = make_light('initial = "erp"')
     erp, crm = parked_manager(world)
     world.edit_crm(crm, Comp_PrimaryUserId=3)
     world.settle()
@@ -218,8 +202,10 @@ def test_e10_a_field_parked_at_first_link_up_takes_the_side_that_changed_since(m
     assert world.crm_record(crm)["Comp_PrimaryUserId"] == 3
 
 
-def test_e10_a_field_parked_at_first_link_up_that_nobody_touched_is_decided_as_a_first_link_up(make: Make) -> None:
-    world = make('initial = "erp"')
+def test_e10_a_field_parked_at_first_link_up_that_nobody_touched_is_decided_as_a_first_link_up(
+    make_light: Make,
+) -> None:
+    world = make_light('initial = "erp"')
     erp, crm = parked_manager(world)
     managers.map_manager(world.db, "customers", "E-10", "3", systems=SYSTEMS)
     world.settle()

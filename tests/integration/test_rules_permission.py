@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,26 +11,13 @@ from support.rules import (
     Make,
     in_the_past,
     row_of,
-    worlds,
+    there,
 )
 from support.world import World
 from sync_worker import desk
 from sync_worker.events import Change
 from sync_worker.store import links
 from sync_worker.store.links import Save
-
-
-@pytest.fixture
-def make_light(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-def there(world: World, side: str, name: str) -> list[str]:
-    """Keys of the records of that name."""
-    if side == "erp":
-        return [r["key"] for r in world.erp.list_records("customer") if r["name"] == name]
-    rows = world.crm.list_records("Company")
-    return [str(r["Comp_CompanyId"]) for r in rows if r["Comp_Name"] == name and not r["Comp_Deleted"]]
 
 
 def older(world: World, name: str = "Older Ltd") -> str:

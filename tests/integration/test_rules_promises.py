@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.rules import Make, api_writes, calls, field, in_the_past, pair, rest, row_of, run_once, worlds
+from support.rules import Make, api_writes, calls, field, in_the_past, pair, rest, row_of, run_once
 from support.world import World
 from sync_worker.housekeeping import lets_us_in
 from sync_worker.store import pauses
 
 CITY = "contacts.default.mailingAddress.city"
 COUNTRY = "contacts.default.mailingAddress.isoCountryCode"
-
-
-@pytest.fixture
-def make(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    return make()
 
 
 def nothing_written(world: World) -> bool:
@@ -58,8 +46,8 @@ def test_a_notice_about_an_older_record_without_partner_is_not_synced_until_a_pe
     assert nothing_written(world)
 
 
-def test_on_change_creates_for_an_older_record_on_any_notice(make: Make) -> None:
-    world = make('create_in_erp = "on_change"')
+def test_on_change_creates_for_an_older_record_on_any_notice(make_light: Make) -> None:
+    world = make_light('create_in_erp = "on_change"')
     with in_the_past(world):
         key = world.new_crm("Older Ltd")
     world.edit_crm(key, Comp_WebSite="http://older.example")
@@ -146,8 +134,8 @@ def test_ids_that_contradict_each_other_are_a_conflict_and_write_nothing(world: 
     assert nothing_written(world)
 
 
-def test_strict_matching_links_only_where_record_number_id_and_name_agree(make: Make) -> None:
-    world = make('match_policy = "strict_gumu"')
+def test_strict_matching_links_only_where_record_number_id_and_name_agree(make_light: Make) -> None:
+    world = make_light('match_policy = "strict_gumu"')
     with in_the_past(world):
         erp = world.new_erp("Acme Ltd", id="C-1")
         crm = world.new_crm("Acme Ltd", comp_intacct_customerid="C-1")
@@ -182,8 +170,8 @@ def test_an_older_record_whose_key_names_an_already_linked_partner_is_a_conflict
 FILTER = '[flows.customers.filter]\ncrm = { Comp_Type = ["Customer"] }'
 
 
-def test_a_record_the_filter_leaves_out_is_excluded_by_its_name_and_never_created(make: Make) -> None:
-    world = make(FILTER)
+def test_a_record_the_filter_leaves_out_is_excluded_by_its_name_and_never_created(make_light: Make) -> None:
+    world = make_light(FILTER)
     key = world.new_crm("Prospect Ltd", Comp_Type="Prospect")
     world.settle()
     shown = world.explain("crm", key)
@@ -194,8 +182,8 @@ def test_a_record_the_filter_leaves_out_is_excluded_by_its_name_and_never_create
     assert row_of(world, crm=key).state == "in_sync"
 
 
-def test_a_linked_record_that_leaves_the_filter_rests_and_catches_up_when_it_returns(make: Make) -> None:
-    world = make(FILTER)
+def test_a_linked_record_that_leaves_the_filter_rests_and_catches_up_when_it_returns(make_light: Make) -> None:
+    world = make_light(FILTER)
     one = pair(world, Comp_Type="Customer")
     before = api_writes(world)
     world.edit_crm(one.crm, Comp_Type="Former", Comp_Name="Renamed meanwhile")
@@ -213,8 +201,8 @@ def test_a_linked_record_that_leaves_the_filter_rests_and_catches_up_when_it_ret
 
 
 @pytest.mark.parametrize(("direction", "from_side"), [("to_crm", "crm"), ("to_erp", "erp")])
-def test_a_one_way_flow_creates_nothing_against_its_direction(make: Make, direction: str, from_side: str) -> None:
-    world = make(f'direction = "{direction}"\ncreate_in_crm = "on_change"\ncreate_in_erp = "on_change"')
+def test_a_one_way_flow_creates_nothing_against_its_direction(make_light: Make, direction: str, from_side: str) -> None:
+    world = make_light(f'direction = "{direction}"\ncreate_in_crm = "on_change"\ncreate_in_erp = "on_change"')
     key = world.new_crm("Fresh Ltd") if from_side == "crm" else world.new_erp("Fresh Ltd", id="C-1")
     world.settle()
     shown = world.explain(from_side, key)
@@ -229,8 +217,8 @@ crm = { Comp_Type = "Customer" }
 """
 
 
-def test_defaults_are_for_new_records_only_and_in_the_vendors_own_names(make: Make) -> None:
-    world = make(DEFAULTS)
+def test_defaults_are_for_new_records_only_and_in_the_vendors_own_names(make_light: Make) -> None:
+    world = make_light(DEFAULTS)
     crm = world.new_crm("Made in the CRM", Comp_Type="Partner")
     erp = world.new_erp("Made in the ERP", id="C-1")
     world.settle()
@@ -251,8 +239,8 @@ def test_a_new_customer_without_a_country_gets_the_default_one_and_not_the_vendo
     assert not world.written("crm") or all("Addr_Country" not in w.after for w in world.written("crm"))
 
 
-def test_new_customers_get_the_configured_id_or_the_erps_own_number(make: Make) -> None:
-    world = make('new_customer_id = "K-{crm_key}"')
+def test_new_customers_get_the_configured_id_or_the_erps_own_number(make_light: Make) -> None:
+    world = make_light('new_customer_id = "K-{crm_key}"')
     key = world.new_crm("Fresh Ltd")
     world.settle()
     assert world.erp_record(str(row_of(world, crm=key).erp_key))["id"] == f"K-{key}"
@@ -262,8 +250,8 @@ def test_new_customers_get_the_configured_id_or_the_erps_own_number(make: Make) 
 CUSTOM = '[flows.customers.custom.region]\nerp = "nsp::REGION"\ncrm = "comp_region"'
 
 
-def test_a_custom_field_travels_both_ways_without_code(make: Make) -> None:
-    world = make(CUSTOM)
+def test_a_custom_field_travels_both_ways_without_code(make_light: Make) -> None:
+    world = make_light(CUSTOM)
     one = pair(world, comp_region="North")
     assert world.erp_record(one.erp)["nsp::REGION"] == "North"
     world.edit_erp(one.erp, **{"nsp::REGION": "South"})
@@ -275,9 +263,9 @@ def test_a_custom_field_travels_both_ways_without_code(make: Make) -> None:
 
 
 @pytest.mark.parametrize("side", ["erp", "crm"])
-def test_a_configured_column_that_the_vendor_does_not_have_stops_that_field_only(make: Make, side: str) -> None:
+def test_a_configured_column_that_the_vendor_does_not_have_stops_that_field_only(make_light: Make, side: str) -> None:
     columns = {"erp": "nsp::REGION", "crm": "comp_region", side: {"erp": "nsp::NOTHING", "crm": "comp_nothing"}[side]}
-    world = make(f'[flows.customers.custom.region]\nerp = "{columns["erp"]}"\ncrm = "{columns["crm"]}"')
+    world = make_light(f'[flows.customers.custom.region]\nerp = "{columns["erp"]}"\ncrm = "{columns["crm"]}"')
     one = pair(world)
     world.edit_crm(one.crm, Comp_Name="Changed")
     world.edit_erp(one.erp, **{CITY: "York"})

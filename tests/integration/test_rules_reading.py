@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from support.rules import (
+    STALE,
     Make,
     api_writes,
     calls,
@@ -17,25 +15,9 @@ from support.rules import (
     rest,
     row_of,
     run_once,
-    worlds,
+    stale_reads,
 )
 from support.world import World
-
-STALE = 30.0
-
-
-@pytest.fixture
-def make(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    return make(stale=STALE)
-
-
-def stale_reads(world: World, side: str) -> None:
-    world.vendors[side].faults.merge({"p_stale_read": 1.0, "stale_seconds": STALE - 1})
 
 
 def fresh_reads(world: World) -> None:
@@ -233,8 +215,8 @@ def test_e7_two_edits_in_the_same_second_both_arrive_by_the_feed(world: World, s
     assert world.erp_record(one.erp)["name"] == world.crm_record(one.crm)["Comp_Name"] == "Second"
 
 
-def test_e7_what_was_stamped_before_the_flow_was_switched_on_is_no_notice(make: Make) -> None:
-    world = make(stale=STALE)
+def test_e7_what_was_stamped_before_the_flow_was_switched_on_is_no_notice(make_light: Make) -> None:
+    world = make_light()
     with in_the_past(world, days=0.0004):  # within every overlap
         world.new_erp("Older Customer", id="C-1", **{"contacts.default.email1": "old@older.example"})
         world.new_crm("Older Company", email=[{"$type": "Business", "Emai_EmailAddress": "old@company.example"}])
@@ -247,8 +229,8 @@ def test_e7_what_was_stamped_before_the_flow_was_switched_on_is_no_notice(make: 
     assert api_writes(world) == {"erp": 0, "crm": 0}
 
 
-def test_e7_an_older_record_that_is_edited_now_is_noticed_by_the_feed(make: Make) -> None:
-    world = make(stale=STALE)
+def test_e7_an_older_record_that_is_edited_now_is_noticed_by_the_feed(make_light: Make) -> None:
+    world = make_light()
     with in_the_past(world):
         key = world.new_crm("Older Company")
     world.poll()

@@ -17,7 +17,6 @@ from support.rules import (
     rest,
     run_once,
     when,
-    worlds,
 )
 from support.world import World, _hook
 from sync_worker.connectors.intacct.emulator import make as make_intacct
@@ -28,11 +27,6 @@ from sync_worker.store.rows import LinkRow, from_mapping
 from sync_worker.store.tables import link
 
 URL = "contacts.default.URL1"
-
-
-@pytest.fixture
-def make_light(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
 
 
 # --- E21 --------------------------------------------------------------------------------------------------------------

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.rules import (
-    Make,
     api_writes,
     field,
     pair,
     rest,
     row_of,
     run_once,
+    updates,
     when,
-    worlds,
 )
 from support.world import World
 
@@ -25,20 +22,6 @@ CITY = "contacts.default.mailingAddress.city"
 LINE = "contacts.default.mailingAddress.addressLine1"
 FIRST, LAST = "contacts.default.firstName", "contacts.default.lastName"
 URL = "contacts.default.URL1"
-
-
-@pytest.fixture
-def make(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    return make()
-
-
-def updates(world: World, side: str) -> list[tuple[str, dict[str, Any]]]:
-    return [(w.entity, dict(w.after)) for w in world.written(side) if w.op == "update"]
 
 
 # --- E11 --------------------------------------------------------------------------------------------------------------

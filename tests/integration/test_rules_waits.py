@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,6 +18,7 @@ from support.rules import (
     Make,
     answering,
     calls,
+    claim,
     entries,
     field,
     pair,
@@ -28,29 +27,12 @@ from support.rules import (
     run_all,
     run_once,
     when,
-    worlds,
 )
 from support.world import Crash, World
 from sync_worker.connectors.emulation import Request
 from sync_worker.store import links, managers
 from sync_worker.store.links import Save
 from sync_worker.store.tables import link, manager_map
-
-
-@pytest.fixture
-def make(tmp_path: Path, database_url: str) -> Iterator[Make]:
-    """Worlds on SQLite and on PostgreSQL."""
-    yield from worlds(tmp_path, database_url)
-
-
-@pytest.fixture
-def make_light(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-def claim(world: World, **kw: Any) -> list[Any]:
-    return links.claim(world.db, world.app.flows[FLOW].scope, **kw)
-
 
 # --- E4 ---------------------------------------------------------------------------------------------------------------
 

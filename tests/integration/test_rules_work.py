@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -15,6 +12,7 @@ from support.rules import (
     SYSTEMS,
     Make,
     calls,
+    claim,
     entries,
     pair,
     rest,
@@ -22,29 +20,12 @@ from support.rules import (
     run_all,
     run_once,
     when,
-    worlds,
 )
 from support.world import World
 from sync_worker import desk
 from sync_worker.engine.core import BATCH_SECONDS, Pace
 from sync_worker.events import Change
 from sync_worker.store import links, managers
-
-
-@pytest.fixture
-def make(tmp_path: Path, database_url: str) -> Iterator[Make]:
-    """Worlds on SQLite and on PostgreSQL."""
-    yield from worlds(tmp_path, database_url)
-
-
-@pytest.fixture
-def make_light(tmp_path: Path, sqlite_url: str) -> Iterator[Make]:
-    yield from worlds(tmp_path, sqlite_url)
-
-
-def claim(world: World, **kw: Any) -> list[Any]:
-    return links.claim(world.db, world.app.flows[FLOW].scope, **kw)
-
 
 # --- E1 ---------------------------------------------------------------------------------------------------------------
 

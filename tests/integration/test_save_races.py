@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import insert, select, text
 
-from support.valkey import until
+from support.waiting import until
 from sync_worker.store import links
 from sync_worker.store.links import Save, Scope
 from sync_worker.store.session import Database

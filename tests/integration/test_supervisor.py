@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support.valkey import until
+from support.waiting import until
 
 # A child says when it starts and when it ends; "stubborn" ones ignore the stop signal.
 CHILD = """

@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from support.valkey import QueueServer, until
+from support.valkey import QueueServer
+from support.waiting import until
 from sync_worker import broker
 from sync_worker.broker import LIVE, NAMESPACE
 

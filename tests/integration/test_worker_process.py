@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from support.valkey import QueueServer, until
+from support.valkey import QueueServer
+from support.waiting import until
 from sync_worker import broker
 from sync_worker.broker import LIVE
 from sync_worker.doorbell import Doorbell, due_message, link_message, parts_message

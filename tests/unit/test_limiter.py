@@ -10,17 +10,13 @@ from contextlib import ExitStack
 import pytest
 import redis
 
-from support.valkey import QueueServer, until
+from support.valkey import QueueServer
+from support.waiting import until
 from sync_worker.connectors.limiter import Limiter, LocalLimiter, RedisLimiter
 from sync_worker.errors import RateLimited
 from sync_worker.events import LinkClass
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[QueueServer]:
-    made = QueueServer()
-    yield made
-    made.close()
+pytest_plugins = ("support.queues",)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.valkey import QueueServer, until
+from support.valkey import QueueServer
+from support.waiting import until
 from sync_worker import broker
 from sync_worker.broker import LIVE, QueueBroker
 from sync_worker.doorbell import Doorbell, RingingThread
