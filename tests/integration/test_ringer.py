@@ -30,6 +30,8 @@ from sync_worker.store.session import Database
 from sync_worker.store.tables import event
 from sync_worker.store.touches import Touched
 
+pytest_plugins = ("support.queues",)
+
 
 @pytest.fixture
 def database(sqlite_url: str) -> Iterator[Database]:
@@ -242,8 +244,6 @@ from sync_worker.errors import SystemUnavailable
 from sync_worker.processes import StopSignal
 from sync_worker.scheduler import Scheduler, Task
 from sync_worker.store.session import Database
-
-pytest_plugins = ("support.queues",)
 
 diary = Path(sys.argv[2])
 lock = threading.Lock()

@@ -288,7 +288,10 @@ def test_under_run_ready_means_that_workers_are_up_too(start: Callable[..., Site
     assert site.ask("GET", "/readyz")[0].status == 200
 
 
-def test_a_web_process_whose_inbox_has_died_refuses_notices_and_says_that_it_is_not_ready(site: Site) -> None:
+def test_a_web_process_whose_inbox_has_died_refuses_notices_and_says_that_it_is_not_ready(
+    start: Callable[..., Site],
+) -> None:
+    site = start()
     assert site.notify(customer("43")).status == 200
     assert site.notify(customer("defect")).status == 500
     until(lambda: site.ask("GET", "/readyz")[0].status == 503)

@@ -407,11 +407,13 @@ def test_a_notice_is_given_up_after_the_last_attempt_and_to_a_dead_target_too() 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_serve_says_where_it_listens_and_ends_with_zero_on_a_signal(how: signal.Signals) -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from test_emulation_kit import Notes;"
+        "import sys; sys.path[:0] = sys.argv[1:]; from test_emulation_kit import Notes;"
         "from sync_worker.connectors.emulation import serve; serve(Notes(), port=0)"
     )
-    here = str(Path(__file__).parent)
-    with subprocess.Popen([sys.executable, "-c", code, here], stdout=subprocess.PIPE, text=True) as process:
+    here = Path(__file__).parent
+    with subprocess.Popen(
+        [sys.executable, "-c", code, here, here.parent], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         line = process.stdout.readline().strip()
         assert line.startswith("notes emulator on http://127.0.0.1:")
