@@ -1,6 +1,6 @@
 """Customers: which of them take part, and when the other system gets one of its own.
 
-on_create          a record made after the flow was switched on gets its partner at once
+on_create          a record made after the flow was switched on, and its direction opened, gets its partner at once
 on_change          any change of an unlinked record makes its partner
 on_first_invoice   the first finalised invoice makes it (the invoice leaves the permission on the record)
 manual             only a person's "sync now" makes it
@@ -43,7 +43,7 @@ class Customers:
             return Permission(False, "unlinked")
         if when == "on_change" or (when == "on_first_invoice" and row.may_create == "invoice"):
             return Permission(True)
-        if when == "on_create" and (record.created_at or 0.0) >= flow.switched_on_at:
+        if when == "on_create" and (record.created_at or 0.0) >= flow.opened_at(into):
             return Permission(True)
         return Permission(False, NEEDS[when])
 

@@ -35,6 +35,7 @@ CUSTOMER_FIELDS = (
     "status",
     "account_manager",
 )
+NOT_SHARED = frozenset({"account_manager"})  # E21: all that a link keeps that is not its CRM record's default
 CONTACT_PARTS = ("first", "last")
 ADDRESS_LINES = ("line1", "line2", "line3", "line4", "line5")
 ADDRESS_PARTS = (*ADDRESS_LINES, "city", "state", "postcode", "country")

@@ -86,12 +86,37 @@ class _Pair:
     tax_equal: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """Inside which ERP company the ids of a CRM record count."""
+
+    company: str
+    shared: bool
+
+    def holds(self, crm: Facts) -> bool:
+        """Do its key columns speak about our company? Where that is the only one, no company named means ours."""
+        named = _flat(crm.erp_company)
+        if named is None:
+            return not self.shared
+        return not self.company or fold(named) == fold(collapse(self.company))
+
+
 def decide(
-    subject_side: Side, subject: Facts, candidates: Sequence[Facts], policy: MatchPolicy = "ladder", company: str = ""
+    subject_side: Side,
+    subject: Facts,
+    candidates: Sequence[Facts],
+    policy: MatchPolicy = "ladder",
+    company: str = "",
+    *,
+    shared: bool = False,
 ) -> Match:
-    """The verdict about an unlinked ``subject``. ``company``: the ERP company the flow works in; it scopes the ids."""
-    pairs = [_pair(subject_side, subject, other, company) for other in candidates]
-    conflict = _contradiction(subject_side, subject, pairs, company)
+    """The verdict about an unlinked ``subject``. ``company``: the ERP company the flow works in; it scopes the ids.
+
+    ``shared``: the CRM holds records of several ERP companies, so ids beside no company say nothing.
+    """
+    scope = _Scope(company, shared)
+    pairs = [_pair(subject_side, subject, other, scope) for other in candidates]
+    conflict = _contradiction(subject_side, subject, pairs, scope)
     if conflict is not None:
         return conflict
     free = [p for p in pairs if not p.facts.linked and not p.key_other]
@@ -109,9 +134,9 @@ def decide(
     return _suggest(subject, free, pairs)
 
 
-def _pair(subject_side: Side, subject: Facts, other: Facts, company: str) -> _Pair:
+def _pair(subject_side: Side, subject: Facts, other: Facts, scope: _Scope) -> _Pair:
     erp, crm = (subject, other) if subject_side == "erp" else (other, subject)
-    in_scope = _in_scope(crm, company)
+    in_scope = scope.holds(crm)
     crm_key = _flat(crm.erp_key) if in_scope else None
     crm_ref = fold(_flat(crm.erp_ref) or "") if in_scope else ""
     erp_ref = fold(_flat(erp.ref) or "")
@@ -129,7 +154,7 @@ def _pair(subject_side: Side, subject: Facts, other: Facts, company: str) -> _Pa
     )
 
 
-def _contradiction(side: Side, subject: Facts, pairs: Sequence[_Pair], company: str) -> Match | None:
+def _contradiction(side: Side, subject: Facts, pairs: Sequence[_Pair], scope: _Scope) -> Match | None:
     """Step 5, looked at first: contradicting ids stop everything else."""
     named = [p for p in pairs if p.key_equal]
     if len(named) > 1:
@@ -143,7 +168,7 @@ def _contradiction(side: Side, subject: Facts, pairs: Sequence[_Pair], company: 
         if (p.key_equal or p.ref_equal) and p.facts.linked:
             return _conflict([p], f"the key columns point to record {p.facts.key}, which is linked already")
     own = _flat(subject.erp_key)
-    if side == "crm" and own is not None and _in_scope(subject, company) and not named:
+    if side == "crm" and own is not None and scope.holds(subject) and not named:
         return _conflict([], f"the key column names record {own}, which was not found")
     return None
 
@@ -188,12 +213,6 @@ def _link(p: _Pair, step: str, why: str) -> Match:
 def _conflict(pairs: Sequence[_Pair], why: str) -> Match:
     listed = tuple(Candidate(p.facts.key, p.facts.ref, p.facts.name, ", ".join(_reasons(p))) for p in pairs)
     return Match("conflict", None, "contradiction", why, listed)
-
-
-def _in_scope(crm: Facts, company: str) -> bool:
-    """Do this CRM record's key columns speak about our ERP company? No company named means ours."""
-    named = _flat(crm.erp_company)
-    return named is None or not company or fold(named) == fold(collapse(company))
 
 
 def _flat(text: str | None) -> str | None:

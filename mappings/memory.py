@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from mappings.fields import FieldMap, Value
 Side = Literal["erp", "crm"]
 SIDES: tuple[Side, Side] = ("erp", "crm")
 
-_PARTS = ("replaced", "wrote", "tried", "bounce", "blocked", "take")
+_PARTS = ("replaced", "wrote", "tried", "bounce", "blocked", "take", "ids_due")
 _KEPT = 8  # replaced values remembered per field; more edits than that within one stale window are not told apart
 
 
@@ -40,7 +40,8 @@ class Memory:
     whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value, source value, when.
     ``bounce``: count, side, time (E14). ``blocked``: fields that differ by direction, owner or a clearing (E13).
     ``take``: a person's choice: a side, ``{"value": v}`` for both, or ``{"values": {side: v}}``, with ``if``: what the
-    sides must still hold for it to count, and ``blocked``: why they differ afterwards.
+    sides must still hold for it to count, and ``blocked``: why they differ afterwards. ``ids_due``: sides whose own
+    columns are still to name this link's ids, since it took its record over from another link (E21).
     """
 
     replaced: dict[str, dict[str, list[list[Any]]]] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class Memory:
     bounce: dict[str, list[Any]] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     take: dict[str, Any] = field(default_factory=dict)
+    ids_due: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
     def load(cls, raw: Mapping[str, Any] | None) -> Memory:
@@ -63,6 +65,17 @@ class Memory:
         """As JSON, without what is empty; None when there is nothing to remember."""
         out = {part: {k: v for k, v in getattr(self, part).items() if v not in ({}, None)} for part in _PARTS}
         return {part: value for part, value in out.items() if value} or None
+
+    def only(self, names: Collection[str]) -> Memory:
+        """What is remembered of these fields; the rest is forgotten."""
+        kept = Memory()
+        for part in ("replaced", "wrote", "tried"):
+            known: dict[str, dict[str, Any]] = getattr(self, part)
+            setattr(kept, part, {side: {n: v for n, v in per.items() if n in names} for side, per in known.items()})
+        kept.bounce = {n: v for n, v in self.bounce.items() if n in names}
+        kept.blocked = {n: v for n, v in self.blocked.items() if n in names}
+        kept.take = {n: v for n, v in self.take.items() if n in names}
+        return kept
 
     def note_replaced(self, side: Side, name: str, value: Value, at: float) -> None:
         """``value`` stopped being what ``side`` holds at ``at``."""

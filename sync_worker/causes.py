@@ -92,6 +92,14 @@ CAUSES: dict[str, tuple[str, str]] = {
         "sync-worker sync SYSTEM KEY",
     ),
     "direction": ("the flow's direction does not lead there", "change `direction` of the flow"),
+    "other_company": (
+        "this CRM record belongs to another ERP company ({company})",
+        "a customer in this one too: sync-worker sync SYSTEM KEY --flow FLOW",
+    ),
+    "needs_company": (
+        "several ERP companies share the CRM, and the record does not say which of them it belongs to",
+        "fill the CRM's company column, or choose: sync-worker sync SYSTEM KEY --flow FLOW",
+    ),
     "never": (
         "the flow never creates records there",
         "fill the CRM's key column, or change create_in_erp / create_in_crm",

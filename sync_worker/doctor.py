@@ -10,8 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sync_worker import broker, wiring
 from sync_worker.alerts.turn import targets
 from sync_worker.config import Config
-from sync_worker.connectors.base import Check
+from sync_worker.connectors.base import Check, Connector
 from sync_worker.errors import SyncError
+from sync_worker.events import SIDES
 from sync_worker.store import migrate
 from sync_worker.store.session import Database
 
@@ -72,12 +73,9 @@ def _systems(config: Config) -> list[Check]:
         app = wiring.build(config, db=Database(url), starting=False)
         try:
             for name, connector in app.systems.items():
-                try:
-                    checks = connector.check()
-                except SyncError as error:
-                    fix = f"systems.{name}.base_url, or the network"
-                    checks = [Check("reach", ok=False, detail=str(error), fix=fix)]
-                found += [Check(f"systems.{name}: {c.name}", ok=c.ok, detail=c.detail, fix=c.fix) for c in checks]
+                views = [f.connectors[side] for f in app.flows.values() for side in SIDES if f.systems[side] == name]
+                for view in views or [connector]:  # every flow has columns and ids of its own
+                    found += [one for one in _checks(name, view) if one not in found]
         finally:
             app.close()
     return found
@@ -97,3 +95,12 @@ def _alerts(config: Config) -> list[Check]:
             fix = "correct [alerts], then try it out: sync-worker alerts test"
             found.append(Check(f"alerts: {target.name}", ok=False, detail=str(error), fix=fix))
     return found
+
+
+def _checks(name: str, connector: Connector) -> list[Check]:
+    try:
+        checks = connector.check()
+    except SyncError as error:
+        fix = f"systems.{name}.base_url, or the network"
+        checks = [Check("reach", ok=False, detail=str(error), fix=fix)]
+    return [Check(f"systems.{name}: {c.name}", ok=c.ok, detail=c.detail, fix=c.fix) for c in checks]

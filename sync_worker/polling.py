@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, select
 
+from mappings.canonical import NOT_SHARED
 from mappings.memory import changed_fields
 from sync_worker.connectors.base import Connector, FeedRow, Page, Record
 from sync_worker.engine.flow import Flow
@@ -30,9 +31,10 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What our table holds of a record a feed shows."""
+    """What our table holds of a record a feed shows. ``default``: its shared fields are this link's (E21)."""
 
     linked: bool
+    default: bool
     was: dict[str, Any]
     children: Mapping[str, str]
 
@@ -120,12 +122,13 @@ class Feeds:
         keys = sorted({row.change.key for row in rows})
         found: dict[str, Known] = {}
         for start in range(0, len(keys), CHUNK):
-            wanted = select(c.id, key, was, children, c.erp_key, c.crm_key).where(
+            wanted = select(c.id, key, was, children, c.erp_key, c.crm_key, c.is_default).where(
                 c.flow == flow.name, c.entity == flow.entity, key.in_(keys[start : start + CHUNK])
             )
             by_id: dict[int, Known] = {}
-            for link_id, k, w, ch, erp, crm in conn.execute(wanted):
-                found[k] = by_id[link_id] = Known(erp is not None and crm is not None, dict(w or {}), ch or {})
+            for link_id, k, w, ch, erp, crm, default in conn.execute(wanted):
+                full = erp is not None and crm is not None
+                found[k] = by_id[link_id] = Known(full, default or not full, dict(w or {}), ch or {})
             o = open_field.c
             seen = select(o.link_id, o.field, o[f"{side}_seen"]).where(o.link_id.in_(by_id), o.why != "stale")
             for link_id, name, value in conn.execute(seen):
@@ -140,8 +143,10 @@ def _differs(flow: Flow, side: Side, record: Record, known: Mapping[str, Known])
     if mine is None:
         return "new"
     values = flow.maps[side].get(record.native)
+    if not mine.default:
+        values = {name: value for name, value in values.items() if name in NOT_SHARED}
     moved = changed_fields(mine.was, values, flow.maps[side])
-    switched = {name for name, key in record.children.items() if mine.children.get(name, key) != key}
+    switched = {name for name, key in record.children.items() if mine.default and mine.children.get(name, key) != key}
     if not moved and not switched:
         return "same"
     return "linked" if mine.linked else "new"

@@ -20,13 +20,13 @@ from sync_worker.connectors.base import Connector
 from sync_worker.connectors.breaker import Breaker
 from sync_worker.connectors.http import CallSeen
 from sync_worker.connectors.limiter import Limiter, LocalLimiter
-from sync_worker.connectors.parts import Parts
+from sync_worker.connectors.parts import FlowParts, Parts
 from sync_worker.engine.core import Engine
 from sync_worker.engine.flow import Flow
 from sync_worker.events import SIDES, Side
 from sync_worker.polling import Feeds
 from sync_worker.routing import rule_for
-from sync_worker.store import managers, pauses, watermarks
+from sync_worker.store import defaults, managers, pauses, watermarks
 from sync_worker.store.inbox import Inbox, Listener
 from sync_worker.store.secrets import SecretBox, SecretStore
 from sync_worker.store.session import Database
@@ -76,10 +76,8 @@ def build(
         parts = Parts(
             system=name,
             settings=settings,
-            map_settings=map_settings(config, name),
+            map_settings=everything_read(config, name),
             tokens=tokens,
-            partner_company=_partner_company(config, name),
-            new_customer_id=next((f.new_customer_id for f in config.flows.values() if f.erp == name), ""),
             limiter=slots,
             breaker=_breaker(database, name, clock, monotonic),
             transport=transport_for(name) if transport_for else None,
@@ -90,6 +88,8 @@ def build(
         )
         connectors[name] = import_module(CONNECTORS[settings.connector] + ".connect").connect(parts)
     flows = {name: _flow(name, config, database, connectors, starting=starting) for name in config.flows}
+    for flow in flows.values() if starting else ():
+        defaults.heal(database, flow.entity, flow.shared_crm or (flow.name,))
     inbox = Inbox(
         database,
         [one for flow in flows.values() for one in _listeners(flow)],
@@ -100,50 +100,40 @@ def build(
     return App(config, database, inbox, connectors, flows, engine, feeds, clock)
 
 
-def map_settings(config: Config, system: str) -> MapSettings:
-    """What the flows over a system add to its customer map: custom fields, limits, defaults, filter columns."""
-    settings = config.systems[system]
-    custom: dict[str, str] = {}
-    limits: dict[str, int] = {}
-    defaults: dict[str, Any] = {}
-    extra: dict[str, None] = {}
-    for flow in config.flows.values():
-        for side in SIDES:
-            if getattr(flow, side) != system:
-                continue
-            custom |= {name: getattr(one, side) for name, one in flow.custom.items()}
-            defaults |= getattr(flow.defaults, side)
-            extra |= dict.fromkeys(getattr(flow.filter, side))
-            for name, one in flow.fields.items():
-                longest = getattr(one, f"max_{side}")
-                if longest is not None:
-                    limits[name] = longest
-    own: dict[str, Any] = {}
-    if settings.connector == "sage_crm":
-        own = {"columns": settings.columns.named(), "phone_types": settings.phone_types}
+def map_settings(config: Config, flow: FlowConfig, side: Side) -> MapSettings:
+    """What a flow makes of the customer map of one of its systems: custom fields, limits, defaults, filter columns."""
+    longest = {name: getattr(one, f"max_{side}") for name, one in flow.fields.items()}
     return MapSettings(
-        default_country=_country(config, system),
-        custom=custom,
-        limits=limits,
-        defaults=defaults,
-        extra=tuple(extra),
-        **own,
+        default_country=_country(config, flow),
+        custom={name: getattr(one, side) for name, one in flow.custom.items()},
+        limits={name: limit for name, limit in longest.items() if limit is not None},
+        defaults=getattr(flow.defaults, side),
+        extra=tuple(getattr(flow.filter, side)),
+        **_own(config, getattr(flow, side)),
     )
 
 
-def _country(config: Config, system: str) -> str:
+def everything_read(config: Config, system: str) -> MapSettings:
+    """What a system's connector reads: the columns of every flow over it. Only flows map, each by its own settings."""
+    sides = [(flow, side) for flow in config.flows.values() for side in SIDES if getattr(flow, side) == system]
+    columns = [
+        column
+        for flow, side in sides
+        for column in (*(getattr(one, side) for one in flow.custom.values()), *getattr(flow.filter, side))
+    ]
+    return MapSettings(extra=tuple(dict.fromkeys(columns)), **_own(config, system))
+
+
+def _own(config: Config, system: str) -> dict[str, Any]:
+    settings = config.systems[system]
+    if settings.connector != "sage_crm":
+        return {}
+    return {"columns": settings.columns.named(), "phone_types": settings.phone_types}
+
+
+def _country(config: Config, flow: FlowConfig) -> str:
     """Both maps of a flow take one default country, the CRM's where it has one."""
-    for flow in config.flows.values():
-        if system in (flow.erp, flow.crm):
-            for name in (flow.crm, flow.erp):
-                found: str = config.systems[name].default_country
-                if found:
-                    return found
-    return ""
-
-
-def _partner_company(config: Config, crm: str) -> str:
-    return next((config.systems[f.erp].company for f in config.flows.values() if f.crm == crm), "")
+    return config.systems[flow.crm].default_country or config.systems[flow.erp].default_country
 
 
 def _breaker(db: Database, system: str, clock: Callable[[], float], monotonic: Callable[[], float]) -> Breaker:
@@ -167,27 +157,46 @@ def _observe(seen: CallSeen) -> None:
 def _flow(name: str, config: Config, db: Database, connectors: Mapping[str, Connector], *, starting: bool) -> Flow:
     one = config.flows[name]
     systems: dict[Side, str] = {"erp": one.erp, "crm": one.crm}
-    sharing = tuple(n for n, f in config.flows.items() if f.crm == one.crm and f.entity == one.entity)
+    sharing = tuple(config.sharing(name))
     crm = config.systems[one.crm]
     columns = crm.columns.named() if crm.connector == "sage_crm" else {}
+    views: dict[Side, Connector] = {
+        side: connectors[systems[side]].for_flow(
+            FlowParts(
+                map_settings=map_settings(config, one, side),
+                company=config.systems[one.erp].company,
+                shared=len(sharing) > 1,
+                new_customer_id=one.new_customer_id,
+            )
+        )
+        for side in SIDES
+    }
+    since = watermarks.switch_on(db, name, one.direction, keep=starting)
     return Flow(
         name=name,
         entity=one.entity,
         systems=systems,
-        connectors={side: connectors[systems[side]] for side in SIDES},
-        maps={side: connectors[systems[side]].maps[one.entity] for side in SIDES},
+        connectors=views,
+        maps={side: views[side].maps[one.entity] for side in SIDES},
         policy=policy_of(one),
         create={"erp": one.create_in_erp, "crm": one.create_in_crm},
         translator=lambda: manager_translator(db, name, systems),
-        switched_on_at=watermarks.switch_on(db, name) if starting else watermarks.switched_on(db).get(name, db.clock()),
+        switched_on_at=since.flow,
+        ways_opened_at=since.ways,
         filters={side: {c: tuple(v) for c, v in getattr(one.filter, side).items()} for side in SIDES},
         match_policy=one.match_policy,
         company=config.systems[one.erp].company,
         unlinked_per_hour=one.limits.unlinked,
         shared_crm=sharing if len(sharing) > 1 else (),
+        others_create=any(_creates_by_itself(config.flows[other]) for other in sharing if other != name),
         crm_ref_column=columns.get("erp_ref", ""),
         crm_company_column=columns.get("erp_company", ""),
     )
+
+
+def _creates_by_itself(flow: FlowConfig) -> bool:
+    """Does the flow make customers in its ERP without being asked for each?"""
+    return flow.direction in ("both", "to_erp") and flow.create_in_erp not in ("manual", "never")
 
 
 def policy_of(flow: FlowConfig) -> Policy:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from bench import instant
 from mappings import intacct, sage_crm
+from mappings.canonical import MapSettings
 from mappings.fields import FieldMap
 from sync_worker.connectors.base import (
     Ask,
@@ -19,7 +21,7 @@ from sync_worker.connectors.base import (
     Record,
     Write,
 )
-from sync_worker.connectors.parts import Parts
+from sync_worker.connectors.parts import FlowParts, Parts
 from sync_worker.connectors.sage_crm.tables import BIT
 from sync_worker.events import Change
 
@@ -38,7 +40,7 @@ def connect(parts: Parts) -> Instant:
             child_entities={"contact": "customer"},
             stale_seconds=parts.settings.stale_seconds,
         )
-        return Instant(parts.system, capabilities, intacct.customer_map(parts.map_settings), _Intacct())
+        return Instant(parts.system, capabilities, intacct.customer_map, parts.map_settings, _Intacct())
     capabilities = Capabilities(
         read_batch=50,
         write_batch=50,
@@ -48,7 +50,7 @@ def connect(parts: Parts) -> Instant:
         stale_seconds=parts.settings.stale_seconds,
         has_persons=True,
     )
-    return Instant(parts.system, capabilities, sage_crm.customer_map(parts.map_settings), _SageCrm())
+    return Instant(parts.system, capabilities, sage_crm.customer_map, parts.map_settings, _SageCrm())
 
 
 class _Intacct:
@@ -138,12 +140,25 @@ _CHILDREN = {
 class Instant:
     """A ``Connector`` over one kind of records. What is written is remembered by this process."""
 
-    def __init__(self, system: str, capabilities: Capabilities, fmap: FieldMap, kind: _Intacct | _SageCrm) -> None:
+    def __init__(
+        self,
+        system: str,
+        capabilities: Capabilities,
+        make_map: Callable[[MapSettings], FieldMap],
+        settings: MapSettings,
+        kind: _Intacct | _SageCrm,
+    ) -> None:
         self.system = system
         self.capabilities = capabilities
-        self.maps = {"customer": fmap}
+        self.maps = {"customer": make_map(settings)}
+        self._make_map = make_map
         self._record = kind.record
         self._written: dict[str, dict[str, Any]] = {}
+
+    def for_flow(self, flow: FlowParts) -> Instant:
+        view = copy(self)
+        view.maps = {"customer": self._make_map(flow.map_settings)}
+        return view
 
     def read_many(self, entity: str, asks: Sequence[Ask]) -> dict[str, Record | None]:
         return {ask.key: self._record(ask.key, ask.parts, self._written.get(ask.key, {})) for ask in asks}

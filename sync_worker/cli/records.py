@@ -33,7 +33,7 @@ def explain(system: System, key: Key, config: ConfigPath = None, json: Json = Fa
 def sync(
     system: Annotated[str | None, typer.Argument(help="system name from sync.toml")] = None,
     key: Annotated[str | None, typer.Argument(help="API key or human reference")] = None,
-    flow: Annotated[str | None, typer.Option("--flow", help="a flow, with --due")] = None,
+    flow: Annotated[str | None, typer.Option("--flow", help="through this flow only")] = None,
     due: Annotated[bool, typer.Option("--due", help="everything that is due")] = False,
     config: ConfigPath = None,
 ) -> None:
@@ -44,7 +44,7 @@ def sync(
         raise typer.BadParameter("name one record (SYSTEM KEY), or give --due [--flow F]")
     with desk.opened(load(config)) as worker_app:
         if system is not None and key is not None:
-            found = desk.sync_record(worker_app, system, key)
+            found = desk.sync_record(worker_app, system, key, flow)
             Printer(False).explanations(found)
             done(0 if all(one["state"] not in ("failing", "conflict", "waiting") for one in found) else 1)
         else:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from sync_worker.config import key_file
+from sync_worker.config import key_file, sharing
 from sync_worker.config.alerts import AlertsConfig
 from sync_worker.config.flows import FlowConfig
 from sync_worker.config.report import Source, key_lines
@@ -133,6 +133,15 @@ class Config(Section):
                     kind = self.systems[system].connector
                     raise problem(at, f"{system!r} is no {side} ({kind}); allowed: {', '.join(fitting) or 'none yet'}")
         return self
+
+    @model_validator(mode="after")
+    def _flows_do_not_mix_up_companies(self) -> Config:
+        sharing.check(self.systems, self.flows)
+        return self
+
+    def sharing(self, flow: str) -> list[str]:
+        """The flows over the same records of a CRM as this one, itself included, in the file's order (E21)."""
+        return sharing.over_the_same_crm(self.flows, flow)
 
 
 def load(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

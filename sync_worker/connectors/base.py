@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from mappings.fields import FieldMap
+from sync_worker.connectors.parts import FlowParts
 from sync_worker.errors import SyncError
 from sync_worker.events import Change
 
@@ -164,6 +165,9 @@ class Connector(Protocol):
     system: str
     capabilities: Capabilities
     maps: Mapping[str, FieldMap]
+
+    def for_flow(self, flow: FlowParts) -> Self:
+        """The same connection as one flow sees it: its own map, its own ERP company, its own ids for new customers."""
 
     def check(self) -> list[Check]:
         """Credentials, permissions, configured columns: one line each, no writes."""

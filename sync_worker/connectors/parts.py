@@ -13,19 +13,31 @@ from sync_worker.connectors.limiter import Limiter
 
 
 @dataclass(frozen=True)
-class Parts:
-    """``settings``: the system's section of sync.toml. ``map_settings``: what the flows add to its customer map.
+class FlowParts:
+    """What one flow makes of a system; ``Connector.for_flow`` takes it. ``map_settings``: of its own customer map.
 
-    ``partner_company``: the ERP company's name, for a CRM that keeps it in a column. ``new_customer_id``: the id given
-    to customers created in an ERP. ``transport``: None = real sockets.
+    ``company``: the ERP company's name; a CRM's key columns count only inside it (GUMU-8). ``shared``: other flows join
+    the same CRM, so a record there that names no company is nobody's. ``new_customer_id``: the id of customers created
+    in the ERP.
+    """
+
+    map_settings: MapSettings
+    company: str = ""
+    shared: bool = False
+    new_customer_id: str = ""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """``settings``: the system's section of sync.toml. ``map_settings``: all that any flow wants to read of it.
+
+    ``transport``: None = real sockets.
     """
 
     system: str
     settings: Any
     map_settings: MapSettings
     tokens: Any
-    partner_company: str = ""
-    new_customer_id: str = ""
     limiter: Limiter | None = None
     breaker: Breaker | None = None
     transport: Any = None

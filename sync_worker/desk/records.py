@@ -15,6 +15,7 @@ from mappings.memory import SIDES, Memory
 from sync_worker import broker, reports, wiring
 from sync_worker.config import Config
 from sync_worker.connectors.base import Ask, Criteria
+from sync_worker.desk import ways
 from sync_worker.doorbell import Doorbell
 from sync_worker.errors import ConfigError, PermanentError
 from sync_worker.events import Change
@@ -49,14 +50,20 @@ def explain(app: App, system: str, key: str) -> list[dict[str, Any]]:
     return [reports.explain(app.db, app.flows[row.flow], row) for row in _records(app, system, key)]
 
 
-def sync_record(app: App, system: str, key: str) -> list[dict[str, Any]]:
-    """Manual sync of one record, which may create its partner; runs it here and now and says how it ended."""
+def sync_record(app: App, system: str, key: str, flow: str | None = None) -> list[dict[str, Any]]:
+    """Manual sync of one record, which may create its partner; runs it here and now and says how it ended.
+
+    ``flow``: the one to go through, where several listen to the system. Raises PermanentError where the direction does
+    not lead there, or where it is not said which of several flows should create.
+    """
     known = reports.find_links(app.db, app.flows, _system(app, system), key)
+    chosen = ways.chosen(app, system, key, known, _flow(app, flow))
     key = _one_key(app, system, known) if known else _key_at_vendor(app, system, key)
-    app.inbox.accept([Change(system, "customer", key, via="manual")], may_create="manual")
-    for row in reports.find_links(app.db, app.flows, system, f"key:{key}"):
+    app.inbox.accept([Change(system, "customer", key, via="manual")], may_create="manual", flows=chosen)
+    rows = [row for row in reports.find_links(app.db, app.flows, system, f"key:{key}") if row.flow in chosen]
+    for row in rows:
         _run_until_rest(app, row.id)
-    return explain(app, system, f"key:{key}")
+    return [one for one in explain(app, system, f"key:{key}") if one["flow"] in chosen]
 
 
 def _key_at_vendor(app: App, system: str, key: str) -> str:
@@ -92,8 +99,7 @@ def _run_until_rest(app: App, link_id: int) -> None:
 
 def sync_due(app: App, flow: str | None) -> int:
     """Bring everything that is due to an end, here and now."""
-    if flow is not None and flow not in app.flows:
-        raise PermanentError(f"no flow {flow}; there are: {', '.join(sorted(app.flows))}")
+    flow = _flow(app, flow)
     count = 0
     while True:
         due = [(name, klass) for name, _, klass, _, _ in waiting.due_counts(app.db) if flow in (None, name)]
@@ -112,6 +118,7 @@ def resolve(app: App, system: str, key: str, field: str, take: str) -> str:
         raise PermanentError(f"{system} {key}: field {field} is not in conflict; {hint}")
     for row in rows:
         choice = _choice(field, take)
+        ways.refuse_against(app.flows[row.flow], field, take)
 
         def work(conn: Connection, row: LinkRow = row, choice: Any = choice) -> tuple[Touched, ...]:
             live = conn.execute(select(link.c.memory).where(link.c.id == row.id).with_for_update()).scalar_one()
@@ -202,6 +209,12 @@ def _chosen(
 def _note(conn: Connection, app: App, row: LinkRow, what: str, after: Mapping[str, Any]) -> None:
     values = {"link_id": row.id, "flow": row.flow, "at": app.db.now(conn), "what": what, "after": dict(after)}
     conn.execute(insert(journal).values(**values, why="a person's choice", actor=ACTOR))
+
+
+def _flow(app: App, flow: str | None) -> str | None:
+    if flow is not None and flow not in app.flows:
+        raise PermanentError(f"no flow {flow}; there are: {', '.join(sorted(app.flows))}")
+    return flow
 
 
 def _system(app: App, system: str) -> str:

@@ -20,7 +20,7 @@ from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
 from sync_worker.errors import AuthFailed, PermanentError, RetryableError, SystemUnavailable
 from sync_worker.events import SIDES, LinkClass, Side
-from sync_worker.store import links, pauses, waiting
+from sync_worker.store import defaults, links, pauses, waiting
 from sync_worker.store.links import Save, Shown
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens
 from sync_worker.store.session import Database
@@ -215,6 +215,11 @@ class Batch:
     def open_intents(self, row: LinkRow, side: Side) -> int:
         with self._db.read() as conn:
             return waiting.intents_before(conn, row.flow, row.entity, side, row.created_at)
+
+    def linked_elsewhere(self, flow: Flow, row: LinkRow) -> str | None:
+        with self._db.read() as conn:
+            found = defaults.default_of(conn, row.entity, row.crm_key, flow.shared_crm, but=row.id)
+            return None if found is None else conn.execute(select(link.c.flow).where(link.c.id == found)).scalar_one()
 
     def linked_keys(self, flow: str, entity: str, side: Side, keys: Sequence[str]) -> set[str]:
         return waiting.linked_keys(self._db, flow, entity, side, keys)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mappings.merge import Plan, Sides
+from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.events import Side
 from sync_worker.store.links import Save
@@ -42,6 +43,9 @@ class Desk(Protocol):
 
     def open_intents(self, row: LinkRow, side: Side) -> int:
         """Open creates towards ``side`` that were opened before this row was first heard of (E17)."""
+
+    def linked_elsewhere(self, flow: Flow, row: LinkRow) -> str | None:
+        """The flow through which this CRM record is a customer of another ERP company already (E21)."""
 
     def linked_keys(self, flow: str, entity: str, side: Side, keys: Sequence[str]) -> set[str]:
         """Which of these keys stand on a full link already."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from mappings.codecs import collapse, fold
 from mappings.fields import FieldMap
 from mappings.matching import MatchPolicy
 from mappings.merge import InStep, Policy, Translate
@@ -12,15 +13,15 @@ from sync_worker.connectors.base import Connector, Record
 from sync_worker.events import Side
 from sync_worker.store.waiting import Scope
 
-NOT_SHARED = frozenset({"account_manager"})  # E21: all that a link keeps that is not its CRM record's default
-
 
 @dataclass(frozen=True)
 class Flow:
     """``create``: when a record may be created per side. ``filters``: per side column -> allowed values.
 
     ``translator``: makes the translate and in_step functions for one batch (it reads the manager mapping once).
-    ``switched_on_at``: seconds; what the vendors stamped before that is no notice (E7).
+    ``switched_on_at``: seconds; what the vendors stamped before that is no notice (E7). ``ways_opened_at``: since when
+    the direction leads to a side. ``shared_crm``: all flows over the same CRM records, itself included (E21);
+    ``others_create``: another of them makes customers in its own ERP by itself.
     """
 
     name: str
@@ -32,11 +33,13 @@ class Flow:
     create: Mapping[Side, str]
     translator: Callable[[], tuple[Translate, InStep]]
     switched_on_at: float
+    ways_opened_at: Mapping[Side, float] = field(default_factory=dict)
     filters: Mapping[Side, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     match_policy: MatchPolicy = "ladder"
     company: str = ""
     unlinked_per_hour: int = 20
     shared_crm: tuple[str, ...] = ()
+    others_create: bool = False
     crm_ref_column: str = ""
     crm_company_column: str = ""
 
@@ -47,6 +50,14 @@ class Flow:
     def linked_company(self, crm: Record) -> str | None:
         """The ERP company that a CRM record names: its ids count only inside that company (GUMU-8)."""
         return _text(crm, self.crm_company_column)
+
+    def is_own_company(self, named: str) -> bool:
+        """Is this the ERP company of this flow, by the name that people see?"""
+        return fold(collapse(named)) == fold(collapse(self.company))
+
+    def opened_at(self, side: Side) -> float:
+        """Since when records may be written to ``side``: what is older waits to be asked for (GUMU-15)."""
+        return self.ways_opened_at.get(side, self.switched_on_at)
 
     @property
     def scope(self) -> Scope:

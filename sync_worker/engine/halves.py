@@ -11,7 +11,7 @@ from typing import Any, Literal
 from mappings.memory import Memory
 from mappings.merge import Open
 from sync_worker.connectors.base import Ask, Criteria, Record
-from sync_worker.engine import states
+from sync_worker.engine import companies, states
 from sync_worker.engine.creating import create, resume_intent
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
@@ -165,6 +165,8 @@ def _decide(
         row.due_at, row.klass, row.attempts = states.next_due(row), "bulk", 0
         return Save(row)
     permission = rule.may_create(flow, row, record, into)
+    if permission.allowed:
+        permission = companies.permission(desk, flow, row, record, into)
     if not permission.allowed:
         state = "unlinked" if row.was_linked_to is not None else "not_synced"
         return _state(row, state, permission.cause, dict(permission.params or {"side": into}))

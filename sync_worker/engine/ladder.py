@@ -19,7 +19,7 @@ def partner_of(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record,
         return Match("link", made_by_us[0].key, "own_id", "the customer id was given by us to this record")
     mine = facts(flow, side, record, linked=row.linked)
     theirs = [facts(flow, into, c, linked=c.key in linked) for c in candidates]
-    return decide(side, mine, theirs, flow.match_policy, flow.company)
+    return decide(side, mine, theirs, flow.match_policy, flow.company, shared=bool(flow.shared_crm))
 
 
 def _own_id(flow: Flow, side: Side, record: Record, candidate: Record) -> bool:

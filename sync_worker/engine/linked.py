@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from mappings.canonical import NOT_SHARED
 from mappings.memory import Look
 from mappings.merge import Plan, Sides, merge
 from mappings.settle import settle
 from sync_worker.engine import reading, states, writing
 from sync_worker.engine.desk import Desk
-from sync_worker.engine.flow import NOT_SHARED, Flow
+from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
 from sync_worker.events import SIDES, Side
@@ -63,7 +64,8 @@ def _in_windows(desk: Desk, flow: Flow, rule: Rule, target: Side, moved: list[Pa
 
 
 def _first_pass(p: Pass) -> bool:
-    return p.row.first_synced_at is None
+    """The link begins, or has just become its CRM record's default (E21)."""
+    return p.row.first_synced_at is None or bool(p.memory.ids_due)
 
 
 def _ends_early(p: Pass, flow: Flow, rule: Rule, desk: Desk) -> Save | None:
@@ -176,7 +178,7 @@ def _keys_on_link(p: Pass, flow: Flow) -> dict[str, Any]:
     """The ERP's key and number in the CRM's own columns, filled once when a link begins: they find it again."""
     row = p.row
     record = p.records.get("crm")
-    if row.first_synced_at is not None or record is None or flow.policy.direction in ("none", "to_erp"):
+    if not _first_pass(p) or record is None or flow.policy.direction in ("none", "to_erp"):
         return {}
     if not row.is_default:
         return {}
@@ -200,6 +202,7 @@ def _settled(desk: Desk, flow: Flow, p: Pass, sides: Sides, plan: Plan) -> Save:
         row.klass = "retry"
     else:
         row.attempts = 0
+        p.memory.ids_due.clear()
         row.first_synced_at = row.first_synced_at or now
         row.last_synced_at = now
     states.settle_state(row, p.memory, settled.unfinished)

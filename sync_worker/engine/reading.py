@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from mappings.canonical import NOT_SHARED
 from mappings.fields import Value
 from mappings.memory import Look, Memory, believe, changed_fields
 from mappings.merge import Open
 from mappings.settle import Results
 from sync_worker.connectors.base import Ask, Record
-from sync_worker.engine.flow import NOT_SHARED, Flow
+from sync_worker.engine.flow import Flow
 from sync_worker.events import SIDES, Side, other
 from sync_worker.store.rows import LinkRow
 
@@ -53,7 +54,13 @@ def first_asks(p: Pass, flow: Flow, now: float) -> dict[Side, int]:
     """Which tables of which side to read first: those that gave notice; both where a field is open or has no past."""
     row = p.row
     everything: dict[Side, int] = {side: flow.connectors[side].capabilities.all_parts for side in SIDES}
-    if row.erp_was is None or row.crm_was is None or row.first_synced_at is None or row.state == "excluded":
+    if (
+        row.erp_was is None
+        or row.crm_was is None
+        or row.first_synced_at is None
+        or row.state == "excluded"
+        or p.memory.ids_due
+    ):
         return everything
     asks: dict[Side, int] = {}
     for side in SIDES:

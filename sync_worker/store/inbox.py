@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -76,10 +76,18 @@ class Inbox:
         self._toucher = Toucher(sqlite=db.is_sqlite)
 
     def accept(
-        self, changes: Sequence[Change], *, klass: LinkClass = "live", may_create: str | None = None
+        self,
+        changes: Sequence[Change],
+        *,
+        klass: LinkClass = "live",
+        may_create: str | None = None,
+        flows: Collection[str] | None = None,
     ) -> Accepted:
-        """Store notices and make their links due, durably. Raises ``SQLAlchemyError`` when nothing was stored."""
-        return self._db.run(lambda conn: self.accept_in(conn, changes, klass=klass, may_create=may_create))
+        """Store notices and make their links due, durably. Raises ``SQLAlchemyError`` when nothing was stored.
+
+        ``flows``: only these hear them (a person names them); None: all that listen.
+        """
+        return self._db.run(lambda conn: self.accept_in(conn, changes, klass=klass, may_create=may_create, flows=flows))
 
     def accept_in(
         self,
@@ -88,6 +96,7 @@ class Inbox:
         *,
         klass: LinkClass = "live",
         may_create: str | None = None,
+        flows: Collection[str] | None = None,
     ) -> Accepted:
         """The same in the caller's transaction (feeds store their watermark with it)."""
         for system in sorted({change.system for change in changes if change.entity in PEOPLE}):
@@ -101,6 +110,8 @@ class Inbox:
         children: dict[str, dict[Child, bool]] = {}
         for change in fresh:
             for ear in self._listening(change):
+                if flows is not None and ear.flow not in flows:
+                    continue
                 if change.entity == ear.entity:
                     whole = change.via not in ("webhook", "poll")  # people, imports and sweeps mean all of it
                     mask = ALL_PARTS if whole else ear.masks[change.entity]

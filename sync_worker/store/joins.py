@@ -54,13 +54,6 @@ def absorb(conn: Connection, row: LinkRow, side: Side) -> Literal["nobody", "abs
     return "absorbed"
 
 
-def default_of(conn: Connection, row: LinkRow, sharing: tuple[str, ...]) -> int | None:
-    """E21: the link of these flows, other than ``row``, that the shared fields of its CRM record come from."""
-    c = link.c
-    wanted = select(c.id).where(c.flow.in_(sharing), c.entity == row.entity, c.crm_key == row.crm_key, c.id != row.id)
-    return conn.execute(wanted.where(c.is_default, c.erp_key.is_not(None)).limit(1)).scalar_one_or_none()
-
-
 def split(conn: Connection, row: LinkRow, gone: Side, cause: str, params: dict[str, Any], now: float) -> int:
     """E20: the row keeps the side that remains; a new half row takes the other; both remember each other.
 

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sync_worker.events import SIDES, LinkClass, Side
-from sync_worker.store import counters, joins, managers, parts
+from sync_worker.store import counters, defaults, joins, managers, parts
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens, open_values
-from sync_worker.store.session import Database
+from sync_worker.store.session import Database, lock_crm_records
 from sync_worker.store.tables import journal, link, open_field, pause
 from sync_worker.store.touches import Touched
 from sync_worker.store.waiting import Scope
@@ -133,32 +133,35 @@ def _claim(
     if klass is not None:
         wanted = wanted.where(c.klass == klass)
     if scope.shared_crm:
-        same = link.alias("same")
-        wanted = wanted.where(
-            ~exists().where(
-                same.c.flow.in_(scope.shared_crm),
-                same.c.entity == c.entity,
-                same.c.crm_key == c.crm_key,
-                same.c.lease_until > now,
-            )
-        )
-    picked = wanted.order_by(c.due_at).limit(limit).with_for_update(skip_locked=True).cte("picked")
+        wanted = wanted.where(defaults.record_free(scope.shared_crm, now))
+    wanted = wanted.order_by(c.due_at).limit(limit).with_for_update(skip_locked=True)
+    if scope.shared_crm:
+        ids_now = defaults.reserve(conn, scope.entity, scope.shared_crm, wanted, now)
+    else:
+        picked = wanted.cte("picked")
+        ids_now = select(picked.c.id)
     taken = (
         update(link)
-        .where(c.id.in_(select(picked.c.id)))
+        .where(c.id.in_(ids_now))
         .values(lease_until=now + LEASE, lease_token=c.lease_token + 1, claims=c.claims + 1)
         .returning(*c)
     )
     return [from_mapping(row) for row in conn.execute(taken).mappings()]
 
 
-def renew(db: Database, rows: Iterable[LinkRow], tries: dict[int, dict[str, Any]] | None = None) -> set[int]:
+def renew(
+    db: Database, rows: Iterable[LinkRow], tries: dict[int, dict[str, Any]] | None = None, *, scope: Scope | None = None
+) -> set[int]:
     """Prolong the leases that still count; returns their ids. ``tries``: memory to store with it (writes about to be
-    sent), so that a crash between a vendor's answer and our save is recognised by the next pass."""
+    sent), so that a crash between a vendor's answer and our save is recognised by the next pass. ``scope``: one whose
+    lease ran out does not count while another flow works on its CRM record (E21)."""
     wanted = {row.id: row.lease_token for row in rows}
     with db.write() as conn:
         now = db.now(conn)
         held = _held(conn, wanted)
+        if scope is not None and scope.shared_crm:
+            expired = _expired(conn, held, now)
+            held -= expired - defaults.still_ours(conn, scope.entity, scope.shared_crm, expired, now)
         if held:
             conn.execute(update(link).where(link.c.id.in_(held)).values(lease_until=now + LEASE))
         kept = [{"b_id": i, "b_memory": m} for i, m in (tries or {}).items() if i in held]
@@ -172,6 +175,11 @@ def _held(conn: Connection, wanted: dict[int, int]) -> set[int]:
     return {i for i, token in conn.execute(found.order_by(link.c.id)) if wanted[i] == token}
 
 
+def _expired(conn: Connection, ids: set[int], now: float) -> set[int]:
+    c = link.c
+    return set(conn.execute(select(c.id).where(c.id.in_(ids), c.lease_until <= now)).scalars())
+
+
 def save(db: Database, saves: Sequence[Save]) -> Saved:
     """Store each link under its own token, in one transaction (E3); the counters say whether it stays due (E1)."""
     if not saves:
@@ -181,6 +189,7 @@ def save(db: Database, saves: Sequence[Save]) -> Saved:
         done = Saved()
         now = db.now(conn)
         appeared = _appeared(conn, saves)  # takes the waiting keys' locks, so before any row lock
+        _lock_records(conn, saves)
         current = _current(conn, saves)
         good = []
         for asked in saves:
@@ -193,7 +202,7 @@ def save(db: Database, saves: Sequence[Save]) -> Saved:
                 _lost(conn, one, found is not None, now)
             elif one.brings is None or _brings(conn, one, one.brings, done):
                 if one.gone is not None:
-                    joins.split(conn, row, one.gone.side, one.gone.cause, one.gone.params, now)
+                    done.again += _split(conn, one, one.gone, now)
                 good.append((one, found))
         _store(conn, good, appeared, now, done)
         return done
@@ -225,8 +234,29 @@ def _brings(conn: Connection, one: Save, side: Side, done: Saved) -> bool:
         return False
     if verdict == "absorbed":
         one.seen = False
-    one.row.is_default = not one.sharing or joins.default_of(conn, one.row, one.sharing) is None
+    row = one.row
+    row.is_default = (
+        not one.sharing or defaults.default_of(conn, row.entity, row.crm_key, one.sharing, but=row.id) is None
+    )
     return True
+
+
+def _lock_records(conn: Connection, saves: Sequence[Save]) -> None:
+    """Where a link of a shared record begins or ends, nobody else decides about its default at the same time (E21)."""
+    for entity in sorted({one.row.entity for one in saves}):
+        mine = [one for one in saves if one.row.entity == entity and one.sharing and (one.brings or one.gone)]
+        lock_crm_records(conn, entity, [one.row.crm_key for one in mine if one.row.crm_key is not None])
+
+
+def _split(conn: Connection, one: Save, gone: Gone, now: float) -> list[Touched]:
+    """E20, and E21: another link of the same CRM record becomes its default. Returns who is due for that."""
+    row = one.row
+    crm_key, was_default = row.crm_key, row.is_default
+    joins.split(conn, row, gone.side, gone.cause, gone.params, now)
+    if not one.sharing or not was_default or crm_key is None:
+        return []
+    why = f"link {row.id} ended: {gone.cause}"
+    return list(defaults.pass_on(conn, row.entity, crm_key, one.sharing, why, now, but=row.id))
 
 
 def _lost(conn: Connection, one: Save, exists_still: bool, now: float) -> None:

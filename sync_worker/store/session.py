@@ -13,7 +13,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +34,11 @@ TRANSIENT_SQLITE = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUS
 
 _CLOCK = select(extract("epoch", func.clock_timestamp()))
 _LOCK = select(func.pg_advisory_xact_lock(bindparam("number")))
+_TRY_LOCK = text(
+    "SELECT key FROM unnest(CAST(:keys AS text[]), CAST(:numbers AS bigint[])) AS wanted(key, number) "
+    "WHERE pg_try_advisory_xact_lock(number)"
+)
+_CRM_RECORD = "\x01crm_record:"  # no flow's name begins so
 
 
 def dumps(value: Any) -> str:
@@ -173,9 +178,27 @@ def lock_waiting_key(conn: Connection, flow: str, *keys: str) -> None:
     """
     if conn.dialect.name != "postgresql":
         return
-    digests = (hashlib.sha256(f"{flow}\x00{key}".encode()).digest() for key in set(keys))
-    for number in sorted(int.from_bytes(digest[:8], "big", signed=True) for digest in digests):
+    for number in sorted(_number(flow, key) for key in set(keys)):
         conn.execute(_LOCK, {"number": number})
+
+
+def lock_crm_records(conn: Connection, entity: str, keys: Iterable[str]) -> None:
+    """Until the transaction ends: only we decide whose default link a CRM record has (E21). After the waiting keys'
+    locks and before any row lock; in one order for everybody. SQLite excludes every other writer anyway."""
+    lock_waiting_key(conn, f"{_CRM_RECORD}{entity}", *keys)
+
+
+def try_lock_crm_records(conn: Connection, entity: str, keys: Iterable[str]) -> set[str]:
+    """Those of the records whose lock could be had at once; never waits, so it may follow row locks."""
+    wanted = {key: _number(f"{_CRM_RECORD}{entity}", key) for key in keys}
+    if conn.dialect.name != "postgresql" or not wanted:
+        return set(wanted)
+    values = {"keys": list(wanted), "numbers": list(wanted.values())}
+    return set(conn.execute(_TRY_LOCK, values).scalars())
+
+
+def _number(scope: str, key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{scope}\x00{key}".encode()).digest()[:8], "big", signed=True)
 
 
 def _postgresql_engine(url: URL, pool_size: int) -> Engine:

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select
 from support.clock import FakeClock
 from sync_worker.store import counters, pauses, retention, schedules, watermarks
 from sync_worker.store.session import Database
-from sync_worker.store.tables import counter_delta, event, journal, link
+from sync_worker.store.tables import counter_delta, event, flow_state, journal, link
 
 
 def test_retention_takes_what_is_older_and_nothing_else(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,11 +54,30 @@ def test_a_watermark_moves_only_with_the_rows_of_its_page(db: Database) -> None:
 
 
 def test_a_flow_is_switched_on_once(db: Database, clock: FakeClock) -> None:
-    first = watermarks.switch_on(db, "customers")
+    first = watermarks.switch_on(db, "customers", "both").flow
     clock.advance(60)
-    assert watermarks.switch_on(db, "customers") == first
-    assert watermarks.switch_on(db, "branch") == first + 60
+    assert watermarks.switch_on(db, "customers", "both").flow == first
+    assert watermarks.switch_on(db, "branch", "both").flow == first + 60
     assert watermarks.switched_on(db) == {"customers": first, "branch": first + 60}
+
+
+def test_gumu_15_a_way_counts_from_when_the_direction_opened_it(db: Database, clock: FakeClock) -> None:
+    first = watermarks.switch_on(db, "customers", "to_crm")
+    assert first.ways == {"crm": first.flow}
+    clock.advance(60)
+    assert watermarks.switch_on(db, "customers", "both", keep=False).ways == {"crm": first.flow, "erp": first.flow + 60}
+    clock.advance(60)
+    widened = watermarks.switch_on(db, "customers", "both")
+    assert widened.ways == {"crm": first.flow, "erp": first.flow + 120}
+    assert watermarks.switch_on(db, "customers", "none").ways == {}
+    clock.advance(60)
+    assert watermarks.switch_on(db, "customers", "to_crm").ways == {"crm": first.flow + 180}
+    assert watermarks.switch_on(db, "customers", "both").flow == first.flow
+
+
+def test_a_flow_of_an_older_database_has_been_open_both_ways_ever_since(db: Database, clock: FakeClock) -> None:
+    db.run(lambda conn: conn.execute(insert(flow_state).values(flow="customers", switched_on_at=clock.time - 99)))
+    assert watermarks.switch_on(db, "customers", "both").ways == dict.fromkeys(("crm", "erp"), clock.time - 99)
 
 
 def test_a_pause_holds_until_it_is_resumed_or_over(db: Database, clock: FakeClock) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from mappings import intacct as mapping
 from mappings.fields import FieldMap
 from sync_worker.connectors.base import Ask, Capabilities, Check, Criteria, Manager, Outcome, Page, Record, Write
 from sync_worker.connectors.http import Answer, Breaker, CallSeen, Limiter, LocalLimiter, Transport, VendorHttp
@@ -22,6 +24,7 @@ from sync_worker.connectors.intacct.errors import TokenRejected, classify
 from sync_worker.connectors.intacct.finding import find_customers
 from sync_worker.connectors.intacct.query import CUSTOMER, OWN_FIELDS, Columns, QueryService, record_of
 from sync_worker.connectors.intacct.writes import Writer
+from sync_worker.connectors.parts import FlowParts
 from sync_worker.events import Change
 
 FULL_LOOK = 30.0  # seconds between two looks at the whole overlap, for feeds that are polled more often
@@ -83,13 +86,12 @@ class IntacctConnector:
             child_entities={"contact": "customer"},
             batched_writes=True,
             idempotency_keys=True,
-            correlation="{crm_key}" in settings.new_customer_id,
             feed_needs_ack=settings.event_queue,
             stale_seconds=settings.stale_seconds,
         )
         self._clock = clock
         self._looked_back_at = -FULL_LOOK
-        self._own_id = _pattern(settings.new_customer_id)
+        self._numbers_by(settings.new_customer_id)
         limiter, breaker = limiter or LocalLimiter(), breaker or Breaker()
 
         seam = partial(
@@ -113,6 +115,19 @@ class IntacctConnector:
         self._columns = Columns(tuple(columns))
         self._queries = QueryService(system, self._call)
         self._writer = Writer(self._call, self._look, batch=WRITE_BATCH)
+
+    def for_flow(self, flow: FlowParts) -> IntacctConnector:
+        """The same company with the flow's own map and ids; connection, token and learnt columns are shared."""
+        view = copy(self)
+        view.maps = {"customer": mapping.customer_map(flow.map_settings)}
+        view._numbers_by(flow.new_customer_id)
+        return view
+
+    def _numbers_by(self, template: str) -> None:
+        """New customers get ids of this form, and only such ids name a CRM record."""
+        self.settings = replace(self.settings, new_customer_id=template)
+        self._own_id = _pattern(template)
+        self.capabilities = replace(self.capabilities, correlation=self._own_id is not None)
 
     def close(self) -> None:
         self.http.close()

@@ -19,7 +19,6 @@ def connect(parts: Parts) -> IntacctConnector:
         company=s.company,
         stale_seconds=s.stale_seconds,
         concurrency=s.concurrency,
-        new_customer_id=parts.new_customer_id,
         event_queue=s.event_queue,
     )
     return IntacctConnector(

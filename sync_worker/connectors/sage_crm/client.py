@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from mappings import sage_crm as mapping
 from mappings.fields import FieldMap
 from sync_worker.connectors.base import (
     Ask,
@@ -20,6 +23,7 @@ from sync_worker.connectors.base import (
     Write,
 )
 from sync_worker.connectors.http import VendorHttp
+from sync_worker.connectors.parts import FlowParts
 from sync_worker.connectors.sage_crm import checks, hooks
 from sync_worker.connectors.sage_crm.auth import BasicLogin
 from sync_worker.connectors.sage_crm.changes import Feeds
@@ -92,8 +96,17 @@ class SageCrmConnector:
         self._fanout = Fanout(settings.concurrency)
         self._reader = Reader(self._rest, shape, self._fanout)
         self._writer = Writer(self._rest, shape, self._reader, settings)
+        self._shape = shape
         self._finder = Finder(self._rest, shape, self._fanout, settings)
         self._feeds = Feeds(system, self._rest, shape, self._reader, clock=clock)
+
+    def for_flow(self, flow: FlowParts) -> SageCrmConnector:
+        """The same installation with the flow's own map, its key columns read inside the flow's ERP company only."""
+        view = copy(self)
+        view.maps = {"customer": mapping.customer_map(flow.map_settings)}
+        view.settings = replace(self.settings, erp_company=flow.company, shared=flow.shared)
+        view._finder = Finder(self._rest, self._shape, self._fanout, view.settings)
+        return view
 
     def check(self) -> list[Check]:
         """Login, readable tables, configured columns, webhook secret; no writes."""

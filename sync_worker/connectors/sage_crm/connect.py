@@ -22,7 +22,6 @@ def connect(parts: Parts) -> SageCrmConnector:
         columns=parts.map_settings.columns,
         phone_types=parts.map_settings.phone_types,
         default_country=s.default_country,
-        erp_company=parts.partner_company,
     )
     return client.connect(
         parts.system,

@@ -32,6 +32,7 @@ class Finder:
         self._fanout = fanout
         self._columns = settings.columns
         self._erp_company = fold(collapse(settings.erp_company))
+        self._shared = settings.shared
 
     def find(self, criteria: Sequence[Criteria]) -> list[list[Record]]:
         """Per criteria the companies that match any of its parts, best evidence first, at most 20."""
@@ -129,9 +130,11 @@ class Finder:
         return "" if value is None else str(value)
 
     def _ours(self, row: Row) -> bool:
-        """Do its key columns speak about our ERP company? No company named means ours."""
+        """Do its key columns speak about our ERP company? Where it is the only one, no company named means ours."""
         named = fold(collapse(self._own(row, "erp_company")))
-        return not named or not self._erp_company or named == self._erp_company
+        if not named:
+            return not self._shared
+        return not self._erp_company or named == self._erp_company
 
     def _record(self, row: Row) -> Record:
         key, zone = row.key(COMPANY), self._shape.zone

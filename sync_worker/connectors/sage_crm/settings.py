@@ -12,7 +12,8 @@ class SageCrmSettings:
 
     ``columns``: this installation's own columns on Company, by our name (tax_number, erp_key, erp_ref, erp_company).
     ``phone_types``: our field -> link type; ``email_type`` / ``address_type``: the link types that are shown.
-    ``erp_company``: the name by which ``columns.erp_company`` tells which ERP company a record belongs to.
+    ``erp_company``: the name by which ``columns.erp_company`` tells which ERP company a record belongs to; ``shared``:
+    several ERP companies have records here, so one that names none is nobody's.
     ``timezone``: IANA name, for dates that carry no zone. ``stale_seconds``: see E7.
     """
 
@@ -31,3 +32,4 @@ class SageCrmSettings:
     address_type: str = "Business"
     default_country: str = ""
     erp_company: str = ""
+    shared: bool = False
