@@ -6,6 +6,7 @@
     │   ├── SystemUnavailable        not reached, 5xx, or its circuit is open
     │   ├── RecordBusy               the vendor holds a lock on this record
     │   ├── NotYetThere              something this depends on is not visible yet
+    │   ├── LeaseLost                the record is another worker's by now: nothing was sent
     │   └── OutcomeUnknown           a write may or may not have been applied: find before repeating
     └── PermanentError               repeating the same call cannot help
         ├── Rejected(field, reason)  the vendor refused a value (or, with no field, the record)
@@ -64,6 +65,12 @@ class RecordBusy(RetryableError):
 
 class NotYetThere(RetryableError):
     code = "not_yet_there"
+
+
+class LeaseLost(RetryableError):
+    """Found just before a call: the leases it would be made under ran out. What was done is found by the next pass."""
+
+    code = "lease_lost"
 
 
 class OutcomeUnknown(RetryableError):

@@ -51,6 +51,7 @@ class _Figures:
     calls: Counter
     call_seconds: Histogram
     done: Histogram
+    reached: Histogram
 
 
 def _figures() -> _Figures:
@@ -68,6 +69,7 @@ def _make_figures() -> _Figures:
         Counter("sync_vendor_calls", "Calls to vendors", ["system", "operation", "result"]),
         Histogram("sync_vendor_call_seconds", "Duration of vendor calls", ["system", "operation"], buckets=SECONDS),
         Histogram("sync_notice_to_done_seconds", "From a notice to the end of its pass", ["flow"], buckets=SECONDS),
+        Histogram("sync_notice_to_call_seconds", "From a notice to its pass's first call", ["flow"], buckets=SECONDS),
     )
 
 
@@ -79,6 +81,11 @@ def pass_ended(flow: str, outcome: str) -> None:
 def notice_done(flow: str, seconds: float) -> None:
     """Note the time from the oldest unanswered notice of a link to the end of the pass that answered it."""
     _child(_figures().done, flow).observe(seconds)
+
+
+def notice_reached_vendor(flow: str, seconds: float) -> None:
+    """Note the time from the oldest unanswered notice of a link, stored, to the first vendor call of its pass."""
+    _child(_figures().reached, flow).observe(seconds)
 
 
 def vendor_call(system: str, operation: str, result: str, seconds: float) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, or_, select
 
+from mappings.canonical import NOT_SHARED
 from mappings.memory import SIDES, Memory
 from sync_worker import causes
 from sync_worker.engine.flow import Flow
@@ -109,6 +110,7 @@ def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
         "flow": row.flow,
         "entity": row.entity,
         "link": row.id,
+        "default": row.is_default if row.linked else None,
         "state": state,
         "cause": {"code": code, "text": causes.text(code, params)},
         "waiting_on": waits[0] if waits else None,
@@ -126,7 +128,7 @@ def _candidates(params: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _fields(flow: Flow, row: LinkRow) -> list[dict[str, Any]]:
-    """Every shared field with both values as last seen."""
+    """Every field the link shares, with both values as last seen; of one that differs also why it does not travel."""
     if not row.linked:
         side = row.known_side
         blank: dict[str, Any] = {"erp": None, "crm": None}
@@ -134,12 +136,15 @@ def _fields(flow: Flow, row: LinkRow) -> list[dict[str, Any]]:
     memory = Memory.load(row.memory)
     rows = []
     for name in sorted(flow.maps["erp"].fields.keys() & flow.maps["crm"].fields.keys()):
+        if not row.is_default and name not in NOT_SHARED:
+            continue
         values: dict[str, Any] = {s: row.was(s).get(name) for s in SIDES}
         parked = row.opens.get(name)
         if parked is not None:
             values = {s: values[s] if parked.why == "stale" else parked.seen(s) for s in SIDES}
         status_of = parked.why if parked is not None else "differs" if name in memory.blocked else "in_step"
-        rows.append({"name": name, **values, "status": status_of})
+        why = {"why": memory.blocked[name]} if status_of == "differs" else {}
+        rows.append({"name": name, **values, "status": status_of, **why})
     return rows
 
 

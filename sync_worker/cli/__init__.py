@@ -9,11 +9,12 @@ import os
 import sys
 from typing import Any
 
-from sync_worker.cli import alerts, managers, processes, records
+from sync_worker.cli import alerts, links, managers, processes, records
 from sync_worker.cli.shared import app
 from sync_worker.errors import ConfigError, SyncError
 
-__all__ = ["alerts", "app", "main", "managers", "processes", "records"]  # importing a module registers its commands
+# importing a module registers its commands
+__all__ = ["alerts", "app", "links", "main", "managers", "processes", "records"]
 
 
 def main() -> None:

@@ -96,7 +96,8 @@ class Criteria:
 class Write:
     """One record to write. ``key`` None creates. ``columns``: only what changes (all of it, for a create).
 
-    ``baseline``: the record as read just before. ``idempotency_key``: only on creates.
+    ``baseline``: the record as read just before. ``idempotency_key``: only on creates. ``link_id``: whose lease
+    the calls are made under. ``repeated``: an earlier try may have left part of it behind (E18).
     """
 
     key: str | None
@@ -104,6 +105,8 @@ class Write:
     baseline: Record | None = None
     idempotency_key: str | None = None
     new_person: bool = False  # E12: the contact becomes another person: find or add, then make it primary
+    link_id: int = 0
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

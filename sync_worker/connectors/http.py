@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json as jsonlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,8 @@ from sync_worker.events import LinkClass
 log = structlog.get_logger(__name__)
 
 guard: ContextVar[Callable[[float], None] | None] = ContextVar("guard", default=None)
+concerns: ContextVar[tuple[int, ...]] = ContextVar("concerns", default=())  # ids of the links a write is for
+sending: ContextVar[Callable[[], None] | None] = ContextVar("sending", default=None)  # told of every request
 call_class: ContextVar[LinkClass] = ContextVar("call_class", default="live")
 writes_allowed: ContextVar[bool] = ContextVar("writes_allowed", default=True)
 
@@ -60,8 +63,11 @@ __all__ = [
     "Transport",
     "VendorHttp",
     "call_class",
+    "concerning",
+    "concerns",
     "guard",
     "retry_after",
+    "sending",
     "status_error",
     "writes_allowed",
 ]
@@ -86,6 +92,16 @@ class _Call:
     keyed: bool
     ends_at: float  # on the clock; moved by the time spent waiting for slots
     perhaps_applied: bool = False
+
+
+@contextmanager
+def concerning(links: Iterable[int]) -> Iterator[None]:
+    """The calls within write these links: ``guard`` refuses them when one of those leases is lost (E2)."""
+    token = concerns.set(tuple(links))
+    try:
+        yield
+    finally:
+        concerns.reset(token)
 
 
 class VendorHttp:
@@ -249,6 +265,8 @@ class VendorHttp:
         with slot:
             call.ends_at += self._clock() - waiting_since
             ask(max(budget, 0.0) + BODY_GAP)
+            if (told := sending.get()) is not None:
+                told()
             return self._send(call, headers)
 
     def _send(self, call: _Call, headers: dict[str, str]) -> Answer:

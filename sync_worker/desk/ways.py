@@ -14,8 +14,8 @@ from sync_worker.wiring import App
 def chosen(app: App, system: str, key: str, known: Sequence[LinkRow], flow: str | None) -> list[str]:
     """The flows to sync a record through: the one named, else those it is linked in, else the only one there is.
 
-    ``known``: its links. Raises PermanentError, in one line, for a direction that does not lead there, and where several
-    flows could create its partner.
+    ``known``: its links. Raises PermanentError, in one line, for a direction that does not lead there, and where
+    several flows could create its partner.
     """
     sides: dict[str, Side] = {n: s for n, f in app.flows.items() for s in SIDES if f.systems[s] == system}
     if flow is not None:

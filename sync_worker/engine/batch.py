@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import time
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ from sqlalchemy import func, select
 
 from mappings.merge import Plan, Sides
 from sync_worker import metrics
-from sync_worker.connectors.http import call_class, guard
+from sync_worker.connectors.http import call_class, concerns, guard, sending
 from sync_worker.engine import halves, linked, states
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
-from sync_worker.errors import AuthFailed, PermanentError, RetryableError, SystemUnavailable
+from sync_worker.errors import AuthFailed, LeaseLost, PermanentError, RetryableError, SystemUnavailable
 from sync_worker.events import SIDES, LinkClass, Side
 from sync_worker.store import defaults, links, pauses, waiting
 from sync_worker.store.links import Save, Shown
@@ -35,10 +35,6 @@ FIRST_SINGLES = 8  # where each update is a call of its own, and other batches w
 LARGEST_PORTION = 100
 POISON_END = 5  # claims without an end: the record brings the worker down
 MANY_UNLINKED = "many_unlinked"
-
-
-class LeaseLost(Exception):
-    """The leases ran out while waiting for a slot; what was done so far is found again by the next pass."""
 
 
 class Batch:
@@ -59,7 +55,11 @@ class Batch:
         self._db, self._rule, self._flow, self._klass = db, rule, flow, klass
         self._clock, self._rng = clock, rng
         self._rows = {row.id: row for row in rows}
-        self._renewed = time.monotonic()
+        self._renewed = clock()
+        self._lost: set[int] = set()
+        self._keeping = threading.Lock()  # a connector may send several calls at once
+        self._unsent: list[LinkRow] = []
+        self._begun: set[int] = set()
         self._again: list[Touched] = []
         self._finished: set[int] = set()
         self._portions = portions
@@ -75,13 +75,14 @@ class Batch:
     @contextmanager
     def working(self) -> Iterator[Batch]:
         """Within: vendor calls keep the leases alive and compete by this batch's class."""
-        held, kind = guard.set(self._keep), call_class.set(self._klass)
+        held, kind, told = guard.set(self._keep), call_class.set(self._klass), sending.set(self._first_call)
         structlog.contextvars.bind_contextvars(flow=self._flow.name)
         try:
             yield self
         finally:
             guard.reset(held)
             call_class.reset(kind)
+            sending.reset(told)
             structlog.contextvars.unbind_contextvars("flow")
 
     def run(self, rows: list[LinkRow]) -> list[Touched]:
@@ -107,8 +108,11 @@ class Batch:
         self, part: Callable[..., list[Save]], rows: list[LinkRow], *, halving: bool = False
     ) -> list[Touched]:
         """One go over some links. ``halving``: SystemUnavailable is raised instead of retried."""
+        self._unsent = rows
         try:
             saves = part(self, self._flow, self._rule, rows)
+        except LeaseLost:
+            return []
         except RetryableError as error:
             rows = self._unfinished(rows)
             if isinstance(error, SystemUnavailable):
@@ -119,8 +123,6 @@ class Batch:
             saves = [self._retry(row, error) for row in rows]
         except AuthFailed as error:
             saves = self._pause(self._unfinished(rows), error)
-        except LeaseLost:
-            return []
         except Exception as error:  # noqa: BLE001  # an unknown exception is a bug in one record: isolate it, never lose the others
             rows = self._unfinished(rows)
             if len(rows) > 1:
@@ -189,8 +191,9 @@ class Batch:
         """A batch carries it out; what was decided is journalled as it is done."""
 
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
-        held = links.renew(self._db, [p.row for p in passes], {p.row.id: p.memory.dump() or {} for p in passes})
-        self._renewed = time.monotonic()
+        tries = {p.row.id: p.memory.dump() or {} for p in passes}
+        held = links.renew(self._db, [p.row for p in passes], tries, scope=self._flow.scope)
+        self._lost |= tries.keys() - held
         for p in passes:
             p.row.memory = p.memory.dump()  # also what is saved when this batch fails as a whole
         return [p for p in passes if p.row.id in held]
@@ -226,12 +229,32 @@ class Batch:
 
     def _keep(self, seconds: float) -> None:
         """E2: before a vendor call, the leases must have more left than the call may take."""
-        if time.monotonic() - self._renewed + seconds < links.LEASE - 1.0:
-            return
-        held = links.renew(self._db, self._rows.values())
-        self._renewed = time.monotonic()
-        if not held:
-            raise LeaseLost
+        alive = self._leased(seconds)
+        concerned = set(concerns.get()) & self._rows.keys()
+        if not alive or concerned - alive:
+            raise LeaseLost("the record is another worker's by now: nothing was sent")
+
+    def alive(self) -> set[int]:
+        return self._leased(0.0)
+
+    def _leased(self, seconds: float) -> set[int]:
+        """The links whose lease holds for so long; all are renewed together before the first of them runs out."""
+        with self._keeping:
+            open_rows = [row for row in self._rows.values() if row.id not in self._finished]
+            if self.clock() - self._renewed + seconds >= links.LEASE - 1.0:
+                held = links.renew(self._db, open_rows, scope=self._flow.scope)
+                self._lost |= {row.id for row in open_rows} - held
+                self._renewed = self.clock()
+            return {row.id for row in open_rows} - self._lost
+
+    def _first_call(self) -> None:
+        """Called right before a request: how long the notices it answers have waited for it."""
+        rows, self._unsent = self._unsent, []
+        now = self.clock() if rows else 0.0
+        for row in rows:
+            if row.noticed_at is not None and row.id not in self._begun:
+                metrics.notice_reached_vendor(row.flow, max(0.0, now - row.noticed_at))
+            self._begun.add(row.id)
 
     def _save(self, saves: Sequence[Save]) -> list[Touched]:
         if not saves:
@@ -242,6 +265,7 @@ class Batch:
         self._check_unlinks([one for one in saves if one.gone is not None])
         now = self.clock()
         saved = links.save(self._db, saves)
+        self._finished.update(one.row.id for one in saves)  # released: no longer ours to renew
         for one in saves:
             self._observe(one, now, lost=one.row.id in saved.lost)
         stuck = [one for one in saves if one.row.id in saved.taken or one.row.id in saved.busy]

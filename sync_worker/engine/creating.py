@@ -45,7 +45,7 @@ def create(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record) -> 
     if not desk.commit(Save(row, seen=False, keep_lease=True)):
         return Save(row, seen=False)
     columns = _columns(flow, side, into, row, record, translated)
-    write = Write(None, columns, idempotency_key=row.intent["key"])
+    write = Write(None, columns, idempotency_key=row.intent["key"], link_id=row.id)
     (outcome,) = flow.connectors[into].write_many(flow.entity, [write])
     return _created(desk, flow, side, row, record, outcome)
 

@@ -29,6 +29,9 @@ class Desk(Protocol):
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
         """Renew the leases and store what is about to be written; the passes whose token still counts."""
 
+    def alive(self) -> set[int]:
+        """Ids of this batch's links whose lease still counts; leases with little left are renewed (E2)."""
+
     def commit(self, save: Save) -> bool:
         """Store one link in the middle of its pass, keeping the lease; False: the token no longer counts."""
 

@@ -171,7 +171,9 @@ def _perform(desk: Desk, flow: Flow, plans: list[tuple[Pass, Sides, Plan]]) -> N
         if id(p) not in held:
             p.cause = "lost"
     for side in SIDES:
-        writing.write(flow, side, [job for job in jobs[side] if id(job.p) in held], desk.clock)
+        alive = desk.alive()  # a write of the first side may have outlasted a lease: its link's other write is dropped
+        ready = [job for job in jobs[side] if id(job.p) in held and job.p.row.id in alive]
+        writing.write(flow, side, ready, desk.clock)
 
 
 def _keys_on_link(p: Pass, flow: Flow) -> dict[str, Any]:

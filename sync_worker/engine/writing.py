@@ -63,7 +63,14 @@ def write(flow: Flow, side: Side, jobs: Sequence[Job], clock: Callable[[], float
 
 def _write(flow: Flow, side: Side, job: Job, columns: Mapping[str, Any]) -> Write:
     record = job.p.records[side]
-    return Write(record.key, columns, record, new_person=_is_new_person(flow, side, job))
+    return Write(
+        record.key,
+        columns,
+        record,
+        new_person=_is_new_person(flow, side, job),
+        link_id=job.p.row.id,
+        repeated=any(len(job.p.memory.tried.get(side, {}).get(name, ())) > 1 for name in job.values),
+    )
 
 
 def _is_new_person(flow: Flow, side: Side, job: Job) -> bool:

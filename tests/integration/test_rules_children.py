@@ -6,8 +6,10 @@ import pytest
 
 from support.rules import (
     pair,
+    rest,
+    when,
 )
-from support.world import World
+from support.world import Crash, World
 
 
 def contact_of(world: World, erp_key: str) -> str:
@@ -84,3 +86,47 @@ def test_e7_another_primary_person_and_address_are_an_edit_of_the_company(world:
     world.crm.person("Address", address, {"Addr_City": "Selby"})
     world.settle()
     assert world.erp_record(one.erp)["contacts.default.mailingAddress.city"] == "Selby"
+
+
+# --- E18: a child row that an earlier try left untied ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["crash", "lost"])
+def test_e18_an_email_or_phone_row_that_a_cut_off_try_left_is_found_and_not_made_again(world: World, how: str) -> None:
+    one = pair(world, phone=[], email=[])
+    world.edit_erp(
+        one.erp, **{"contacts.default.email1": "first@nw.example", "contacts.default.phone1": "+44 113 4960000"}
+    )
+    world.deliver()
+    for table in ("EmailLink", "PhoneLink"):
+        shot = {"operation": f"create {table.lower()}", "fault": "before_apply"}
+        if how == "lost":
+            world.crm.faults.merge({"fail_next": [shot]})
+        else:
+            when(world.crm, shot["operation"], crash)
+        try:
+            world.work()
+        except Crash:
+            world.app = world.build()
+        world.clock.advance(31)
+    world.settle()
+    rest(world)
+    assert [row["Emai_EmailAddress"] for row in world.crm.list_records("Email")] == ["first@nw.example"]
+    assert len(world.crm.list_records("Phone")) == 1
+    assert len(world.crm.list_records("EmailLink")) == len(world.crm.list_records("PhoneLink")) == 1
+    assert world.explain("crm", one.crm)["state"] == "in_sync"
+
+
+def crash() -> None:
+    raise Crash
+
+
+def test_e18_the_same_address_of_another_company_is_never_taken_for_what_a_try_left(world: World) -> None:
+    theirs = pair(world, "Their Ltd", comp_vatnumber="GB987654321")
+    one = pair(world, phone=[], email=[])
+    world.edit_erp(one.erp, **{"contacts.default.email1": "desk@northwind.example"})
+    world.deliver()
+    world.crm.faults.merge({"fail_next": [{"operation": "create email", "fault": "before_apply"}]})
+    world.settle()
+    rest(world)
+    assert world.crm_child_key(one.crm, "Email") != world.crm_child_key(theirs.crm, "Email")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import select
 
+from support.companies import TwoErps, shared
 from support.rules import (
     FLOW,
     Make,
@@ -18,70 +17,20 @@ from support.rules import (
     run_once,
     when,
 )
-from support.world import World, _hook
-from sync_worker.connectors.intacct.emulator import make as make_intacct
-from sync_worker.events import Change
 from sync_worker.store import links, managers
 from sync_worker.store.links import Save
-from sync_worker.store.rows import LinkRow, from_mapping
-from sync_worker.store.tables import link
 
 URL = "contacts.default.URL1"
 
 
 # --- E21 --------------------------------------------------------------------------------------------------------------
 
-SECOND = """
-[systems.erp2]
-connector = "intacct"
-base_url = "http://erp2.test/ia/api/v1"
-client_id = "demo-client"
-client_secret = "demo-secret"
-username = "sync@ACME"
-company = "Acme DE"
-stale_seconds = 30
-[flows.second]
-entity = "customer"
-erp = "erp2"
-crm = "crm"
-create_in_crm = "never"
-create_in_erp = "manual"
-"""
-
-
-class TwoErps(World):
-    """A second ERP, joined with the same CRM by the flow ``second``."""
-
-    def build(self) -> Any:
-        if "erp2" not in self.vendors:
-            self.vendors["erp2"] = make_intacct(7)
-            self.vendors["erp2"].clock = self.clock
-            self.vendors["erp2"].hooks.append(_hook(self.vendors["erp2"], "http://hooks.test/erp2", "demo-secret"))
-        return super().build()
-
-    def link_of(self, flow: str, crm: str) -> LinkRow:
-        with self.db.read() as conn:
-            found = conn.execute(select(link).where(link.c.flow == flow, link.c.crm_key == crm)).mappings().one()
-        return from_mapping(found)
-
 
 @pytest.fixture
 def two(tmp_path: Path, database_url: str) -> Iterator[TwoErps]:
-    world = TwoErps(tmp_path, database_url, flow=SECOND)
+    world = TwoErps(tmp_path, database_url)
     yield world
     world.close()
-
-
-def shared(two: TwoErps) -> tuple[str, str, str]:
-    """One company linked to a customer in either ERP: keys in the first, the CRM, the second."""
-    crm = two.new_crm("Northwind Tools", Comp_WebSite="http://northwind.example")
-    two.settle()
-    two.app.inbox.accept([Change("crm", "customer", crm, "updated", "manual")], may_create="manual")
-    two.settle()
-    rest(two)
-    first, second = two.link_of(FLOW, crm), two.link_of("second", crm)
-    assert first.state == second.state == "in_sync", two.links()
-    return str(first.erp_key), crm, str(second.erp_key)
 
 
 def test_e21_the_first_link_of_a_crm_record_is_its_default_and_shared_fields_come_from_it_only(two: TwoErps) -> None:

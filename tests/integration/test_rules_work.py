@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +10,8 @@ from support.rules import (
     FLOW,
     SYSTEMS,
     Make,
+    Pair,
+    api_writes,
     calls,
     claim,
     entries,
@@ -161,15 +162,8 @@ def test_e2_attempts_are_counted_at_the_claim_not_at_the_end(make_light: Make) -
     assert world.links()[0]["claims"] == 1
 
 
-def leases_by_the_worlds_clock(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    monkeypatch.setattr("sync_worker.engine.batch.time", SimpleNamespace(monotonic=world.clock, time=world.clock))
-
-
-def test_e2_before_a_call_that_may_outlast_the_lease_it_is_renewed(
-    make_light: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_e2_before_a_call_that_may_outlast_the_lease_it_is_renewed(make_light: Make) -> None:
     world = make_light()
-    leases_by_the_worlds_clock(monkeypatch, world)
     one = pair(world)
     world.edit_crm(one.crm, Comp_Name="Changed")
     world.deliver()
@@ -187,11 +181,8 @@ def test_e2_before_a_call_that_may_outlast_the_lease_it_is_renewed(
     assert world.erp_record(one.erp)["name"] == "Changed"
 
 
-def test_e2_a_worker_whose_leases_are_gone_makes_no_further_call(
-    make_light: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_e2_a_worker_whose_leases_are_gone_makes_no_further_call(make_light: Make) -> None:
     world = make_light()
-    leases_by_the_worlds_clock(monkeypatch, world)
     one = pair(world)
     rival = world.build()
     world.edit_crm(one.crm, Comp_Name="Changed")
@@ -209,6 +200,96 @@ def test_e2_a_worker_whose_leases_are_gone_makes_no_further_call(
     world.settle()
     assert len([w for w in world.written("erp") if w.op == "update"]) == 1
     assert world.erp_record(one.erp)["name"] == "Changed"
+
+
+def taken_over(world: World, one: Pair) -> None:
+    """Every lease runs out, and another worker claims this link; it never comes to an end."""
+    world.clock.advance(links.LEASE + 1)
+    world.notice("crm", one.crm)
+    assert [row.id for row in claim(world, ids=[one.id])] == [one.id]
+
+
+def test_e2_of_a_batch_only_the_links_still_ours_are_written_after_a_slow_call(make: Make) -> None:
+    world = make()
+    lost, kept = pair(world, "Lost Ltd"), pair(world, "Kept Ltd", comp_vatnumber="GB987654321")
+    for one in (lost, kept):
+        world.edit_crm(one.crm, Comp_Name="Changed in the CRM")
+        world.edit_erp(one.erp, **{"contacts.default.URL1": "http://changed.example"})
+    world.deliver()
+    when(world.erp, "write", lambda: taken_over(world, lost), after=True)  # the first side's writes took too long
+    before = api_writes(world)
+    run_once(world.app)
+    assert world.erp_record(lost.erp)["name"] == world.erp_record(kept.erp)["name"] == "Changed in the CRM"
+    assert world.crm_record(kept.crm)["Comp_WebSite"] == "http://changed.example"
+    assert world.crm_record(lost.crm)["Comp_WebSite"] == "http://northwind.example"
+    assert api_writes(world)["crm"] == before["crm"] + 1
+    assert "after the lease was lost" in entries(world, "update")[-1]["why"] or any(
+        "after the lease was lost" in e["why"] for e in entries(world, "update")
+    )
+    world.clock.advance(links.LEASE + 1)
+    world.settle()
+    assert world.crm_record(lost.crm)["Comp_WebSite"] == "http://changed.example"
+    assert {row["state"] for row in world.links()} == {"in_sync"}
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_e2_a_lease_lost_within_a_write_of_several_calls_ends_it(make_light: Make, apart: bool) -> None:
+    world = make_light()
+    one = pair(world)
+    if apart:
+        world.erp.faults.merge({"writable_default_contact": False})
+        world.edit_crm(one.crm, Comp_Name="Changed", Comp_WebSite="http://changed.example")
+        first, side = "patch customer", "erp"
+    else:
+        world.edit_erp(one.erp, name="Changed", **{"contacts.default.mailingAddress.city": "York"})
+        first, side = "update company", "crm"
+    world.deliver()
+    when(world.vendors[side], first, lambda: taken_over(world, one), after=True)
+    run_once(world.app)
+    shown = world.erp_record(one.erp) if side == "erp" else world.crm_child(one.crm, "Address")
+    assert shown is not None
+    assert (shown.get("contacts.default.URL1"), shown.get("Addr_City")) in (
+        ("http://northwind.example", None),
+        (None, "Leeds"),
+    )
+    world.clock.advance(links.LEASE + 1)
+    world.settle()
+    rest(world)
+    assert world.erp_record(one.erp)["contacts.default.URL1"] == world.crm_record(one.crm)["Comp_WebSite"]
+    assert {row["state"] for row in world.links()} == {"in_sync"}
+
+
+def test_e2_a_link_that_was_saved_is_not_leased_again_by_the_rest_of_its_batch(make_light: Make) -> None:
+    world = make_light()
+    first, second = world.new_crm("First Ltd"), world.new_crm("Second Ltd")
+    world.deliver()
+    created = 0
+
+    def later() -> None:
+        nonlocal created
+        created += 1
+        world.clock.advance(20)
+
+    when(world.erp, "create customer", lambda: when(world.erp, "create customer", later, after=True), after=True)
+    run_once(world.app)
+    assert created == 1
+    assert {row_of(world, crm=key).linked for key in (first, second)} == {True}
+    assert [row["lease_until"] for row in world.links()] == [None, None]
+
+
+def test_the_time_from_a_notice_to_the_first_call_of_its_pass_is_measured(
+    make_light: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_light()
+    one = pair(world)
+    seen: list[tuple[str, float]] = []
+    monkeypatch.setattr("sync_worker.metrics.notice_reached_vendor", lambda flow, s: seen.append((flow, round(s, 3))))
+    world.edit_crm(one.crm, Comp_Name="Changed")
+    world.deliver()
+    world.clock.advance(1.5)
+    when(world.crm, "query company", lambda: world.clock.advance(3), after=True)  # after the first call: not counted
+    run_once(world.app)
+    assert seen == [(FLOW, 1.5)]
 
 
 def test_e2_a_long_retry_after_is_kept_to_and_never_slept(make_light: Make) -> None:

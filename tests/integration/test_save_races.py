@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select, text, update
 
 from support.waiting import until
 from sync_worker.store import links
@@ -55,3 +57,109 @@ def test_e17_a_half_row_that_appears_while_its_key_is_being_saved_is_absorbed(db
     with db.read() as conn:
         rows = conn.execute(select(link.c.erp_key, link.c.crm_key, link.c.crm_dirty)).all()
     assert [tuple(one) for one in rows] == [("7", "43", 3)]
+
+
+# --- E21: two flows, one CRM record -----------------------------------------------------------------------------------
+
+TWO = ("customers", "second")
+
+
+def scope_of(flow: str) -> Scope:
+    return Scope(flow, "customer", (flow, "crm"), TWO)
+
+
+def at_the_same_time(*works: Callable[[], object]) -> None:
+    """Every work in a thread of its own, all released at once."""
+    gate = threading.Barrier(len(works))
+
+    def run(work: Callable[[], object]) -> object:
+        gate.wait(20)
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        for done in [pool.submit(run, work) for work in works]:
+            done.result(30)
+
+
+def defaults_by_record(db: Database) -> dict[str, int]:
+    with db.read() as conn:
+        rows = conn.execute(select(link.c.crm_key, link.c.is_default).where(link.c.erp_key.is_not(None))).all()
+    found: dict[str, int] = {}
+    for key, is_default in rows:
+        found[key] = found.get(key, 0) + bool(is_default)
+    return found
+
+
+def test_e21_two_flows_that_link_one_crm_record_at_the_same_instant_make_one_default(
+    db: Database, database_url: str
+) -> None:
+    rounds = 20
+    other = Database(database_url, durable=False)
+    for n in range(rounds):
+        rows = [{**half_row(erp_key=str(n)), "flow": flow} for flow in TWO]
+        db.run(lambda conn, rows=rows: conn.execute(insert(link), rows))  # type: ignore[misc]  # mypy cannot type lambda defaults
+        works = []
+        for flow, database in zip(TWO, (db, other), strict=True):
+            [row] = links.claim(database, scope_of(flow), limit=1)
+            row.crm_key, row.state, row.due_at = f"4{n}", "in_sync", None
+            save = Save(row, brings="crm", sharing=TWO)
+            works.append(partial(links.save, database, [save]))
+        at_the_same_time(*works)
+    other.close()
+    assert defaults_by_record(db) == {f"4{n}": 1 for n in range(rounds)}
+
+
+def test_e21_two_flows_that_claim_one_crm_record_at_the_same_instant_never_both_get_it(
+    db: Database, database_url: str
+) -> None:
+    other = Database(database_url, durable=False)
+    keys = [str(n) for n in range(8)]
+    rows = [{**half_row(erp_key=key, crm_key=f"4{key}"), "flow": flow} for key in keys for flow in TWO]
+    db.run(lambda conn: conn.execute(insert(link), rows))
+    taken: dict[str, list[str]] = {}
+
+    def claim(flow: str, database: Database) -> None:
+        for row in links.claim(database, scope_of(flow), limit=20):
+            taken.setdefault(str(row.crm_key), []).append(flow)
+
+    for _ in range(15):
+        taken.clear()
+        at_the_same_time(partial(claim, TWO[0], db), partial(claim, TWO[1], other))
+        assert [key for key, flows in taken.items() if len(flows) > 1] == []
+        db.run(lambda conn: conn.execute(update(link).values(lease_until=None, claims=0)))
+    other.close()
+
+
+def test_e21_the_last_default_that_ends_and_a_link_that_begins_leave_one_default(
+    db: Database, database_url: str
+) -> None:
+    other = Database(database_url, durable=False)
+    for n in range(10):
+        rows = [
+            {**half_row(erp_key=f"1{n}", crm_key=f"4{n}"), "flow": TWO[0], "first_synced_at": 1.0},
+            {**half_row(erp_key=f"2{n}", crm_key=None), "flow": TWO[1], "first_synced_at": None},  # type: ignore[arg-type]
+        ]
+        db.run(lambda conn, rows=rows: conn.execute(insert(link), rows))  # type: ignore[misc]  # as above
+        [full] = links.claim(db, scope_of(TWO[0]), limit=1)
+        [half] = links.claim(other, scope_of(TWO[1]), limit=1)
+        half.crm_key, half.state, half.due_at = f"4{n}", "in_sync", None
+        ends = Save(full, gone=links.Gone("erp", "removed", {}), sharing=TWO)
+        begins = Save(half, brings="crm", sharing=TWO)
+        at_the_same_time(partial(links.save, db, [ends]), partial(links.save, other, [begins]))
+        db.run(lambda conn: conn.execute(update(link).values(due_at=None)))
+    other.close()
+    with db.read() as conn:
+        found = conn.execute(select(link.c.crm_key, link.c.is_default).where(link.c.flow == TWO[1])).all()
+    assert sorted(tuple(row) for row in found) == [(f"4{n}", True) for n in range(10)]
+
+
+def test_e21_a_lease_that_ran_out_is_not_taken_up_again_while_another_flow_has_the_record(db: Database) -> None:
+    rows = [{**half_row(erp_key="7", crm_key="43"), "flow": flow} for flow in TWO]
+    db.run(lambda conn: conn.execute(insert(link), rows))
+    [mine] = links.claim(db, scope_of(TWO[0]), limit=1)
+    db.run(lambda conn: conn.execute(update(link).where(link.c.id == mine.id).values(lease_until=time.time() - 1)))
+    assert links.renew(db, [mine], scope=scope_of(TWO[0])) == {mine.id}
+    db.run(lambda conn: conn.execute(update(link).where(link.c.id == mine.id).values(lease_until=time.time() - 1)))
+    [theirs] = links.claim(db, scope_of(TWO[1]), limit=1)
+    assert links.renew(db, [mine], scope=scope_of(TWO[0])) == set()
+    assert links.renew(db, [theirs], scope=scope_of(TWO[1])) == {theirs.id}

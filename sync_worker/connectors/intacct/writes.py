@@ -12,11 +12,12 @@ from typing import Any
 import structlog
 
 from sync_worker.connectors.base import Outcome, Record, Write
-from sync_worker.connectors.http import Answer
+from sync_worker.connectors.http import Answer, concerning
 from sync_worker.connectors.intacct.errors import InvalidField, item_error
 from sync_worker.connectors.intacct.query import CONTACT, CUSTOMER
 from sync_worker.errors import (
     AuthFailed,
+    LeaseLost,
     NotFound,
     NotYetThere,
     OutcomeUnknown,
@@ -60,14 +61,16 @@ class Writer:
         for start in range(0, len(updates), self._batch):
             group = updates[start : start + self._batch]
             batch = [writes[n] for n in group]
-            found = self._update(batch) if stop is None else [_unsent(stop, w.key) for w in batch]
+            with concerning(w.link_id for w in batch):
+                found = self._update(batch) if stop is None else [_unsent(stop, w.key) for w in batch]
             for n, outcome in zip(group, found, strict=True):
                 outcomes[n] = outcome
             stop = stop or _concerns_all(found)
         for n, write in enumerate(writes):
             if write.key is None:
                 columns = {c: v for c, v in write.columns.items() if c not in unreadable}
-                outcomes[n] = _unsent(stop) if stop else self._create(columns, write.idempotency_key)
+                with concerning([write.link_id]):
+                    outcomes[n] = _unsent(stop) if stop else self._create(columns, write.idempotency_key)
                 stop = stop or _concerns_all([outcomes[n]])
         return [o for o in outcomes if o is not None]
 
@@ -281,7 +284,7 @@ def _concerns_all(outcomes: Sequence[Outcome | None]) -> SyncError | None:
     """An error after which nothing more should be sent: the vendor is away, slows us down, or shut us out."""
     for outcome in outcomes:
         error = outcome.error if outcome else None
-        own = isinstance(error, RecordBusy | NotYetThere)
+        own = isinstance(error, RecordBusy | NotYetThere | LeaseLost)
         if isinstance(error, AuthFailed) or (isinstance(error, RetryableError) and not own):
             return error
     return None

@@ -31,6 +31,7 @@ from sync_worker.connectors.sage_crm.tables import (
 from sync_worker.errors import NotFound, Rejected
 
 Cells = dict[str, Any]
+_MOST_ALIKE = 100  # rows of the same number or address that are looked at
 _LINKED = {of.part: of for of in LINKED}
 
 
@@ -92,13 +93,24 @@ class ChildWriter:
         self._address_type = address_type
 
     def write(
-        self, company: str, name: str, cells: Cells, baseline: Record, done: Progress, *, new_person: bool = False
+        self,
+        company: str,
+        name: str,
+        cells: Cells,
+        baseline: Record,
+        done: Progress,
+        *,
+        new_person: bool = False,
+        repeated: bool = False,
     ) -> None:
-        """Make child ``name`` of a company hold ``cells``. Raises SyncError; a refused column carries its type."""
+        """Make child ``name`` of a company hold ``cells``. Raises SyncError; a refused column carries its type.
+
+        ``repeated``: an earlier try may have made the row and ended before it was tied to the company (E18).
+        """
         part, _, kind = name.partition("@")
         try:
             if part in _LINKED:
-                self._write_linked(_LINKED[part], kind, company, cells, baseline, done)
+                self._write_linked(_LINKED[part], kind, company, cells, baseline, done, repeated=repeated)
             elif new_person and part == "person" and (somebody := _somebody(cells, baseline)):
                 self._write_new(part, company, somebody, done)
             else:
@@ -181,7 +193,15 @@ class ChildWriter:
     # --- phones and e-mails ------------------------------------------------------------------------------------------
 
     def _write_linked(
-        self, of: Linked, kind: str, company: str, cells: Cells, baseline: Record, done: Progress
+        self,
+        of: Linked,
+        kind: str,
+        company: str,
+        cells: Cells,
+        baseline: Record,
+        done: Progress,
+        *,
+        repeated: bool,
     ) -> None:
         name = f"{of.part}@{kind}"
         known = baseline.children.get(name, "")
@@ -195,7 +215,7 @@ class ChildWriter:
             same_kind = tie.kind == kind.casefold() and tie.child != known
             if same_kind and self._change(of.table, of.part, name, tie.child, whole, done):
                 return
-        row = self._rest.create(of.table, filled(whole))
+        row = (self._untied(of, filled(whole)) if repeated else None) or self._rest.create(of.table, filled(whole))
         key = row.key(of.table)
         self._rest.create(
             of.link,
@@ -208,6 +228,18 @@ class ChildWriter:
         )
         done.note(name, whole, row)
         done.children[name] = key
+
+    def _untied(self, of: Linked, cells: Cells) -> Row | None:
+        """The oldest row that says exactly this and belongs to nobody, of any entity: what a cut-off try left."""
+        column = "Phon_Number" if "Phon_Number" in cells else next(iter(cells))
+        asked = where.equals(column, where.text(str(cells[column])))
+        rows = {
+            row.key(of.table): row
+            for row in self._rest.rows(of.table, [asked], most=_MOST_ALIKE)
+            if all(_fold(row.cell(c)) == _fold(value) for c, value in cells.items())
+        }
+        tied = {row.id(of.child) for row in self._rest.rows(of.link, where.id_lists(of.child, rows))}
+        return rows[min(rows.keys() - tied, key=int)] if rows.keys() - tied else None
 
     # --- shared ------------------------------------------------------------------------------------------------------
 

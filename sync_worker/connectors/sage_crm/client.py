@@ -22,7 +22,7 @@ from sync_worker.connectors.base import (
     Record,
     Write,
 )
-from sync_worker.connectors.http import VendorHttp
+from sync_worker.connectors.http import VendorHttp, concerning
 from sync_worker.connectors.parts import FlowParts
 from sync_worker.connectors.sage_crm import checks, hooks
 from sync_worker.connectors.sage_crm.auth import BasicLogin
@@ -139,7 +139,11 @@ class SageCrmConnector:
         """Each write by itself, several at a time; its errors are its outcome's."""
         if entity != "customer":
             raise ValueError(f"Sage CRM has no writable entity {entity}")
-        return self._fanout.run([partial(self._writer.write, write) for write in writes])
+        return self._fanout.run([partial(self._write, write) for write in writes])
+
+    def _write(self, write: Write) -> Outcome:
+        with concerning([write.link_id]):
+            return self._writer.write(write)
 
     def changes(self, entity: str, watermark: str | None) -> Iterator[Page]:
         """The feeds of all tables; company rows carry their own part, child rows only say which child."""

@@ -44,18 +44,28 @@ class Writer:
         except SyncError as error:
             return Outcome(key=write.key, error=error)
         baseline = write.baseline or Record(write.key, write.key, {})
-        failure = self._write_children(write.key, groups, baseline, done, new_person=write.new_person)
+        failure = self._write_children(
+            write.key, groups, baseline, done, new_person=write.new_person, repeated=write.repeated
+        )
         return Outcome(write.key, write.key, done.stored, done.children, failure)
 
     def _write_children(
-        self, company: str, groups: Groups, baseline: Record, done: Progress, *, new_person: bool = False
+        self,
+        company: str,
+        groups: Groups,
+        baseline: Record,
+        done: Progress,
+        *,
+        new_person: bool = False,
+        repeated: bool = False,
     ) -> SyncError | None:
         """All child rows; a refused one does not hold up the others, any other error ends the write."""
         refused: SyncError | None = None
         try:
             for name in sorted(groups.children, key=lambda n: _ORDER.index(n.partition("@")[0])):
                 try:
-                    self._children.write(company, name, groups.children[name], baseline, done, new_person=new_person)
+                    cells = groups.children[name]
+                    self._children.write(company, name, cells, baseline, done, new_person=new_person, repeated=repeated)
                 except Rejected as error:
                     refused = refused or error
             self._children.finish(company, done)
