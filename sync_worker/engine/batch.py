@@ -220,9 +220,7 @@ class Batch:
             return waiting.intents_before(conn, row.flow, row.entity, side, row.created_at)
 
     def linked_elsewhere(self, flow: Flow, row: LinkRow) -> str | None:
-        with self._db.read() as conn:
-            found = defaults.default_of(conn, row.entity, row.crm_key, flow.shared_crm, but=row.id)
-            return None if found is None else conn.execute(select(link.c.flow).where(link.c.id == found)).scalar_one()
+        return defaults.flow_elsewhere(self._db, row.entity, row.crm_key, flow.shared_crm, but=row.id)
 
     def linked_keys(self, flow: str, entity: str, side: Side, keys: Sequence[str]) -> set[str]:
         return waiting.linked_keys(self._db, flow, entity, side, keys)

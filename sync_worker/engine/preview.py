@@ -19,7 +19,7 @@ from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
 from sync_worker.events import SIDES, Side
-from sync_worker.store import waiting
+from sync_worker.store import defaults, waiting
 from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.session import Database
@@ -122,6 +122,12 @@ class _Preview:
     def open_intents(self, row: LinkRow, side: Side) -> int:
         with self._db.read() as conn:
             return waiting.intents_before(conn, row.flow, row.entity, side, row.created_at)
+
+    def alive(self) -> set[int]:
+        return set(self.found)
+
+    def linked_elsewhere(self, flow: Flow, row: LinkRow) -> str | None:
+        return defaults.flow_elsewhere(self._db, row.entity, row.crm_key, flow.shared_crm, but=row.id)
 
     def linked_keys(self, flow: str, entity: str, side: Side, keys: Sequence[str]) -> set[str]:
         return waiting.linked_keys(self._db, flow, entity, side, keys)

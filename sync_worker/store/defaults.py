@@ -71,6 +71,13 @@ def default_of(
     return conn.execute(wanted.where(c.is_default, _FULL).limit(1)).scalar_one_or_none()
 
 
+def flow_elsewhere(db: Database, entity: str, crm_key: str | None, sharing: Sequence[str], *, but: int) -> str | None:
+    """The flow whose link is a CRM record's default, other than the link ``but``."""
+    with db.read() as conn:
+        found = default_of(conn, entity, crm_key, sharing, but=but)
+        return None if found is None else conn.execute(select(link.c.flow).where(link.c.id == found)).scalar_one()
+
+
 def pass_on(
     conn: Connection, entity: str, crm_key: str, sharing: Sequence[str], why: str, now: float, *, but: int = 0
 ) -> tuple[Touched, ...]:

@@ -88,7 +88,7 @@ def test_e7_another_primary_person_and_address_are_an_edit_of_the_company(world:
     assert world.erp_record(one.erp)["contacts.default.mailingAddress.city"] == "Selby"
 
 
-# --- E18: a child row that an earlier try left untied ------------------------------------------------------------------
+# --- E18: a child row that an earlier try left untied -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["crash", "lost"])
