@@ -484,3 +484,53 @@ def test_a_config_made_in_code_is_checked_the_same_way() -> None:
     with pytest.raises(ValueError, match="there is no system"):
         Config.model_validate({"flows": {"c": {"entity": "customer", "erp": "a", "crm": "b"}}})
     assert Config().data_dir == Path(os.environ.get("SYNC_DATA_DIR") or "var")
+
+
+# --- several ERP companies on one CRM (GUMU-8) ------------------------------------------------------------------------
+
+
+def of_two(company: str, other: str, columns: str, more: str = "") -> str:
+    """Two flows over one CRM, with these company names and key columns."""
+    erp, crm = SYSTEMS.split("[systems.crm]")
+    second = erp.replace("[systems.erp]", "[systems.erp2]")
+    text = erp + f'company = "{company}"\n' + second + f'company = "{other}"\n' + "[systems.crm]" + crm + columns
+    return text + FLOW + FLOW.replace("customers", "customers_de").replace('"erp"', '"erp2"') + more
+
+
+KEYS = '[systems.crm.columns]\nerp_key = "comp_key"\n'
+ALL_KEYS = KEYS + 'erp_company = "comp_company"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "why"),
+    [
+        (of_two("Acme", "", ALL_KEYS), "systems.erp2.company", "give 'erp2' a name here"),
+        (of_two("Acme", " ACME ", ALL_KEYS), "systems.erp2.company", "need different names"),
+        (of_two("Acme UK", "Acme DE", KEYS), "systems.crm.columns", "erp_company is needed"),
+    ],
+)
+def test_gumu_8_flows_that_would_mix_up_two_companies_ids_are_refused_in_one_line(
+    text: str, named: str, why: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, ENV)
+    message = str(caught.value)
+    assert named in message and why in message and "\n" not in message
+
+
+def test_gumu_8_two_companies_with_names_and_a_company_column_may_share_a_crm() -> None:
+    c = config.parse(of_two("Acme UK", "Acme DE", ALL_KEYS), ENV)
+    assert c.sharing("customers") == c.sharing("customers_de") == ["customers", "customers_de"]
+
+
+def test_gumu_8_two_flows_over_the_same_two_systems_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"flows\.twice\.erp.*'customers' already joins 'erp' and 'crm'"):
+        config.parse(SYSTEMS + FLOW + FLOW.replace("customers", "twice"), ENV)
+
+
+def test_gumu_8_two_flows_that_share_an_erp_need_ids_of_their_own() -> None:
+    crm2 = "[systems.crm2]" + SYSTEMS.split("[systems.crm]")[1]
+    second = FLOW.replace("customers", "other").replace('"crm"', '"crm2"')
+    with pytest.raises(ConfigError, match=r"flows\.other.*each needs its own, like 'CRM2-\{crm_key\}'"):
+        config.parse(SYSTEMS + crm2 + FLOW + second, ENV)
+    config.parse(SYSTEMS + crm2 + FLOW + second + 'new_customer_id = "CRM2-{crm_key}"\n', ENV)
