@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mappings.matching import Facts, Match, decide
 from sync_worker.connectors.base import Record
 from sync_worker.engine.desk import Desk
@@ -20,9 +18,6 @@ def partner_of(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record,
     if len(made_by_us) == 1:
         return Match("link", made_by_us[0].key, "own_id", "the customer id was given by us to this record")
     mine = facts(flow, side, record, linked=row.linked)
-    left = (row.was_linked_to or {}).get("key")
-    if mine.erp_key is not None and mine.erp_key == left and all(c.key != left for c in candidates):
-        mine = replace(mine, erp_key=None, erp_ref=None)  # the columns still name the partner that was removed (E20)
     theirs = [facts(flow, into, c, linked=c.key in linked) for c in candidates]
     return decide(side, mine, theirs, flow.match_policy, flow.company, shared=bool(flow.shared_crm))
 
