@@ -182,7 +182,7 @@ class Scheduler:
 def main(config: Config) -> int:
     """The scheduler process: blocks until SIGTERM or Ctrl-C; its exit code."""
     from sync_worker import broker, housekeeping, metrics, wiring
-    from sync_worker.connectors.limiter import RedisLimiter
+    from sync_worker.connectors.shared_slots import RedisLimiter
     from sync_worker.doorbell import Doorbell
     from sync_worker.ringer import Ringer
 
@@ -201,5 +201,6 @@ def main(config: Config) -> int:
         return Scheduler(app.db, tasks).run(stop)
     finally:
         app.close()
+        limiter.close()
         queue.close()
         questions.close()

@@ -91,7 +91,7 @@ class _Report:
 def main(config: Config, threads: int) -> int:
     """One worker process: blocks until SIGTERM or Ctrl-C; its exit code (70: start me again)."""
     from sync_worker import metrics, wiring
-    from sync_worker.connectors.limiter import RedisLimiter
+    from sync_worker.connectors.shared_slots import RedisLimiter
 
     stop = StopSignal()
     end_with_parent()
@@ -104,3 +104,4 @@ def main(config: Config, threads: int) -> int:
         return serve(app, url, threads, stop)
     finally:
         app.close()
+        limiter.close()

@@ -12,7 +12,8 @@ import redis
 
 from support.valkey import QueueServer
 from support.waiting import until
-from sync_worker.connectors.limiter import Limiter, LocalLimiter, RedisLimiter
+from sync_worker.connectors.limiter import Limiter, LocalLimiter
+from sync_worker.connectors.shared_slots import RedisLimiter
 from sync_worker.errors import RateLimited
 from sync_worker.events import LinkClass
 
@@ -197,3 +198,104 @@ def test_a_slot_taken_before_the_server_went_away_is_given_back_quietly(
         server.kill()
     with ExitStack() as held:
         hold(held, limiter, 1)
+
+
+def call(limiter: Limiter, limit: int = 2, klass: LinkClass = "live", seconds: float = 0.05) -> None:
+    """A call that ends at once."""
+    with limiter.slot("erp", limit, klass, time.monotonic() + seconds, nothing):
+        pass
+
+
+def asked(client: redis.Redis) -> int:
+    """How often the server was asked for a slot."""
+    stats: dict[str, dict[str, int]] = client.info("commandstats")  # type: ignore[assignment]
+    return sum(stats.get(name, {}).get("calls", 0) for name in ("cmdstat_evalsha", "cmdstat_eval"))
+
+
+def test_calls_that_follow_each_other_keep_their_slot_and_ask_the_server_for_one_only(client: redis.Redis) -> None:
+    limiter = RedisLimiter(client, clock=lambda: 100.0)
+    call(limiter)
+    before = asked(client)
+    for _ in range(20):
+        call(limiter)
+    assert asked(client) == before
+
+
+def test_a_kept_slot_goes_back_when_it_is_not_used(client: redis.Redis) -> None:
+    limiter = RedisLimiter(client)
+    call(limiter)
+    until(lambda: client.zcard("sync:slots:erp") == 0)
+
+
+def test_closing_gives_back_what_is_kept(client: redis.Redis) -> None:
+    limiter = RedisLimiter(client)
+    call(limiter)
+    limiter.close()
+    assert client.zcard("sync:slots:erp") == 0
+
+
+def test_no_more_than_the_share_is_kept(client: redis.Redis) -> None:
+    limiter = RedisLimiter(client, processes=2, clock=lambda: 100.0)
+    with ExitStack() as held:
+        for _ in range(4):
+            hold(held, limiter, 4)
+    assert client.zcard("sync:slots:erp") == 2
+
+
+def test_a_kept_slot_goes_to_another_process_that_waits_though_its_keeper_calls_on(client: redis.Redis) -> None:
+    one, two = RedisLimiter(client), RedisLimiter(client)
+    through = threading.Event()
+
+    def busy() -> None:
+        while not through.is_set():
+            call(one, limit=1, seconds=20.0)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        until(lambda: client.zcard("sync:slots:erp") == 1)
+        call(two, limit=1, seconds=20.0)
+    finally:
+        through.set()
+        thread.join()
+
+
+def test_a_slot_that_live_work_took_is_not_kept_for_other_work(client: redis.Redis) -> None:
+    one, two = RedisLimiter(client), RedisLimiter(client)
+    with ExitStack() as held:
+        hold(held, two, 2, "bulk")
+        call(one, 2, "live")  # the last slot, kept
+        with pytest.raises(RateLimited):
+            hold(held, one, 2, "bulk", seconds=0.0)
+
+
+def test_a_slot_whose_return_the_server_forgot_is_dropped_by_the_process_itself(client: redis.Redis) -> None:
+    limiter = RedisLimiter(client)
+    client.zadd("sync:slots:erp", {f"{limiter._me}:before-the-kill": (time.time() + 20) * 1000})
+    call(limiter, limit=1, seconds=5.0)
+
+
+def test_two_busy_processes_together_never_exceed_the_limit(client: redis.Redis) -> None:
+    both = [RedisLimiter(client, processes=2), RedisLimiter(client, processes=2)]
+    lock = threading.Lock()
+    now, most, done = 0, 0, 0
+
+    def work(limiter: RedisLimiter, klass: LinkClass) -> None:
+        nonlocal now, most, done
+        for _ in range(30):
+            with limiter.slot("erp", 3, klass, time.monotonic() + 30, nothing):
+                with lock:
+                    now += 1
+                    most = max(most, now)
+                threading.Event().wait(0.002)
+                with lock:
+                    now -= 1
+                    done += 1
+
+    classes: tuple[LinkClass, ...] = ("live", "live", "bulk", "live")
+    threads = [threading.Thread(target=work, args=(one, klass)) for one in both for klass in classes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (done, most <= 3) == (240, True)

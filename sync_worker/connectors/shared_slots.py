@@ -1,0 +1,270 @@
+"""Call slots shared by all worker processes, in the queue server; a process keeps its share for a moment after a call.
+
+A process that makes call after call keeps up to its share of the slots, instead of asking for one each time. What it
+does not use goes back after ``IDLE`` seconds, and a kept slot is given up as soon as somebody else is found waiting.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+import structlog
+
+from sync_worker.connectors.limiter import HEARTBEAT, LocalLimiter, cap_of, no_slot
+from sync_worker.events import LinkClass
+
+log = structlog.get_logger(__name__)
+
+AWAY = 1.0  # seconds before Redis is asked again after it failed
+IDLE = 0.25  # seconds a slot may be kept without a call; also how often a kept one is confirmed
+TIDY = 1.0  # seconds of waiting between two looks for slots of ours that nobody here holds
+
+# Takes a slot (2) or confirms one that stands (1). Expired ones (their process died) are removed first; the server's
+# clock decides, not the workers'. Who finds none leaves word for a moment; who confirms a slot and finds another's word
+# gives that slot up.
+_ACQUIRE = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local stands = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if stands then
+    local waiting = redis.call('GET', KEYS[2])
+    if waiting and waiting ~= ARGV[4] then
+        redis.call('ZREM', KEYS[1], ARGV[1])
+        return 0
+    end
+elseif redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
+    redis.call('SET', KEYS[2], ARGV[4], 'PX', 150)
+    return 0
+end
+redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return stands and 1 or 2
+"""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One slot of this process. ``spare``: taken by work that is not live, so that such work may use it again."""
+
+    token: str
+    spare: bool
+    confirmed_at: float = 0.0
+    idle_since: float = 0.0
+
+
+@dataclass(slots=True)
+class _Held:
+    """This process's slots of one system: ``tokens`` in use, kept or just being asked for; ``idle``: those kept."""
+
+    tokens: set[str] = field(default_factory=set)
+    idle: list[_Slot] = field(default_factory=list)
+
+
+class RedisLimiter:
+    """Slots shared by all workers: an expiring member each in one sorted set per system.
+
+    Threads of one process queue locally first, so at most ``limit`` of them poll. When Redis is away each process
+    takes its share, ``max(1, limit // processes)``, and tries Redis again after a second.
+    ``slot_seconds`` must exceed a call's total deadline by more than ``IDLE``: a slot of a dead process comes free
+    after it.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        processes: int = 1,
+        slot_seconds: float = 20.0,
+        prefix: str = "sync:slots:",
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._script: Any = client.register_script(_ACQUIRE)
+        self._processes = processes
+        self._slot_ms = int(slot_seconds * 1000)
+        self._confirm = min(IDLE, slot_seconds / 10)
+        self._prefix = prefix
+        self._clock = clock
+        self._sleep = sleep
+        self._queue = LocalLimiter(clock=clock)
+        self._share = LocalLimiter(clock=clock)
+        self._away_until = float("-inf")
+        self._me = uuid.uuid4().hex
+        self._held: dict[str, _Held] = {}
+        self._changed = threading.Condition()  # guards _held
+        self._returner: threading.Thread | None = None
+        self._resting = False  # the returner waits to be told
+
+    @contextmanager
+    def slot(
+        self, system: str, limit: int, klass: LinkClass, wait_until: float, on_wait: Callable[[], None]
+    ) -> Iterator[None]:
+        with self._queue.slot(system, limit, klass, wait_until, on_wait):
+            share = max(1, limit // self._processes)
+            slot = self._take(system, limit, klass, wait_until, on_wait)
+            if slot is not None:
+                try:
+                    yield
+                finally:
+                    self._end(system, slot, share)
+                return
+            with self._share.slot(system, share, klass, wait_until, on_wait):
+                yield
+
+    # --- taking ------------------------------------------------------------------------------------------------------
+
+    def _take(
+        self, system: str, limit: int, klass: LinkClass, wait_until: float, on_wait: Callable[[], None]
+    ) -> _Slot | None:
+        """A slot that is held from now on; None = Redis is away. A kept one that was confirmed just now costs nothing.
+
+        A kept slot is used for work that is not live only if it was taken by such work: the last slot stays free.
+        """
+        with self._changed:
+            held = self._held.setdefault(system, _Held())
+            slot = self._kept(held, klass)
+            if slot is None:
+                slot = _Slot(f"{self._me}:{uuid.uuid4().hex[:12]}", klass != "live")
+                held.tokens.add(slot.token)
+            elif self._clock() - slot.confirmed_at < self._confirm:
+                return slot
+        good = False
+        try:
+            good = self._acquire(system, slot, limit, klass, wait_until, on_wait)
+        finally:
+            if not good:
+                with self._changed:
+                    held.tokens.discard(slot.token)
+        return slot if good else None
+
+    def _kept(self, held: _Held, klass: LinkClass) -> _Slot | None:
+        """The kept slot that was used last; live work leaves those that others may use as well."""
+        fitting = [slot for slot in held.idle if slot.spare or klass == "live"]
+        slot = min(fitting, key=lambda one: (one.spare, -one.idle_since), default=None)
+        if slot is not None:
+            held.idle.remove(slot)
+        return slot
+
+    def _acquire(
+        self,
+        system: str,
+        slot: _Slot,
+        limit: int,
+        klass: LinkClass,
+        wait_until: float,
+        on_wait: Callable[[], None],
+    ) -> bool:
+        """True = the slot is held; False = Redis is away."""
+        pause, beat, tidy = 0.005, self._clock() + HEARTBEAT, self._clock()
+        key = self._prefix + system
+        args = [slot.token, cap_of(limit, klass), self._slot_ms, self._me]
+        while True:
+            asked_at = self._clock()
+            if asked_at < self._away_until:
+                return False
+            try:
+                taken = self._script(keys=[key, f"{key}:waiting"], args=args)
+                if taken:
+                    slot.confirmed_at = asked_at
+                    slot.spare = klass != "live" if taken == 2 else slot.spare
+                    return True
+                if asked_at >= tidy:
+                    self._tidy(system)
+                    tidy = asked_at + TIDY
+            except redis.RedisError as error:
+                self._is_away(system, error)
+                return False
+            now = self._clock()
+            if now >= wait_until:
+                raise no_slot(system)
+            if now >= beat:
+                on_wait()
+                beat = now + HEARTBEAT
+            self._sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 1.5, 0.05)
+
+    def _tidy(self, system: str) -> None:
+        """Give back slots of this process that it does not hold: a server that was killed may have forgotten that."""
+        key = self._prefix + system
+        members: Any = self._client.zrange(key, 0, -1)
+        with self._changed:
+            mine = {m.decode() for m in members if m.decode().startswith(self._me)}
+            lost = mine - self._held[system].tokens
+        if lost:
+            self._client.zrem(key, *lost)
+
+    # --- giving back -------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Give back what is kept; to be called when no call is in flight any more."""
+        self._return_unused(float("inf"))
+
+    def _end(self, system: str, slot: _Slot, share: int) -> None:
+        """After a call: kept at hand for the next one, as far as our share goes."""
+        now = self._clock()
+        with self._changed:
+            held = self._held[system]
+            if now < self._away_until:
+                held.tokens.discard(slot.token)  # it frees itself when it expires
+                return
+            if len(held.tokens) <= share:
+                slot.idle_since = now
+                held.idle.append(slot)
+                if self._returner is None:
+                    self._returner = threading.Thread(target=self._watch, name="call-slots", daemon=True)
+                    self._returner.start()
+                elif self._resting:
+                    self._changed.notify()
+                return
+            held.tokens.discard(slot.token)
+        self._give_back(system, [slot.token])
+
+    def _watch(self) -> None:
+        """The thread that gives back what was not used for a moment; it rests while this process holds no slot."""
+        while True:
+            with self._changed:
+                while not any(held.tokens for held in self._held.values()):
+                    self._resting = True
+                    self._changed.wait()
+                self._resting = False
+                self._changed.wait(IDLE / 2)
+            self._return_unused(self._clock() - IDLE)
+
+    def _return_unused(self, before: float) -> None:
+        """``before``: what was last used then or earlier."""
+        with self._changed:
+            back = {
+                system: [slot for slot in held.idle if slot.idle_since <= before] for system, held in self._held.items()
+            }
+            for system, slots in back.items():
+                held = self._held[system]
+                held.idle = [slot for slot in held.idle if slot.idle_since > before]
+                held.tokens.difference_update(slot.token for slot in slots)
+        for system, slots in back.items():
+            if slots:
+                self._give_back(system, [slot.token for slot in slots])
+
+    def _give_back(self, system: str, tokens: list[str]) -> None:
+        try:
+            self._client.zrem(self._prefix + system, *tokens)
+        except redis.RedisError as error:
+            self._is_away(system, error)  # the slots free themselves when they expire
+
+    def _is_away(self, system: str, error: redis.RedisError) -> None:
+        """Nothing that was kept counts any more: the share holds until Redis answers again."""
+        self._away_until = self._clock() + AWAY
+        with self._changed:
+            held = self._held[system]
+            held.tokens.difference_update(slot.token for slot in held.idle)
+            held.idle.clear()
+        log.warning("limiter.redis_away", system=system, error=type(error).__name__)
