@@ -22,6 +22,7 @@ import tenacity
 from sync_worker.connectors.answers import Answer, CallSeen, retry_after, status_error
 from sync_worker.connectors.breaker import Breaker
 from sync_worker.connectors.limiter import Limiter, LocalLimiter
+from sync_worker.connectors.phases import BODY_GAP, PhaseLimits
 from sync_worker.errors import (
     AlreadyExists,
     OutcomeUnknown,
@@ -44,8 +45,6 @@ writes_allowed: ContextVar[bool] = ContextVar("writes_allowed", default=True)
 
 SHORT_HINT = 2.0  # seconds: a longer Retry-After is raised, never slept
 BODY_LIMIT = 32 * 1024 * 1024  # bytes, after decompression
-BODY_GAP = 2.0  # seconds a body may pause between two pieces; the most a call can overrun its deadline
-CONNECT_LIMIT = 5.0  # seconds
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _PERHAPS_SENT = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.DecodingError)
@@ -92,6 +91,7 @@ class _Call:
     keyed: bool
     ends_at: float  # on the clock; moved by the time spent waiting for slots
     perhaps_applied: bool = False
+    failed: SyncError | None = None  # how the first try ended, until it is looked at whether to repeat it
 
 
 @contextmanager
@@ -191,7 +191,7 @@ class VendorHttp:
         up: bool | None = None
         after: float | None = None
         try:
-            answer: Answer = self._retrying(self._try, call)
+            answer = self._first_try(call) or self._retrying(self._again, call)
             up = True
             return answer
         except SystemUnavailable as error:
@@ -202,6 +202,21 @@ class VendorHttp:
             raise self._final(call, error) from error
         finally:
             self.breaker.leave(up, after)
+
+    def _first_try(self, call: _Call) -> Answer | None:
+        """Nearly every call is well at once and pays for no repetition; None = ``call.failed`` says how it ended."""
+        try:
+            return self._try(call)
+        except SyncError as error:
+            call.failed = error
+            return None
+
+    def _again(self, call: _Call) -> Answer:
+        """The first try was made already: it is only told how that ended."""
+        failed, call.failed = call.failed, None
+        if failed is not None:
+            raise failed
+        return self._try(call)
 
     def _url(self, path: str) -> str:
         """An URL below the base: never another host, never out of the base by ``..``."""
@@ -300,18 +315,7 @@ class VendorHttp:
                 self._observe(CallSeen(self.system, call.operation, result, seconds))
 
     def _exchange(self, call: _Call, headers: dict[str, str]) -> Answer:
-        limits: dict[str, float] = {}
-
-        def refresh(event: str, _info: object) -> None:
-            if not event.endswith("started"):
-                return
-            left = max(self._left(call), 0.001)
-            body = event.endswith("receive_response_body.started")
-            limits.update(
-                connect=min(left, CONNECT_LIMIT), pool=left, write=left, read=min(left, BODY_GAP) if body else left
-            )
-
-        refresh("started", None)
+        limits = PhaseLimits(lambda: self._left(call))
         # built here and not by the client, which would parse the address a second time and merge nothing we use
         request = httpx.Request(
             call.method,
@@ -320,12 +324,11 @@ class VendorHttp:
             content=call.content,
             data=call.form,
             headers=[*self._client.headers.raw, *((k.encode(), v.encode()) for k, v in headers.items())],
-            # httpcore reads the limits anew at each phase and announces the phase just before, so that connect, send
-            # and body together stay within one deadline
-            extensions={"timeout": limits, "trace": refresh},
+            extensions={"timeout": limits},
         )
         try:
             response = self._client.send(request, stream=True)
+            limits.body = True
             try:
                 return Answer(response.status_code, response.headers, self._body(call, response), call.write)
             finally:

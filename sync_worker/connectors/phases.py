@@ -1,0 +1,28 @@
+"""How long each phase of an HTTP exchange may take, so that all of them together stay within one deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+BODY_GAP = 2.0  # seconds a body may pause between two pieces; the most a call can overrun its deadline
+CONNECT_LIMIT = 5.0  # seconds
+
+
+class PhaseLimits(dict[str, float]):
+    """The ``timeout`` of one request: httpcore asks for it at the start of each phase, and is told what is left then.
+
+    ``left``: seconds to the deadline. ``body``: set once the headers are there.
+    """
+
+    def __init__(self, left: Callable[[], float]) -> None:
+        super().__init__()
+        self._left = left
+        self.body = False
+
+    def get(self, phase: str, default: Any = None) -> Any:
+        """Seconds for ``connect``, ``pool``, ``write`` or ``read``."""
+        left = max(self._left(), 0.001)
+        if phase == "connect":
+            return min(left, CONNECT_LIMIT)
+        return min(left, BODY_GAP) if self.body else left
