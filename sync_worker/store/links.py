@@ -11,19 +11,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sync_worker.events import SIDES, LinkClass, Side
 from sync_worker.store import counters, defaults, joins, managers, parts
+from sync_worker.store import link_statements as sql
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens, open_values
 from sync_worker.store.session import Database, lock_crm_records
-from sync_worker.store.tables import journal, link, open_field, pause
+from sync_worker.store.tables import link
 from sync_worker.store.touches import Touched
 from sync_worker.store.waiting import Scope
 
 LEASE = 30.0
-POISON = 2  # claimed this often without an end: runs alone (E4)
 
 _LIGHT = (
     "memory", "erp_done", "crm_done", "erp_parts", "crm_parts", "erp_look_at", "crm_look_at", "erp_gone_at",
@@ -103,10 +103,9 @@ def claim(
 
 
 def _paused(conn: Connection, scope: Scope, now: float) -> bool:
-    names = select(pause.c.kind, pause.c.name).where(or_(pause.c.until.is_(None), pause.c.until > now))
     return any(
         (kind == "flow" and name == scope.flow) or (kind == "system" and name in scope.systems)
-        for kind, name in conn.execute(names)
+        for kind, name in conn.execute(sql.PAUSED, {"b_now": now})
     )
 
 
@@ -120,33 +119,17 @@ def _claim(
     ids: Sequence[int] | None,
     poison: bool,
 ) -> list[LinkRow]:
-    c = link.c
-    wanted = select(c.id).where(
-        c.flow == scope.flow,
-        c.entity == scope.entity,
-        c.due_at <= now,
-        or_(c.lease_until.is_(None), c.lease_until <= now),
-        c.claims >= POISON if poison else c.claims < POISON,
-    )
-    if ids is not None:
-        wanted = wanted.where(c.id.in_(list(ids)))
-    if klass is not None:
-        wanted = wanted.where(c.klass == klass)
+    values: dict[str, Any] = {"b_flow": scope.flow, "b_entity": scope.entity, "b_now": now, "b_limit": limit}
+    given = {"b_klass": klass, "b_ids": None if ids is None else list(ids)}
+    values |= {name: value for name, value in given.items() if value is not None}
+    kind = (klass is not None, ids is not None, poison)
     if scope.shared_crm:
-        wanted = wanted.where(defaults.record_free(scope.shared_crm, now))
-    wanted = wanted.order_by(c.due_at).limit(limit).with_for_update(skip_locked=True)
-    if scope.shared_crm:
-        ids_now = defaults.reserve(conn, scope.entity, scope.shared_crm, wanted, now)
+        wanted = sql.due(*kind).where(defaults.record_free(scope.shared_crm, now)).params(values)
+        free = defaults.reserve(conn, scope.entity, scope.shared_crm, wanted, now)
+        taken = conn.execute(sql.take(free), {"b_until": now + LEASE})
     else:
-        picked = wanted.cte("picked")
-        ids_now = select(picked.c.id)
-    taken = (
-        update(link)
-        .where(c.id.in_(ids_now))
-        .values(lease_until=now + LEASE, lease_token=c.lease_token + 1, claims=c.claims + 1)
-        .returning(*c)
-    )
-    return [from_mapping(row) for row in conn.execute(taken).mappings()]
+        taken = conn.execute(sql.claim(*kind), {**values, "b_until": now + LEASE})
+    return [from_mapping(row) for row in taken.mappings()]
 
 
 def renew(
@@ -158,21 +141,23 @@ def renew(
     wanted = {row.id: row.lease_token for row in rows}
     with db.write() as conn:
         now = db.now(conn)
+        until = now + LEASE
         held = _held(conn, wanted)
         if scope is not None and scope.shared_crm:
             expired = _expired(conn, held, now)
             held -= expired - defaults.still_ours(conn, scope.entity, scope.shared_crm, expired, now)
-        if held:
-            conn.execute(update(link).where(link.c.id.in_(held)).values(lease_until=now + LEASE))
-        kept = [{"b_id": i, "b_memory": m} for i, m in (tries or {}).items() if i in held]
+        kept = [{"b_id": i, "lease_until": until, "memory": m} for i, m in (tries or {}).items() if i in held]
+        rest = held.difference(tries or ())
         if kept:
-            conn.execute(update(link).where(link.c.id == bindparam("b_id")).values(memory=bindparam("b_memory")), kept)
+            conn.execute(sql.UPDATE, kept)
+        if rest:
+            conn.execute(sql.PROLONG, {"b_ids": sorted(rest), "b_until": until})
     return held
 
 
 def _held(conn: Connection, wanted: dict[int, int]) -> set[int]:
-    found = select(link.c.id, link.c.lease_token).where(link.c.id.in_(sorted(wanted))).with_for_update()
-    return {i for i, token in conn.execute(found.order_by(link.c.id)) if wanted[i] == token}
+    found = conn.execute(sql.TOKENS, {"b_ids": sorted(wanted)})
+    return {i for i, token in found if wanted[i] == token}
 
 
 def _expired(conn: Connection, ids: set[int], now: float) -> set[int]:
@@ -216,10 +201,7 @@ def save(db: Database, saves: Sequence[Save]) -> Saved:
 
 def _current(conn: Connection, saves: Sequence[Save]) -> dict[int, Any]:
     """The live counters and tokens, rows locked in id order (PostgreSQL)."""
-    c = link.c
-    ids = sorted({one.row.id for one in saves})
-    live = select(c.id, c.lease_token, c.erp_dirty, c.crm_dirty, c.erp_parts, c.crm_parts, c.due_at, c.state, c.klass)
-    rows = conn.execute(live.where(c.id.in_(ids)).order_by(c.id).with_for_update()).mappings()
+    rows = conn.execute(sql.COUNTERS, {"b_ids": sorted({one.row.id for one in saves})}).mappings()
     return {row["id"]: row for row in rows}
 
 
@@ -263,7 +245,7 @@ def _lost(conn: Connection, one: Save, exists_still: bool, now: float) -> None:
     """E3: what was done after the token was lost is journalled, and both sides are looked at again."""
     rows = _journal_rows(one, now)
     if rows:
-        conn.execute(insert(journal), [{**r, "why": f"{r['why']} (after the lease was lost)"} for r in rows])
+        conn.execute(sql.JOURNAL, [{**r, "why": f"{r['why']} (after the lease was lost)"} for r in rows])
     if exists_still:
         c = link.c
         conn.execute(
@@ -300,13 +282,13 @@ def _store(
             done.again.append(Touched(row.id, row.flow, row.entity, values["klass"]))
     for rows in (light, full):
         if rows:
-            conn.execute(update(link).where(link.c.id == bindparam("b_id")), rows)
+            conn.execute(sql.UPDATE, rows)
     if reopened:
-        conn.execute(delete(open_field).where(open_field.c.link_id.in_(reopened)))
+        conn.execute(sql.REOPEN, {"b_ids": reopened})
     if opens:
-        conn.execute(insert(open_field), opens)
+        conn.execute(sql.OPEN, opens)
     if entries:
-        conn.execute(insert(journal), entries)
+        conn.execute(sql.JOURNAL, entries)
     counters.add(conn, deltas)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, Double, Integer, bindparam, func, or_, select
 
 from sync_worker.events import LinkClass, Side
 from sync_worker.store.session import Database
@@ -38,16 +38,8 @@ def due_counts(db: Database, now: float | None = None) -> list[tuple[str, str, L
 def due_at_least(db: Database, scope: Scope, klass: LinkClass, count: int) -> bool:
     """Do at least so many links of a flow and class wait to be claimed?"""
     with db.read() as conn:
-        now = db.now(conn)
-        c = link.c
-        waiting = (
-            select(c.id)
-            .where(c.flow == scope.flow, c.entity == scope.entity, c.klass == klass, c.due_at <= now)
-            .where(or_(c.lease_until.is_(None), c.lease_until <= now))
-            .limit(count)
-            .subquery()
-        )
-        return int(conn.execute(select(func.count()).select_from(waiting)).scalar_one()) >= count
+        values = {"flow": scope.flow, "entity": scope.entity, "klass": klass, "now": db.now(conn), "most": count}
+        return len(conn.execute(_WAITING, values).all()) >= count
 
 
 def intents_before(conn: Connection, flow: str, entity: str, side: Side, at: float) -> int:
@@ -67,3 +59,17 @@ def linked_keys(db: Database, flow: str, entity: str, side: Side, keys: Sequence
     with db.read() as conn:
         wanted = select(column).where(c.flow == flow, c.entity == entity, column.in_(list(keys)), *whole)
         return {str(key) for key in conn.execute(wanted).scalars()}
+
+
+_now = bindparam("now", type_=Double)
+_WAITING = (
+    select(link.c.id)
+    .where(
+        link.c.flow == bindparam("flow"),
+        link.c.entity == bindparam("entity"),
+        link.c.klass == bindparam("klass"),
+        link.c.due_at <= _now,
+        or_(link.c.lease_until.is_(None), link.c.lease_until <= _now),
+    )
+    .limit(bindparam("most", type_=Integer))
+)

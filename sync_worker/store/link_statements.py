@@ -1,0 +1,68 @@
+"""The statements that claim and save links, put together once: for a small batch that costs as much as running them.
+
+``b_ids`` is a list of link ids; rows are locked in id order (PostgreSQL).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sqlalchemy import Double, Executable, Integer, Select, bindparam, delete, insert, or_, select, update
+
+from sync_worker.store.tables import journal, link, open_field, pause
+
+POISON = 2  # claimed this often without an end: runs alone (E4)
+
+
+@cache
+def due(by_class: bool, by_ids: bool, poison: bool) -> Select[tuple[int]]:
+    """Ids of due links, longest due first: ``b_flow b_entity b_now b_limit``, and what the flags ask for."""
+    c, now = link.c, bindparam("b_now", type_=Double)
+    wanted = select(c.id).where(
+        c.flow == bindparam("b_flow"),
+        c.entity == bindparam("b_entity"),
+        c.due_at <= now,
+        or_(c.lease_until.is_(None), c.lease_until <= now),
+        c.claims >= POISON if poison else c.claims < POISON,
+    )
+    if by_ids:
+        wanted = wanted.where(c.id.in_(bindparam("b_ids", expanding=True)))
+    if by_class:
+        wanted = wanted.where(c.klass == bindparam("b_klass"))
+    limit = bindparam("b_limit", type_=Integer)
+    return wanted.order_by(c.due_at).limit(limit).with_for_update(skip_locked=True)
+
+
+@cache
+def claim(by_class: bool, by_ids: bool, poison: bool) -> Executable:
+    """Takes the links that ``due`` finds, until ``b_until``."""
+    picked = due(by_class, by_ids, poison).cte("picked")
+    return take(select(picked.c.id))
+
+
+def take(ids: Select[tuple[int]]) -> Executable:
+    """Leases these links until ``b_until``, with a new token and one more claim counted; returns their rows."""
+    c = link.c
+    return (
+        update(link)
+        .where(c.id.in_(ids))
+        .values(lease_until=bindparam("b_until"), lease_token=c.lease_token + 1, claims=c.claims + 1)
+        .returning(*c)
+    )
+
+
+_ids = link.c.id.in_(bindparam("b_ids", expanding=True))
+UPDATE = update(link).where(link.c.id == bindparam("b_id"))
+PROLONG = update(link).where(_ids).values(lease_until=bindparam("b_until"))
+TOKENS = select(link.c.id, link.c.lease_token).where(_ids).order_by(link.c.id).with_for_update()
+COUNTERS = (
+    select(*(link.c[name] for name in (
+        "id", "lease_token", "erp_dirty", "crm_dirty", "erp_parts", "crm_parts", "due_at", "state", "klass",
+    )))
+    .where(_ids).order_by(link.c.id).with_for_update()
+)  # fmt: skip
+REOPEN = delete(open_field).where(open_field.c.link_id.in_(bindparam("b_ids", expanding=True)))
+OPEN, JOURNAL = insert(open_field), insert(journal)
+PAUSED = select(pause.c.kind, pause.c.name).where(
+    or_(pause.c.until.is_(None), pause.c.until > bindparam("b_now", type_=Double))
+)
