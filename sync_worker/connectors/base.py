@@ -51,7 +51,10 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One record to read: ``parts`` limits the tables (bit mask), ``children`` are ids known from earlier reads."""
+    """One record to read: ``parts`` limits the tables (bit mask), ``children`` are ids known from earlier reads.
+
+    A child given as "" was absent: where not all parts are asked it may be left out, unread. One not given is unknown.
+    """
 
     key: str
     parts: int = -1

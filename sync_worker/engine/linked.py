@@ -54,7 +54,7 @@ def _in_windows(desk: Desk, flow: Flow, rule: Rule, target: Side, moved: list[Pa
         some, rest = rest[:size], rest[size:]
         began = time.monotonic()
         wanted = [(p, reading.more_asks(p, flow, reading.moved_fields(p, flow))) for p in some]
-        reading.read(flow, [(p, asks) for p, asks in wanted if asks], desk.clock)
+        reading.read(flow, [(p, asks) for p, asks in wanted if asks], desk.clock, decide=True)
         ended = _merge_and_write(desk, flow, rule, some)
         desk.note_portion(target, time.monotonic() - began, len(some))
         if rest:

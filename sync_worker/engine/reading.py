@@ -79,33 +79,45 @@ def first_asks(p: Pass, flow: Flow, now: float) -> dict[Side, int]:
 
 
 def more_asks(p: Pass, flow: Flow, fields: set[str]) -> dict[Side, int]:
-    """What is still unread of the fields a decision is about, on either side; and of what the flow's filter asks."""
+    """What is still unread of the fields a decision is about, on either side; and of what the flow's filter asks.
+
+    A table that was read without the children known to be absent is read again for a field that one of them holds.
+    """
     asks: dict[Side, int] = {}
     for side in SIDES:
         filtered = 1 if flow.filters.get(side) else 0
         missing = (flow.parts_mask(side, fields) | filtered) & ~p.parts_read(side)
+        record = p.records.get(side)
+        if record is not None and "" in record.children.values():
+            missing |= flow.parts_mask(side, fields - p.now[side].keys())
         if missing:
             asks[side] = missing
     return asks
 
 
-def read(flow: Flow, wanted: Iterable[tuple[Pass, dict[Side, int]]], clock: Callable[[], float]) -> None:
-    """Read what is asked, one batch per side, and believe it. Raises SyncError when a whole batch could not be read."""
+def read(
+    flow: Flow, wanted: Iterable[tuple[Pass, dict[Side, int]]], clock: Callable[[], float], *, decide: bool = False
+) -> None:
+    """Read what is asked, one batch per side, and believe it. Raises SyncError when a whole batch could not be read.
+
+    ``decide``: for a decision, no child is believed to be absent; a first look is about those that are there.
+    """
     wanted = list(wanted)
     for side in SIDES:
         asked = [(p, parts[side]) for p, parts in wanted if parts.get(side) and p.row.key(side) is not None]
         if not asked:
             continue
         at = clock()
-        asks = [Ask(str(p.row.key(side)), parts, _children(p, side)) for p, parts in asked]
+        asks = [Ask(str(p.row.key(side)), parts, _children(p, side, decide=decide)) for p, parts in asked]
         found = flow.connectors[side].read_many(flow.entity, asks)
         for p, _ in asked:
             _take(p, flow, side, found.get(str(p.row.key(side))), at)
 
 
-def _children(p: Pass, side: Side) -> dict[str, str]:
+def _children(p: Pass, side: Side, *, decide: bool) -> dict[str, str]:
     record = p.records.get(side)
-    return {**p.row.children(side), **(record.children if record is not None else {})}
+    known = {**p.row.children(side), **(record.children if record is not None else {})}
+    return {name: key for name, key in known.items() if key} if decide else known
 
 
 def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> None:

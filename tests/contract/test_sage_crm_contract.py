@@ -105,14 +105,29 @@ def test_a_known_child_is_read_without_its_link(
     assert record.parts == part
 
 
-def test_a_type_that_had_no_phone_is_looked_up_again(sage: SageCrmConnector, crm: SageCrmEmulator) -> None:
+def test_e8_a_type_known_to_have_no_phone_is_left_out_of_a_first_look_and_found_by_any_other(
+    sage: SageCrmConnector, crm: SageCrmEmulator
+) -> None:
     known = read(sage, create(sage))
+    assert known.children["phone@Mobile"] == ""
     phone = crm.person("phone", None, {"Phon_Number": "07700 900123"}, "create")
     link = {"PLink_EntityID": 5, "PLink_RecordID": int(known.key), "PLink_PhoneId": int(phone), "PLink_Type": "Mobile"}
     crm.person("phonelink", None, link, "create")
-    record = read(sage, known.key, PHONE, known.children)
-    assert record.native["Phon_Number@Mobile"] == "07700 900123"
-    assert record.children["phone@Mobile"] == phone
+    crm.reset_stats()
+    first = read(sage, known.key, PHONE, known.children)
+    assert counted(crm) == {"query phone": 1}
+    assert "Phon_Number@Mobile" not in first.native  # unknown, not empty
+    assert first.children == {name: key for name, key in known.children.items() if name.startswith("phone")}
+    held = {name: key for name, key in known.children.items() if key}
+    for other in (read(sage, known.key, PHONE, held), read(sage, known.key, -1, known.children)):
+        assert other.native["Phon_Number@Mobile"] == "07700 900123"
+        assert other.children["phone@Mobile"] == phone
+
+
+def test_a_customer_known_to_have_no_phone_at_all_is_looked_up(sage: SageCrmConnector) -> None:
+    known = read(sage, create(sage))
+    nothing = {name: "" for name in known.children if name.startswith("phone")}
+    assert read(sage, known.key, PHONE, nothing).children["phone@Business"] == known.children["phone@Business"]
 
 
 def test_a_whole_look_believes_no_known_phone(sage: SageCrmConnector, crm: SageCrmEmulator) -> None:

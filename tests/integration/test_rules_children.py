@@ -88,6 +88,25 @@ def test_e7_another_primary_person_and_address_are_an_edit_of_the_company(world:
     assert world.erp_record(one.erp)["contacts.default.mailingAddress.city"] == "Selby"
 
 
+@pytest.mark.parametrize("announced", ["the other phone", "both sides' mobiles", "nothing in the CRM"])
+def test_e8_a_mobile_that_came_unheard_is_seen_before_one_is_written(world: World, announced: str) -> None:
+    """A phone known to be absent is not read for an echo, yet no decision is made without looking."""
+    one = pair(world)
+    world.settle()
+    world.crm.faults.merge({"notices_off": announced != "both sides' mobiles"})
+    phone = world.crm.person("Phone", None, {"Phon_Number": "07700 900111"}, "create")
+    link = {"PLink_EntityID": 5, "PLink_RecordID": int(one.crm), "PLink_PhoneId": int(phone), "PLink_Type": "Mobile"}
+    world.crm.person("PhoneLink", None, link, "create")
+    world.crm.faults.merge({"notices_off": False})
+    if announced == "the other phone":
+        world.crm.person("Phone", world.crm_child_key(one.crm, "Phone"), {"Phon_Number": "79461111"})
+    world.edit_erp(one.erp, **{"contacts.default.mobile": "07700 900222"})
+    world.settle()
+    assert world.crm.get_record("phone", phone)["Phon_Number"] == "07700 900111"  # type: ignore[index]
+    (one_link,) = world.links()
+    assert one_link["state"] == "conflict"
+
+
 # --- E18: a child row that an earlier try left untied -----------------------------------------------------------------
 
 

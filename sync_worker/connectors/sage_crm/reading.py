@@ -6,7 +6,7 @@ from earlier reads save the link tables; an id that leads nowhere any more is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,15 +122,18 @@ class Reader:
     def _need_linked(self, of: Linked, ask: Ask, known: _Known, needs: _Needs) -> bool:
         """Note what is needed for phones or e-mails; True when a known one is gone, so the company may be too."""
         rows, ties = known.rows[of.part], known.ties[of.part].get(ask.key)
+        ids: Collection[str]
         held = [ask.children.get(f"{of.part}@{kind}", "") for kind in self._shape.types[of.part]]
         if ties is not None:
             ids = {tie.child for tie in ties if tie.kind in self._kinds(of)}
             needs.rows[of.part].update(key for key in ids if key not in rows)
             return any(where.is_id(key) and (key not in ids or rows.get(key, _UNREAD) is None) for key in held)
-        # a whole look believes no ids; else a type that has none may have got one since
-        believed = ask.parts & ALL != ALL and all(where.is_id(key) for key in held)
-        if believed and all(rows.get(key, _UNREAD) is not None for key in held):
-            needs.rows[of.part].update(key for key in held if key not in rows)
+        # a whole look believes no ids; else those known are read, and a type known to have none is left out
+        ids = [key for key in held if where.is_id(key)]
+        told = all(f"{of.part}@{kind}" in ask.children for kind in self._shape.types[of.part])
+        believed = ask.parts & ALL != ALL and told and bool(ids) and all(key in ids or not key for key in held)
+        if believed and all(rows.get(key, _UNREAD) is not None for key in ids):
+            needs.rows[of.part].update(key for key in ids if key not in rows)
         else:
             needs.ties[of.part].add(ask.key)
         return False
@@ -225,8 +228,11 @@ class Reader:
         rows, ties = known.rows[of.part], known.ties[of.part].get(ask.key)
         for kind in self._shape.types[of.part]:
             name = f"{of.part}@{kind}"
+            if ties is None and not ask.children.get(name):
+                children[name] = ""  # as it was known; not looked at, so not said to be empty (E8)
+                continue
             if ties is None:
-                candidates = [ask.children.get(name, "")]
+                candidates = [ask.children[name]]
             else:
                 candidates = [tie.child for tie in ties if tie.kind == kind.casefold()]
             key = next((child for child in candidates if rows.get(child)), "")
