@@ -191,11 +191,11 @@ class Batch:
         """A batch carries it out; what was decided is journalled as it is done."""
 
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
-        tries = {p.row.id: p.memory.dump() or {} for p in passes}
-        held = links.renew(self._db, [p.row for p in passes], tries, scope=self._flow.scope)
-        self._lost |= tries.keys() - held
         for p in passes:
             p.row.memory = p.memory.dump()  # also what is saved when this batch fails as a whole
+        tries = {p.row.id: p.row.memory or {} for p in passes}
+        held = links.renew(self._db, [p.row for p in passes], tries, scope=self._flow.scope)
+        self._lost |= tries.keys() - held
         return [p for p in passes if p.row.id in held]
 
     def commit(self, save: Save) -> bool:
