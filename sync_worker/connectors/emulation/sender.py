@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import heapq
-import http.client
 import itertools
 import queue
 import threading
 import time
-from typing import Any
 from urllib.parse import urlsplit
 
 from sync_worker.connectors.emulation.core import Emulator, OutgoingNotice
+from sync_worker.connectors.emulation.posting import Connection
 
 
 class NoticeSender:
@@ -64,43 +63,27 @@ class NoticeSender:
         return min(max(wait, 0.0), 0.2)
 
     def _deliver(self) -> None:
-        connections: dict[tuple[str, str], http.client.HTTPConnection] = {}
+        connections: dict[tuple[str, str], Connection] = {}
         while (notice := self._work.get()) is not None:
             self._settle(notice, self._post(connections, notice))
         for connection in connections.values():
             connection.close()
 
-    def _post(
-        self, connections: dict[tuple[str, str], http.client.HTTPConnection], notice: OutgoingNotice
-    ) -> int | None:
+    def _post(self, connections: dict[tuple[str, str], Connection], notice: OutgoingNotice) -> int | None:
         """The status of the answer, None when there was none."""
         url = urlsplit(notice.url)
         where = (url.scheme, url.netloc)
-        target = url.path + (f"?{url.query}" if url.query else "")
-        reused = where in connections
-        try:
-            return self._exchange(connections, where, target, notice)
-        except (OSError, http.client.HTTPException):
-            connections.pop(where).close()
-        if not reused:
-            return None
-        try:  # a kept connection may simply have been closed by the other end since
-            return self._exchange(connections, where, target, notice)
-        except (OSError, http.client.HTTPException):
-            connections.pop(where).close()
-            return None
-
-    def _exchange(
-        self, connections: dict[Any, Any], where: tuple[str, str], target: str, notice: OutgoingNotice
-    ) -> int:
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         connection = connections.get(where)
         if connection is None:
-            kind = http.client.HTTPSConnection if where[0] == "https" else http.client.HTTPConnection
-            connection = connections[where] = kind(where[1], timeout=self._timeout)
-        connection.request("POST", target or "/", notice.body, notice.headers)
-        answer = connection.getresponse()
-        answer.read()
-        return int(answer.status)
+            connection = connections[where] = Connection(*where, self._timeout)
+        # a kept connection may simply have been closed by the other end since: that is tried once more
+        for _ in range(1 + connection.is_open):
+            try:
+                return connection.post(target, notice.headers, notice.body)
+            except OSError:
+                continue
+        return None
 
     def _settle(self, notice: OutgoingNotice, status: int | None) -> None:
         emulator = self._emulator
