@@ -28,8 +28,8 @@ IDLE = 0.25  # seconds a slot may be kept without a call; also how often a kept 
 TIDY = 1.0  # seconds of waiting between two looks for slots of ours that nobody here holds
 
 # Takes a slot (2) or confirms one that stands (1). Expired ones (their process died) are removed first; the server's
-# clock decides, not the workers'. Who finds none leaves word for a moment; who confirms a slot and finds another's word
-# gives that slot up.
+# clock decides, not the workers'. Who finds none and has less than its share (ARGV[5]) leaves word for a moment; who
+# confirms a slot and finds another's word gives that slot up.
 _ACQUIRE = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -42,7 +42,7 @@ if stands then
         return 0
     end
 elseif redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
-    redis.call('SET', KEYS[2], ARGV[4], 'PX', 150)
+    if ARGV[5] == '1' then redis.call('SET', KEYS[2], ARGV[4], 'PX', 150) end
     return 0
 end
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
@@ -63,10 +63,29 @@ class _Slot:
 
 @dataclass(slots=True)
 class _Held:
-    """This process's slots of one system: ``tokens`` in use, kept or just being asked for; ``idle``: those kept."""
+    """This process's slots of one system: ``tokens`` in use, kept or just being asked for; ``idle``: those kept.
+
+    ``asking``: threads that ask for one. ``claims``: how many of these have waited so long that the next one is theirs.
+    """
 
     tokens: set[str] = field(default_factory=set)
     idle: list[_Slot] = field(default_factory=list)
+    asking: int = 0
+    claims: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many are surely ours."""
+        return len(self.tokens) - self.asking
+
+
+@dataclass(slots=True)
+class _Asking:
+    """A thread that asks for a slot, since when, and whether the next of this process's slots is its own (1)."""
+
+    slot: _Slot
+    since: float
+    claims: int = 0
 
 
 class RedisLimiter:
@@ -86,7 +105,6 @@ class RedisLimiter:
         slot_seconds: float = 20.0,
         prefix: str = "sync:slots:",
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
         self._script: Any = client.register_script(_ACQUIRE)
@@ -95,7 +113,6 @@ class RedisLimiter:
         self._confirm = min(IDLE, slot_seconds / 10)
         self._prefix = prefix
         self._clock = clock
-        self._sleep = sleep
         self._queue = LocalLimiter(clock=clock)
         self._share = LocalLimiter(clock=clock)
         self._away_until = float("-inf")
@@ -132,20 +149,24 @@ class RedisLimiter:
         """
         with self._changed:
             held = self._held.setdefault(system, _Held())
-            slot = self._kept(held, klass)
+            slot = None if held.claims >= len(held.idle) else self._kept(held, klass)
+            if slot is not None and self._clock() - slot.confirmed_at < self._confirm:
+                return slot
             if slot is None:
                 slot = _Slot(f"{self._me}:{uuid.uuid4().hex[:12]}", klass != "live")
                 held.tokens.add(slot.token)
-            elif self._clock() - slot.confirmed_at < self._confirm:
-                return slot
+            held.asking += 1
+        asking = _Asking(slot, self._clock())
         good = False
         try:
-            good = self._acquire(system, slot, limit, klass, wait_until, on_wait)
+            good = self._acquire(system, held, asking, limit, klass, wait_until, on_wait)
         finally:
-            if not good:
-                with self._changed:
-                    held.tokens.discard(slot.token)
-        return slot if good else None
+            with self._changed:
+                held.asking -= 1
+                held.claims -= asking.claims
+                if not good:
+                    held.tokens.discard(asking.slot.token)
+        return asking.slot if good else None
 
     def _kept(self, held: _Held, klass: LinkClass) -> _Slot | None:
         """The kept slot that was used last; live work leaves those that others may use as well."""
@@ -158,20 +179,23 @@ class RedisLimiter:
     def _acquire(
         self,
         system: str,
-        slot: _Slot,
+        held: _Held,
+        asking: _Asking,
         limit: int,
         klass: LinkClass,
         wait_until: float,
         on_wait: Callable[[], None],
     ) -> bool:
-        """True = the slot is held; False = Redis is away."""
-        pause, beat, tidy = 0.005, self._clock() + HEARTBEAT, self._clock()
+        """True = ``asking.slot`` is held; False = Redis is away."""
+        pause, beat, tidy = 0.005, asking.since + HEARTBEAT, asking.since
+        share = max(1, limit // self._processes)
         key = self._prefix + system
-        args = [slot.token, cap_of(limit, klass), self._slot_ms, self._me]
         while True:
             asked_at = self._clock()
             if asked_at < self._away_until:
                 return False
+            slot = asking.slot
+            args = [slot.token, cap_of(limit, klass), self._slot_ms, self._me, int(held.count < share)]
             try:
                 taken = self._script(keys=[key, f"{key}:waiting"], args=args)
                 if taken:
@@ -190,8 +214,25 @@ class RedisLimiter:
             if now >= beat:
                 on_wait()
                 beat = now + HEARTBEAT
-            self._sleep(pause * random.uniform(0.5, 1.5))
+            if self._handed_over(held, asking, klass, pause * random.uniform(0.5, 1.5)):
+                return True
             pause = min(pause * 1.5, 0.05)
+
+    def _handed_over(self, held: _Held, asking: _Asking, klass: LinkClass, pause: float) -> bool:
+        """Wait a moment; True when another thread of this process was done with a slot that counts."""
+        with self._changed:
+            if not asking.claims and self._clock() - asking.since > IDLE:
+                asking.claims = 1
+                held.claims += 1
+            slot = self._kept(held, klass)
+            if slot is None:
+                self._changed.wait(pause)
+                slot = self._kept(held, klass)
+            if slot is None:
+                return False
+            held.tokens.discard(asking.slot.token)
+            asking.slot = slot
+            return self._clock() - slot.confirmed_at < self._confirm
 
     def _tidy(self, system: str) -> None:
         """Give back slots of this process that it does not hold: a server that was killed may have forgotten that."""
@@ -217,14 +258,14 @@ class RedisLimiter:
             if now < self._away_until:
                 held.tokens.discard(slot.token)  # it frees itself when it expires
                 return
-            if len(held.tokens) <= share:
+            if held.count <= share:
                 slot.idle_since = now
                 held.idle.append(slot)
                 if self._returner is None:
                     self._returner = threading.Thread(target=self._watch, name="call-slots", daemon=True)
                     self._returner.start()
-                elif self._resting:
-                    self._changed.notify()
+                elif self._resting or held.claims:
+                    self._changed.notify_all()
                 return
             held.tokens.discard(slot.token)
         self._give_back(system, [slot.token])

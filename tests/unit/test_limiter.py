@@ -260,6 +260,37 @@ def test_a_kept_slot_goes_to_another_process_that_waits_though_its_keeper_calls_
         thread.join()
 
 
+def test_a_thread_gets_its_turn_at_the_only_slot_its_process_has_though_another_calls_on(client: redis.Redis) -> None:
+    other, limiter = RedisLimiter(client, processes=2), RedisLimiter(client, processes=2)
+    through = threading.Event()
+
+    def busy() -> None:
+        while not through.is_set():
+            call(limiter, limit=2, seconds=20.0)
+
+    with ExitStack() as held:
+        hold(held, other, 2)
+        thread = threading.Thread(target=busy)
+        thread.start()
+        try:
+            until(lambda: client.zcard("sync:slots:erp") == 2)
+            for _ in range(3):
+                call(limiter, limit=2, seconds=5.0)
+        finally:
+            through.set()
+            thread.join()
+
+
+def test_who_has_its_share_does_not_take_another_processs_slot_away(client: redis.Redis) -> None:
+    one, two = RedisLimiter(client, processes=2), RedisLimiter(client, processes=2)
+    with ExitStack() as held:
+        call(one, limit=2)
+        hold(held, two, 2)
+        with pytest.raises(RateLimited):
+            hold(held, two, 2, seconds=0.0)
+        assert client.get("sync:slots:erp:waiting") is None
+
+
 def test_a_slot_that_live_work_took_is_not_kept_for_other_work(client: redis.Redis) -> None:
     one, two = RedisLimiter(client), RedisLimiter(client)
     with ExitStack() as held:
