@@ -1,5 +1,5 @@
 """Importing this package registers every handler: the list below is the registration."""
 
-from handlers import customers
+from handlers import customers, invoices
 
-__all__ = ["customers"]
+__all__ = ["customers", "invoices"]

@@ -15,7 +15,8 @@ Fields of one's own come from the configuration (``MapSettings.custom``) under t
 from __future__ import annotations
 
 import json
-from typing import Any, TypedDict
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -40,6 +41,7 @@ CONTACT_PARTS = ("first", "last")
 ADDRESS_LINES = ("line1", "line2", "line3", "line4", "line5")
 ADDRESS_PARTS = (*ADDRESS_LINES, "city", "state", "postcode", "country")
 UNITS = {"contact": CONTACT_PARTS, "address": ADDRESS_PARTS}
+InvoiceState = Literal["draft", "final", "void", "other"]
 PHONE_TYPES = {"phone": "Business", "mobile": "Mobile", "fax": "Fax"}
 
 
@@ -89,12 +91,20 @@ class User(TypedDict):
     active: bool
 
 
-class Invoice(TypedDict):
-    """What an invoice says to the sync: whose it is and whether it counts as finalised."""
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """What an invoice says to the sync: whose it is, and how far it has come.
+
+    ``customer``: the customer's key in the same system, None when it shows none. ``state``: ``draft`` (may still change
+    or vanish), ``final`` (it counts in the books), ``void`` (reversed), ``other`` (nothing to conclude).
+    ``created_at``, ``changed_at``: seconds since 1970 by the vendor's clock, None = unknown.
+    """
 
     key: str
-    customer_key: str
-    finalised: bool
+    customer: str | None
+    state: InvoiceState
+    created_at: float | None = None
+    changed_at: float | None = None
 
 
 class MapSettings(BaseModel):

@@ -10,12 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mappings.canonical import MapSettings
+from mappings.canonical import InvoiceState, MapSettings
 from mappings.codecs import KEY, NAME, URL, VAT
 from mappings.columns import contact, custom, email, phone_text, plain, postal_address, status
 from mappings.fields import FieldMap, Value
 
 PART = "customer"
+# Documented: changed by workflows only. What "selected" and "noValue" say of an invoice is not: they wait for the next.
+INVOICE_STATES: Mapping[str, InvoiceState] = {
+    "draft": "draft",
+    "posted": "final",
+    "partiallyPaid": "final",
+    "paid": "final",
+    "reversed": "void",
+    "reversal": "void",
+}
 CONTACT = "contacts.default."
 ADDRESS = {
     "line1": CONTACT + "mailingAddress.addressLine1",
@@ -63,6 +72,11 @@ def customer_map(settings: MapSettings) -> FieldMap:
 
     own = tuple(settings.columns[c] for c in ("erp_key", "erp_ref", "erp_company") if settings.columns.get(c))
     return FieldMap("customer", table, (*EXTRA, *own, *settings.extra), create_extra)
+
+
+def invoice_state(state: object) -> InvoiceState:
+    """How far an invoice of ``accounts-receivable/invoice`` has come."""
+    return INVOICE_STATES.get(state, "other") if isinstance(state, str) else "other"
 
 
 def _column(name: str, column: str) -> str:

@@ -11,6 +11,7 @@ Via = Literal["webhook", "poll", "manual", "import", "reconcile"]
 LinkClass = Literal["live", "retry", "bulk"]
 
 SIDES: tuple[Side, Side] = ("erp", "crm")
+INVOICE = "invoice"  # heard only for what it permits: invoices themselves are not synced
 
 
 def other(side: Side) -> Side:
@@ -23,10 +24,11 @@ class Change:
     """A hint that a record may have changed (idea 1: events are hints, state decides).
 
     ``entity``: ``customer``, or a child the connector names among its parts (``contact``, ``person``,
-    ``address``, ``phone``, ``email``), which the inbox resolves to the customers that show it.
+    ``address``, ``phone``, ``email``), which the inbox resolves to the customers that show it; or ``invoice``.
     ``key``: the vendor's API key of that record, as text.
     ``notice_id``: unique per system where the vendor gives one; a repeat is accepted and dropped.
     ``at``: seconds since 1970 by the vendor's clock, if it said.
+    ``customer``: of an invoice, the key of its customer in the same system; None = the invoice has to be read.
     """
 
     system: str
@@ -36,3 +38,4 @@ class Change:
     via: Via = "webhook"
     notice_id: str | None = None
     at: float | None = None
+    customer: str | None = None

@@ -60,6 +60,9 @@ def tasks_for(app: App, doorbell: Rings, ringer: Ringer) -> list[Task]:
         tasks.append(Task(f"sweep:{name}", settings.sweep_seconds, _ringing(doorbell, app.feeds.sweep, name)))
         look = _ringing(doorbell, lambda system: directories.refresh(app.db, app.systems[system]), name)
         tasks.append(Task(directory_task(name), DIRECTORY_SECONDS, look))
+        if app.feeds.reads_invoices(name):
+            asked = _ringing(doorbell, app.feeds.poll_invoices, name)
+            tasks.append(Task(f"invoices:{name}", settings.poll_seconds, asked))
         if settings.event_queue:
             tasks.append(Task(f"events:{name}", settings.poll_seconds, _ringing(doorbell, app.feeds.drain, name)))
     return tasks

@@ -17,7 +17,8 @@ from mappings.canonical import NOT_SHARED
 from mappings.memory import changed_fields
 from sync_worker.connectors.base import Connector, FeedRow, Page, Record
 from sync_worker.engine.flow import Flow
-from sync_worker.events import SIDES, Change, LinkClass, Side
+from sync_worker.engine.invoices import Invoices
+from sync_worker.events import INVOICE, SIDES, Change, LinkClass, Side
 from sync_worker.store import watermarks
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.session import Database
@@ -47,6 +48,7 @@ class Feeds:
     inbox: Inbox
     flows: Sequence[Flow]
     connectors: Mapping[str, Connector]
+    invoices: Invoices
 
     def poll(self, system: str) -> tuple[Touched, ...]:
         """Follow the time-stamp feed of every entity from its watermark on. Raises SyncError; what was stored stays."""
@@ -56,6 +58,33 @@ class Feeds:
             for page in self.connectors[system].changes(entity, mark):
                 touched.extend(self._store(system, entity, "changes", page, only_known=False, klass="live"))
         return tuple(touched)
+
+    def reads_invoices(self, system: str) -> bool:
+        """Does a flow wait for invoices of this system, and can they be read?"""
+        waits = any(side in flow.invoices_of for flow, side in self._ears(system))
+        return waits and self.connectors[system].capabilities.invoices_readable
+
+    def poll_invoices(self, system: str) -> tuple[Touched, ...]:
+        """Follow the feed of invoices, where a flow waits for them: a lost notice heals (LAY-2). Raises SyncError."""
+        if not self.reads_invoices(system):
+            return ()
+        touched: list[Touched] = []
+        for page in self.connectors[system].changes(INVOICE, watermarks.get(self.db, system, INVOICE, "changes")):
+            touched.extend(self._store_invoices(system, page))
+        return tuple(touched)
+
+    def _store_invoices(self, system: str, page: Page) -> tuple[Touched, ...]:
+        def work(conn: Connection) -> tuple[Touched, ...]:
+            read = [row.invoice for row in page.rows if row.invoice is not None]
+            accepted = self.invoices.hear_in(conn, system, read)
+            if page.watermark is not None:
+                watermarks.put_in(conn, system, INVOICE, "changes", page.watermark, self.db.now(conn))
+            return accepted.touched
+
+        touched = self.db.run(work)
+        if touched:
+            log.info("feed.stored", system=system, feed="invoices", rows=len(page.rows), touched=len(touched))
+        return touched
 
     def drain(self, system: str) -> tuple[Touched, ...]:
         """Empty the vendor's event queue: persist a batch, then acknowledge it, until there is none."""
@@ -101,7 +130,7 @@ class Feeds:
         """The changes of a page that say something new to at least one flow."""
         news: list[Change] = []
         carried = [row for row in rows if row.record is not None]
-        ears = [(flow, side) for flow in self.flows for side in SIDES if flow.systems[side] == system]
+        ears = self._ears(system)
         known = {(flow.name, side): self._known(conn, flow, side, carried) for flow, side in ears}
         for row in rows:
             if row.record is None:
@@ -115,6 +144,9 @@ class Feeds:
             elif any(v == "new" for v in verdicts) and not only_known:
                 news.append(row.change)
         return news
+
+    def _ears(self, system: str) -> list[tuple[Flow, Side]]:
+        return [(flow, side) for flow in self.flows for side in SIDES if flow.systems[side] == system]
 
     def _known(self, conn: Connection, flow: Flow, side: Side, rows: Iterable[FeedRow]) -> dict[str, Known]:
         c = link.c

@@ -23,9 +23,10 @@ from sync_worker.connectors.limiter import Limiter, LocalLimiter
 from sync_worker.connectors.parts import FlowParts, Parts
 from sync_worker.engine.core import Engine
 from sync_worker.engine.flow import Flow
-from sync_worker.events import SIDES, Side
+from sync_worker.engine.invoices import Invoices
+from sync_worker.events import INVOICE, SIDES, Side
 from sync_worker.polling import Feeds
-from sync_worker.routing import rule_for
+from sync_worker.routing import dates_of, rule_for
 from sync_worker.store import defaults, managers, pauses, watermarks
 from sync_worker.store.inbox import Inbox, Listener
 from sync_worker.store.secrets import SecretBox, SecretStore
@@ -78,6 +79,7 @@ def build(
             settings=settings,
             map_settings=everything_read(config, name),
             tokens=tokens,
+            invoices=any(f.waits_for_invoice(s) for f in config.flows.values() for s in SIDES if getattr(f, s) == name),
             limiter=slots,
             breaker=_breaker(database, name, clock, monotonic),
             transport=transport_for(name) if transport_for else None,
@@ -95,8 +97,9 @@ def build(
         [one for flow in flows.values() for one in _listeners(flow)],
         switched_on={name: flow.switched_on_at for name, flow in flows.items()},
     )
-    engine = Engine(database, flows, rule_for, inbox, clock)
-    feeds = Feeds(database, inbox, list(flows.values()), connectors)
+    invoices = Invoices(database, inbox, dates_of(INVOICE))
+    engine = Engine(database, flows, rule_for, inbox, invoices, clock)
+    feeds = Feeds(database, inbox, list(flows.values()), connectors, invoices)
     return App(config, database, inbox, connectors, flows, engine, feeds, clock)
 
 
@@ -191,6 +194,7 @@ def _flow(name: str, config: Config, db: Database, connectors: Mapping[str, Conn
         others_create=any(_creates_by_itself(config.flows[other]) for other in sharing if other != name),
         crm_ref_column=columns.get("erp_ref", ""),
         crm_company_column=columns.get("erp_company", ""),
+        invoices_of=tuple(side for side in SIDES if one.waits_for_invoice(side)),
     )
 
 
@@ -238,5 +242,5 @@ def _listeners(flow: Flow) -> list[Listener]:
         capabilities = flow.connectors[side].capabilities
         entities = (flow.entity, *capabilities.child_entities)
         masks = {entity: capabilities.mask(entity) for entity in entities}
-        ears.append(Listener(flow.name, flow.entity, side, flow.systems[side], masks))
+        ears.append(Listener(flow.name, flow.entity, side, flow.systems[side], masks, side in flow.invoices_of))
     return ears

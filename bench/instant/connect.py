@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import instant
 from mappings import intacct, sage_crm
-from mappings.canonical import MapSettings
+from mappings.canonical import Invoice, MapSettings
 from mappings.fields import FieldMap
 from sync_worker.connectors.base import (
     Ask,
@@ -193,6 +193,9 @@ class Instant:
 
     def resolve_parts(self, entity: str, keys: Sequence[str]) -> dict[str, list[str]]:
         return {key: [] for key in keys}
+
+    def read_invoices(self, keys: Sequence[str]) -> dict[str, Invoice | None]:
+        return dict.fromkeys(keys)
 
     def list_managers(self) -> list[Manager]:
         return []

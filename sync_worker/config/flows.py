@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mappings.canonical import CUSTOMER_FIELDS, UNITS
 from sync_worker.config.values import Section, Text, Texts, nearest, problem
+from sync_worker.events import Side, other
 
 Create = Literal["on_create", "on_change", "on_first_invoice", "manual", "never"]
 Winner = Literal["review", "erp", "crm"]
@@ -76,6 +77,12 @@ class FlowConfig(Section):
     defaults: DefaultsConfig = Field(default_factory=DefaultsConfig)
     fields: dict[str, FieldConfig] = Field(default_factory=dict)
     custom: dict[str, CustomField] = Field(default_factory=dict)
+
+    def waits_for_invoice(self, side: Side) -> bool:
+        """Do final invoices of this side's system permit partners on the other?"""
+        into = other(side)
+        create = self.create_in_crm if into == "crm" else self.create_in_erp
+        return create == "on_first_invoice" and self.direction in ("both", f"to_{into}")
 
     @field_validator("new_customer_id")
     @classmethod

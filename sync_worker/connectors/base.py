@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
+from mappings.canonical import Invoice
 from mappings.fields import FieldMap
 from sync_worker.connectors.parts import FlowParts
 from sync_worker.errors import SyncError
@@ -37,6 +38,7 @@ class Capabilities:
     feed_needs_ack: bool = False
     answers_with_stored: bool = False  # a write's answer shows what is stored
     stale_seconds: float = 30.0
+    invoices_readable: bool = False  # else only a notice that names the customer says anything of an invoice
     has_persons: bool = False  # a contact is a person of its own, never renamed into another (E12)
 
     @property
@@ -129,10 +131,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class FeedRow:
-    """A change and, where the feed carries it, the (partial) record to compare with the past."""
+    """A change and, where the feed carries it, the (partial) record to compare with the past, or the invoice."""
 
     change: Change
     record: Record | None = None
+    invoice: Invoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +197,10 @@ class Connector(Protocol):
         """Perform writes, one outcome each, in order. Updates may go as one batch; creates go singly."""
 
     def changes(self, entity: str, watermark: str | None) -> Iterator[Page]:
-        """The vendor's time-stamp feed since ``watermark`` (overlapping, never strict); None = from now on."""
+        """The vendor's time-stamp feed since ``watermark`` (overlapping, never strict); None = from now on.
+
+        The feed of invoices begins with the drafts that stand.
+        """
 
     def queue_events(self) -> Iterator[Page]:
         """The vendor's event queue, where it has one: pages that must be acknowledged once persisted."""
@@ -207,6 +213,9 @@ class Connector(Protocol):
 
     def resolve_parts(self, entity: str, keys: Sequence[str]) -> dict[str, list[str]]:
         """Child keys -> keys of the customers that show them (empty list: nobody's)."""
+
+    def read_invoices(self, keys: Sequence[str]) -> dict[str, Invoice | None]:
+        """Invoices as they are now; None = the vendor says there is none. Asked only where they are readable."""
 
     def list_managers(self) -> list[Manager]:
         """The directory of account managers."""

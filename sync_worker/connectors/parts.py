@@ -31,13 +31,14 @@ class FlowParts:
 class Parts:
     """``settings``: the system's section of sync.toml. ``map_settings``: all that any flow wants to read of it.
 
-    ``transport``: None = real sockets.
+    ``invoices``: a flow waits for invoices of this system. ``transport``: None = real sockets.
     """
 
     system: str
     settings: Any
     map_settings: MapSettings
     tokens: Any
+    invoices: bool = False
     limiter: Limiter | None = None
     breaker: Breaker | None = None
     transport: Any = None

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 from sync_worker.connectors.base import HookRefused
-from sync_worker.events import Change, Op
+from sync_worker.events import INVOICE, Change, Op
 
 TOLERANCE = 300.0  # seconds a timestamp may lie in the past or in the future
 SECRET_PREFIX = "whsec_"  # noqa: S105  the public marker in front of a secret, not a secret
@@ -77,7 +77,7 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes, now: float) -> 
 def read_events(system: str, body: bytes, webhook_id: str, entities: Mapping[str, str]) -> list[Change]:
     """The changes a verified body tells; ``entities``: announced word -> our entity, others are ignored.
 
-    ``at`` is optional and ignored where unreadable; ``customer`` only speaks to systems whose invoices cannot be
+    ``at`` is optional and ignored where unreadable. An invoice names its customer: these systems' invoices cannot be
     read. Raises HookRefused(400) when the body is not the envelope.
     """
     try:
@@ -100,16 +100,18 @@ def _change(system: str, event: Any, notice_id: str, entities: Mapping[str, str]
     if not isinstance(event, dict) or not isinstance(event.get("entity"), str):
         raise HookRefused(400, "an event has no entity")
     entity, op = entities.get(event["entity"]), event.get("op", "updated")
-    if entity is None or op not in _OPS or (op == "finalised") != (entity == "invoice"):
+    if entity is None or op not in _OPS or (op == "finalised") != (entity == INVOICE):
         return None
-    return Change(system, entity, _key(event.get("key")), op, "webhook", notice_id, _seconds(event.get("at")))
+    customer = _key(event.get("customer"), "an invoice's event names no customer") if entity == INVOICE else None
+    key = _key(event.get("key"), "an event has no readable key")
+    return Change(system, entity, key, op, "webhook", notice_id, _seconds(event.get("at")), customer)
 
 
-def _key(value: Any) -> str:
+def _key(value: Any, otherwise: str) -> str:
     """A record key as text; what a database could not hold (control characters, lone surrogates) is refused."""
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not 0 < len(text) <= MAX_KEY or not text.isprintable():
-        raise HookRefused(400, "an event has no readable key")
+        raise HookRefused(400, otherwise)
     return text
 
 

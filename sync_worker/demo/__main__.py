@@ -35,7 +35,8 @@ def main() -> int:
     stop = StopSignal()
     port = WEB_PORT if stay and is_free(WEB_PORT) else None
     try:
-        with stage(base / "demo", stop, web_port=port) as made:
+        create = "on_create" if stay else "on_first_invoice"  # the tour shows an invoice at work
+        with stage(base / "demo", stop, web_port=port, create_in_crm=create) as made:
             say(console, "Starting two emulated vendors, the queue server, the worker and the console ...")
             made.start("info" if stay else "debug")
             return _stay(console, made) if stay else _tour(console, made, base / "demo-report.json")

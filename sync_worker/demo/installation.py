@@ -63,6 +63,7 @@ default_country = "GB"
 entity = "customer"
 erp = "erp"
 crm = "crm"
+create_in_crm = "{create_in_crm}"
 """
 
 
@@ -123,7 +124,7 @@ class Installation:
         """That of every process."""
         return configuration.parse(self.config_path.read_text(encoding="utf-8"), self.environment, self.config_path)
 
-    def write_config(self, **seconds: float) -> None:
+    def write_config(self, create_in_crm: str = "on_create", **seconds: float) -> None:
         """``seconds``: of both systems, by their names in sync.toml (``poll_seconds``)."""
         text = _CONFIG.format(
             web=self.web,
@@ -131,6 +132,7 @@ class Installation:
             crm=self.crm.root,
             client_secret=_CLIENT_SECRET,
             hook_secret=self._hook_secret,
+            create_in_crm=create_in_crm,
             seconds="\n".join(f"{name} = {value}" for name, value in seconds.items()),
         )
         self.config_path.touch(mode=0o600)

@@ -20,6 +20,8 @@ LATENCY_MS = 20
 class Stage(Installation):
     """Both vendors, ``sync-worker run``, and the folder everything of theirs lies in."""
 
+    create_in_crm = "on_create"
+
     @property
     def log(self) -> Path:
         """What our processes log."""
@@ -28,14 +30,16 @@ class Stage(Installation):
     def start(self, log_level: str) -> None:
         """Start both vendors and ours, and wait until all are ready. Raises ``CannotStart`` and ``Stopped``."""
         self.environment |= {"SYNC_LOG_LEVEL": log_level, "SYNC_LOG_FORMAT": "json"}
-        self.write_config(poll_seconds=2, stale_seconds=2)
+        self.write_config(self.create_in_crm, poll_seconds=2, stale_seconds=2)
         self.start_vendors(LATENCY_MS)
         self.serve("run", "run")
         self.announce()
 
 
 @contextlib.contextmanager
-def stage(folder: Path, stop: StopSignal, *, web_port: int | None = None) -> Iterator[Stage]:
+def stage(
+    folder: Path, stop: StopSignal, *, web_port: int | None = None, create_in_crm: str = "on_create"
+) -> Iterator[Stage]:
     """An empty ``folder`` and free ports; everything that is started on it has ended afterwards.
 
     Emulated vendors forget everything when they end, so what an earlier demo stored is of no use and goes.
@@ -48,6 +52,7 @@ def stage(folder: Path, stop: StopSignal, *, web_port: int | None = None) -> Ite
         folder.mkdir(mode=0o700)
         secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
         made = Stage(folder, secret, web_port=web_port, stop=stop)
+        made.create_in_crm = create_in_crm
         try:
             yield made
         finally:

@@ -77,7 +77,7 @@ class Tour:
         orchard = Pair(self._stage)
         yield self._created(orchard, "crm", "company created", lambda: crm.create(ORCHARD), erp.customers_by_name)
         harbour = Pair(self._stage)
-        yield self._created(harbour, "erp", "customer created", lambda: erp.create(HARBOUR), crm.companies_by_name)
+        yield self._first_invoice(harbour)
         if len(orchard.keys) == len(harbour.keys) == 2:
             yield from self._fields(orchard, harbour)
             yield self._conflict(orchard)
@@ -100,6 +100,31 @@ class Tour:
         if edit.arrived:
             pair.keys[target] = there()[name]
         return edit
+
+    def _first_invoice(self, pair: Pair) -> Edit:
+        """A customer of the ERP comes to the CRM when it is first invoiced: not when it is made, not by a draft.
+
+        The invoice is read on behalf of no link yet, so that one call is not among those counted.
+        """
+        erp, what = self._stage.erp, "customer created: its draft invoice pushes nobody, posting it does"
+        customer = erp.create(HARBOUR)
+        draft = {"customer.key": customer, "invoiceDate": "2026-11-22", "state": "draft"}
+        invoice = erp.person("invoice", None, draft)
+
+        def held_back() -> bool:
+            found = self.measure.link("erp", customer)
+            return found is not None and found.state == "not_synced"
+
+        self._stage.until(held_back, CONFLICT_SECONDS)
+        self.measure.wait_for_quiet()
+        if not held_back():
+            return Edit("erp", "crm", what, None, 0, arrived=False)
+
+        def post() -> str:
+            erp.person("invoice", invoice, {"state": "posted"})
+            return customer
+
+        return self._created(pair, "erp", what, post, self._stage.crm.companies_by_name)
 
     def _fields(self, orchard: Pair, harbour: Pair) -> Iterator[Edit]:
         """The everyday edits, each in both directions."""

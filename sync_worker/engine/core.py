@@ -10,10 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
 
+from sync_worker.connectors.base import Connector
 from sync_worker.engine.batch import Batch
 from sync_worker.engine.flow import Flow
+from sync_worker.engine.invoices import Invoices
 from sync_worker.engine.rule import Rule
-from sync_worker.events import SIDES, LinkClass, Side
+from sync_worker.errors import SyncError
+from sync_worker.events import INVOICE, SIDES, LinkClass, Side
 from sync_worker.store import links, parts, waiting
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.session import Database
@@ -101,6 +104,7 @@ class Engine:
     flows: Mapping[str, Flow]
     rules: Callable[[str], Rule]
     inbox: Inbox
+    invoices: Invoices
     clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.Random)
     paces: dict[str, Pace] = field(default_factory=dict)
@@ -149,15 +153,31 @@ class Engine:
         return Worked(len(rows), tuple(again), (flow.name, klass) if len(rows) >= limit else None)
 
     def resolve_parts(self, system: str) -> tuple[Touched, ...]:
-        """Ask the vendor whose the unknown child rows are; their records become due."""
+        """Ask the vendor whose the unknown child rows and invoices are; their records become due.
+
+        Each kind is stored by itself: one that cannot be read holds up no other. Raises the last one's SyncError.
+        """
         claimed = parts.claim_parts(self.db, system)
         if not claimed:
             return ()
         flow = next(f for f in self.flows.values() if system in f.systems.values())
-        side = next(s for s in SIDES if flow.systems[s] == system)
-        found: dict[tuple[str, str], Sequence[str]] = {}
+        connector = flow.connectors[next(s for s in SIDES if flow.systems[s] == system)]
+        touched: list[Touched] = []
+        failed: SyncError | None = None
         for entity in sorted({p.entity for p in claimed}):
-            keys = [p.key for p in claimed if p.entity == entity]
-            owners = flow.connectors[side].resolve_parts(entity, keys)
-            found.update({(entity, key): owners.get(key, []) for key in keys})
-        return self.db.run(lambda conn: self.inbox.resolve_parts_in(conn, system, found))
+            some = [p for p in claimed if p.entity == entity]
+            try:
+                if entity == INVOICE:
+                    touched += self.invoices.resolve(connector, some)
+                else:
+                    touched += self._resolve_children(connector, entity, [p.key for p in some])
+            except SyncError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+        return tuple(touched)
+
+    def _resolve_children(self, connector: Connector, entity: str, keys: Sequence[str]) -> tuple[Touched, ...]:
+        owners = connector.resolve_parts(entity, keys)
+        found = {(entity, key): owners.get(key, []) for key in keys}
+        return self.db.run(lambda conn: self.inbox.resolve_parts_in(conn, connector.system, found))

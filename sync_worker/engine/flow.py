@@ -19,6 +19,7 @@ class Flow:
     """``create``: when a record may be created per side. ``filters``: per side column -> allowed values.
 
     ``translator``: makes the translate and in_step functions for one batch (it reads the manager mapping once).
+    ``invoices_of``: the sides whose final invoices permit a partner on the other.
     ``switched_on_at``: seconds; what the vendors stamped before that is no notice (E7). ``ways_opened_at``: since when
     the direction leads to a side. ``shared_crm``: all flows over the same CRM records, itself included (E21);
     ``others_create``: another of them makes customers in its own ERP by itself.
@@ -42,6 +43,7 @@ class Flow:
     others_create: bool = False
     crm_ref_column: str = ""
     crm_company_column: str = ""
+    invoices_of: tuple[Side, ...] = ()
 
     def linked_ref(self, crm: Record) -> str | None:
         """The ERP's human id that a CRM record names in its own column."""

@@ -16,9 +16,10 @@ from typing import Any, get_args
 from sqlalchemy import Connection, Double, Executable, String, bindparam, select, true
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync_worker.events import Change, LinkClass, Op, Side
-from sync_worker.store import parts, schedules
+from sync_worker.events import INVOICE, Change, LinkClass, Op, Side
+from sync_worker.store import invoices, parts, schedules
 from sync_worker.store.bulk import finite, inserter, json_rows, packed, storable
+from sync_worker.store.invoices import Final
 from sync_worker.store.parts import Child
 from sync_worker.store.session import Database
 from sync_worker.store.tables import event
@@ -41,18 +42,22 @@ class InboxFull(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A flow's ear on one system. ``masks``: notice entity -> parts to look at; all but ``entity`` are children."""
+    """A flow's ear on one system. ``masks``: notice entity -> parts to look at; all but ``entity`` are children.
+
+    ``invoices``: final invoices of this system permit the flow to create their customers' partners.
+    """
 
     flow: str
     entity: str
     side: Side
     system: str
     masks: Mapping[str, int]
+    invoices: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """``events``: notices that were new. ``unresolved``: children nobody has been seen to show yet."""
+    """``events``: notices that were new. ``unresolved``: children nobody has shown yet, invoices to be read."""
 
     events: int
     touched: tuple[Touched, ...]
@@ -77,7 +82,7 @@ class Inbox:
         self._switched_on = {} if switched_on is None else switched_on
         self._ears: dict[tuple[str, str], list[Listener]] = {}
         for one in listeners:
-            for entity in one.masks:
+            for entity in (*one.masks, *([INVOICE] if one.invoices else [])):
                 self._ears.setdefault((one.system, entity), []).append(one)
         self._insert_events = _event_insert(sqlite=db.is_sqlite)
         self._toucher = Toucher(sqlite=db.is_sqlite)
@@ -113,6 +118,19 @@ class Inbox:
             return Accepted(0, (), 0)
         now = self._db.now(conn)
         fresh = self._store_events(conn, heard, now)
+        told_invoices = [change for change in fresh if change.entity == INVOICE]
+        marks, children = self._mark([change for change in fresh if change.entity != INVOICE], flows)
+        unresolved = sum(self._mark_owners(conn, marks, system, told, now) for system, told in sorted(children.items()))
+        touched = self._toucher.touch_in(conn, marks, now, klass=klass, may_create=may_create)
+        if told_invoices:
+            touched += self._permit(conn, told_invoices, now)
+            unresolved += _mark_unread(conn, told_invoices, now)
+        return Accepted(len(fresh), touched, unresolved)
+
+    def _mark(
+        self, fresh: Sequence[Change], flows: Collection[str] | None
+    ) -> tuple[Marks, dict[str, dict[Child, bool]]]:
+        """Records to touch, and per system the children that were named: did they come or go?"""
         marks = Marks()
         children: dict[str, dict[Child, bool]] = {}
         for change in fresh:
@@ -127,9 +145,7 @@ class Inbox:
                     child = (change.entity, change.key)
                     told = children.setdefault(change.system, {})
                     told[child] = told.get(child, False) or change.op in ("created", "deleted")
-        unresolved = sum(self._mark_owners(conn, marks, system, told, now) for system, told in sorted(children.items()))
-        touched = self._toucher.touch_in(conn, marks, now, klass=klass, may_create=may_create)
-        return Accepted(len(fresh), touched, unresolved)
+        return marks, children
 
     def accept_all(self, batches: Iterable[tuple[Sequence[Change], LinkClass, str | None]]) -> Accepted:
         """Several (changes, class, permission) in one transaction; changes that agree on the latter go together."""
@@ -156,12 +172,22 @@ class Inbox:
                     marks.add(ear.side, ear.flow, ear.entity, owner, ALL_PARTS)
         return self._toucher.touch_in(conn, marks, self._db.now(conn), klass="live", may_create=None)
 
+    def _permit(self, conn: Connection, told: Sequence[Change], now: float) -> tuple[Touched, ...]:
+        """What invoices permit that are known to be final, and whose."""
+        finals = [
+            Final(ear.flow, ear.entity, ear.side, change.customer, change.key)
+            for change in told
+            if change.op == "finalised" and change.customer and storable(change.customer)
+            for ear in self._listening(change)
+        ]
+        return invoices.permit_in(conn, self._toucher, finals, now)
+
     def _hears(self, change: Change) -> bool:
         return change.op in OPS and storable(change.key) and bool(self._listening(change))
 
     def _listening(self, change: Change) -> list[Listener]:
         ears = self._ears.get((change.system, change.entity), [])
-        if change.via != "poll" or change.at is None:
+        if change.at is None or (change.via != "poll" and change.op != "finalised"):
             return ears
         return [ear for ear in ears if change.at >= self._switched_on.get(ear.flow, 0.0)]
 
@@ -192,6 +218,15 @@ class Inbox:
                     mask = ALL_PARTS if told[child] else ear.masks[child[0]]
                     marks.add(ear.side, ear.flow, ear.entity, key, mask)
         return parts.mark_unknown_in(conn, system, told.keys() - owners.keys(), now)
+
+
+def _mark_unread(conn: Connection, told: Sequence[Change], now: float) -> int:
+    """Make the invoices due that have to be read before anybody knows what they permit. Returns how many."""
+    unread: dict[str, set[Child]] = {}
+    for change in told:
+        if change.customer is None and change.op != "deleted":
+            unread.setdefault(change.system, set()).add((INVOICE, change.key))
+    return sum(parts.mark_unknown_in(conn, system, some, now) for system, some in sorted(unread.items()))
 
 
 def _first(item: tuple[tuple[str, str], Change]) -> tuple[str, str]:

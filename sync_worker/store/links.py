@@ -200,7 +200,7 @@ def save(db: Database, saves: Sequence[Save]) -> Saved:
 
 
 def _current(conn: Connection, saves: Sequence[Save]) -> dict[int, Any]:
-    """The live counters and tokens, rows locked in id order (PostgreSQL)."""
+    """What others may have changed since the claim, rows locked in id order (PostgreSQL)."""
     rows = conn.execute(sql.COUNTERS, {"b_ids": sorted({one.row.id for one in saves})}).mappings()
     return {row["id"]: row for row in rows}
 
@@ -297,11 +297,13 @@ def _names(one: Save) -> tuple[str, ...]:
 
 
 def _end(one: Save, found: Any, now: float) -> dict[str, Any]:
-    """Column values for a save: done counters, what is still noticed, the due time, the lease."""
+    """Column values for a save: done counters, what is still noticed, the due time, the lease, permission to create."""
     row = one.row
     values = {name: getattr(row, name) for name in _names(one)}
     if not one.light and row.state != row.state_before:  # what a pass goes through on its way counts from its end
         values["state_at"] = now
+    if not one.light and not row.linked:
+        values["may_create"] = found["may_create"]  # it may have been given since the claim; only linking ends it
     again = False
     for side in SIDES:
         dirty, claimed = found[f"{side}_dirty"], getattr(row, f"{side}_dirty")

@@ -127,11 +127,15 @@ class Case:
         return [row for row in self.emulator.ledger[since:] if row.actor == "api"]
 
     def notices(self, act: Callable[[], object]) -> list[OutgoingNotice]:
-        """What the emulator would send about ``act``."""
+        """What the emulator would send about ``act``; caught before its server's own sender can take it."""
+        posted: list[OutgoingNotice] = []
         self.emulator.hooks.append(Hook("http://127.0.0.1:1/hooks/x", self.hook_secret))
-        self.emulator.take_notices()
-        act()
-        return list(self.emulator.take_notices())
+        plain, self.emulator.post_notice = self.emulator.post_notice, posted.extend
+        try:
+            act()
+        finally:
+            self.emulator.post_notice = plain
+        return posted
 
 
 @contextmanager

@@ -64,6 +64,7 @@ def test_the_tour_shows_every_edit_arriving_and_nothing_written_at_rest(folder: 
             "lost",
             "doubled",
             "manager",
+            "invoice",
         )
     )
     assert working_in(folder) == {}

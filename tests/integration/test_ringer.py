@@ -194,6 +194,7 @@ def application(database: Database, **systems: SimpleNamespace) -> Any:
         return feed
 
     feeds = SimpleNamespace(poll=look("poll"), sweep=look("sweep"), drain=look("drain"))
+    feeds.poll_invoices, feeds.reads_invoices = look("invoices"), lambda system: system == "erp"
     retention = SimpleNamespace(events_days=90, journal_days=730)
     alerts = SimpleNamespace(tells_somebody=False)
     config = SimpleNamespace(systems=systems, retention=retention, alerts=alerts)
@@ -211,17 +212,18 @@ def test_every_system_is_polled_and_swept_and_event_queues_are_drained_where_the
         "poll:erp": 7.0,
         "sweep:erp": 90.0,
         "events:erp": 7.0,
+        "invoices:erp": 7.0,  # only where a flow waits for them
+        "managers:erp": 900.0,
         "poll:crm": 60.0,
         "sweep:crm": 900.0,
-        "managers:erp": 900.0,
         "managers:crm": 900.0,
     }
     assert tasks["ring"].steady
     assert tasks["ring"].every == 1.0
-    for name in ("poll:erp", "events:erp", "sweep:crm"):
+    for name in ("poll:erp", "events:erp", "sweep:crm", "invoices:erp"):
         tasks[name].work()
-    assert app.asked == [("poll", "erp"), ("drain", "erp"), ("sweep", "crm")]
-    assert lengths(queue) == (3, 0), "what a feed touched was not rung for"
+    assert app.asked == [("poll", "erp"), ("drain", "erp"), ("sweep", "crm"), ("invoices", "erp")]
+    assert lengths(queue) == (4, 0), "what a feed touched was not rung for"
 
 
 def test_events_older_than_configured_are_forgotten(sqlite_url: str) -> None:

@@ -150,6 +150,16 @@ def test_every_write_is_announced_the_apis_own_too_and_a_link_announces_its_phon
     assert crm.take_notices() == []
 
 
+def test_the_installations_own_invoicing_can_announce_an_invoice(
+    door: httpx.Client, receiver: Receiver, crm: SageCrmEmulator
+) -> None:
+    door.post("hooks", json={"url": receiver.url})
+    event = {"entity": "invoice", "key": "INV-9", "op": "finalised", "customer": "43"}
+    assert door.post("announce", json=event).status_code == 200
+    assert receiver.events(1) == [("invoice", "INV-9", "finalised")]
+    assert len(crm.ledger) == 0
+
+
 def test_a_notice_that_cannot_be_stored_is_sent_again_with_the_same_id(
     api: httpx.Client, door: httpx.Client, receiver: Receiver, crm: SageCrmEmulator
 ) -> None:

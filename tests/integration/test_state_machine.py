@@ -40,11 +40,13 @@ def template() -> Path:
 class Life(RuleBasedStateMachine):
     """Two linked customers and whatever is created beside them."""
 
+    FLOW = ""
+
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="sync-life-"))
         shutil.copyfile(template(), self.directory / "sync.db")
-        self.world = World(self.directory, f"sqlite:///{self.directory / 'sync.db'}", stale=STALE)
+        self.world = World(self.directory, f"sqlite:///{self.directory / 'sync.db'}", stale=STALE, flow=self.FLOW)
         self.history = Historian(self.world)
         self.pairs: list[tuple[str, str]] = []
         self.counter = 0
@@ -265,11 +267,66 @@ class Life(RuleBasedStateMachine):
         assert {side: len(self.world.written(side)) for side in self.world.vendors} == before
 
 
+class InvoicedLife(Life):
+    """The same, where customers of the ERP are pushed by their first final invoice only (LAY-2)."""
+
+    FLOW = 'create_in_crm = "on_first_invoice"'
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drafts: list[str] = []
+        self.invoiced: set[str] = set()  # names of customers that have had a final invoice
+
+    def newcomers(self) -> dict[str, str]:
+        """Name -> key of the customers made in the ERP."""
+        made = {name for side, name in self.made if side == "erp"}
+        rows = [row for row in self.world.erp.list_records("customer") if row["name"] in made]
+        return {row["name"]: row["key"] for row in rows}
+
+    @rule(number=st.integers(0, 3), state=st.sampled_from(["draft", "posted"]))
+    def somebody_makes_an_invoice(self, number: int, state: str) -> None:
+        found = sorted(self.newcomers().items())
+        if found:
+            name, customer = found[number % len(found)]
+            columns = {"customer.key": customer, "invoiceDate": "2026-11-22", "state": state}
+            key = self.world.erp.person("invoice", None, columns, "create")
+            if state == "draft":
+                self.drafts.append(key)
+            else:
+                self.invoiced.add(name)
+
+    @rule()
+    def somebody_posts_a_draft(self) -> None:
+        if self.drafts:
+            key = self.drafts.pop()
+            self.world.erp.person("invoice", key, {"state": "posted"})
+            found = self.world.erp.get_record("invoice", key)
+            assert found is not None
+            self.invoiced.add(found["customer.name"])
+
+    def judge_creates(self) -> None:
+        """Companies have one customer each; customers have one company each, if and only if they were invoiced."""
+        companies = [row for row in self.world.crm.list_records("Company") if not row["Comp_Deleted"]]
+        for side, name in self.made:
+            customers = [row for row in self.world.erp.list_records("customer") if in_step(row["name"], name)]
+            found = [row for row in companies if in_step(row["Comp_Name"], name)]
+            wanted = 1 if side == "crm" or name in self.invoiced else 0
+            assert (len(customers), len(found)) == (1, wanted), (side, name, self.invoiced, self.world.links())
+        states = {row["state"] for row in self.world.links()}
+        assert states <= {"in_sync", "conflict", "not_synced"}, self.world.links()
+
+
+def lives(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=25,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 TestLife = Life.TestCase
-TestLife.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=25,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
+TestLife.settings = lives(EXAMPLES)
+TestInvoicedLife = InvoicedLife.TestCase
+TestInvoicedLife.settings = lives(max(1, EXAMPLES // 4))

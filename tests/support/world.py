@@ -248,6 +248,7 @@ class World:
         for system in self.vendors:
             with suppress(RetryableError):
                 self.app.feeds.poll(system)
+                self.app.feeds.poll_invoices(system)
 
     def sweep(self) -> None:
         for system in self.vendors:

@@ -325,6 +325,7 @@ def test_the_back_door_shows_and_changes_everything() -> None:
         ("person", {"entity": "note", "op": "explode"}, "op must be"),
         ("person", {}, "entity"),
         ("hooks", {}, "url"),
+        ("announce", {"entity": "invoice"}, "announces its own records only"),
     ],
 )
 def test_the_back_door_names_what_is_wrong(path: str, body: Any, named: str) -> None:

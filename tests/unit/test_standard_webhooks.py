@@ -159,10 +159,26 @@ def test_unknown_entities_and_ops_and_impossible_keys_are_acknowledged_and_ignor
     ]
 
 
-def test_a_system_that_announces_invoices_is_understood() -> None:
-    body = events({"entity": "invoice", "key": "INV-9", "op": "finalised", "customer": "43"})
-    (change,) = read_events("psa", body, "msg_1", {"invoice": "invoice"})
-    assert (change.entity, change.key, change.op) == ("invoice", "INV-9", "finalised")
+def test_lay_2_an_invoice_is_announced_with_its_customer() -> None:
+    body = events({"entity": "invoice", "key": "INV-9", "op": "finalised", "customer": 43})
+    assert read_hook("crm", SECRET, headers(body), body, NOW) == [
+        Change("crm", "invoice", "INV-9", "finalised", "webhook", "msg_1#0", None, "43")
+    ]
+
+
+@pytest.mark.parametrize("customer", [{}, {"customer": None}, {"customer": ""}, {"customer": ["43"]}])
+def test_lay_2_an_invoice_that_names_no_customer_is_400(customer: dict[str, object]) -> None:
+    body = events({"entity": "invoice", "key": "INV-9", "op": "finalised", **customer})
+    assert refused(headers(body), body) == 400
+
+
+def test_lay_2_an_invoice_that_is_not_final_or_of_no_company_is_acknowledged_and_ignored() -> None:
+    body = events(
+        {"entity": "invoice", "key": "INV-9", "op": "created", "customer": "43"},
+        {"entity": "invoice", "key": "INV-9", "op": "updated", "customer": "43"},
+        {"entity": "invoice", "key": "INV-9", "op": "finalised", "customer": "43 or 1 eq 1"},
+    )
+    assert read_hook("crm", SECRET, headers(body), body, NOW) == []
 
 
 def test_a_very_long_webhook_id_still_gives_ids_that_fit() -> None:

@@ -66,6 +66,9 @@ def _change(emulator: Emulator, name: str, body: Any) -> Response:
         case "people":
             with emulator.lock:
                 return json_response(200, {"keys": [_person(emulator, edit) for edit in body]})
+        case "announce":
+            with emulator.lock:
+                emulator.announce(body)
         case "seed":
             return json_response(200, emulator.seed(body))
         case _:

@@ -124,6 +124,10 @@ class Emulator(ABC):
         """A notice that was not taken after all attempts is lost; vendors with a dead-letter place override this."""
         return
 
+    def announce(self, event: Mapping[str, Any]) -> None:
+        """Send a notice about something the emulator does not hold. Raises ``ValueError`` where a vendor never does."""
+        raise ValueError(f"{self.name} announces its own records only")
+
     # --- calls -------------------------------------------------------------------------------------------------------
 
     def handle(self, request: Request) -> Response:

@@ -9,27 +9,25 @@ import structlog
 
 from sync_worker.connectors.base import FeedRow, Manager, Page
 from sync_worker.connectors.http import Answer
+from sync_worker.connectors.intacct import feeds
+from sync_worker.connectors.intacct.feeds import stamp_in
 from sync_worker.connectors.intacct.hooks import make_change, read_context, read_payload
 from sync_worker.connectors.intacct.query import (
     CONTACT_KEY,
     CREATED,
     CUSTOMER,
     EMPLOYEE,
-    MODIFIED,
     Columns,
     Filter,
     QueryService,
     Row,
     record_of,
     seconds_of,
-    stamp_of,
 )
 from sync_worker.errors import SystemUnavailable
 from sync_worker.events import Change, Op, Via
 
 log = structlog.get_logger(__name__)
-
-CLOCK_SKEW = 300.0  # seconds the vendor's clock may be behind ours before the feed could step over an edit
 
 EMPLOYEE_COLUMNS = (
     "key",
@@ -45,39 +43,9 @@ EMPLOYEE_COLUMNS = (
 def feed(
     system: str, queries: QueryService, columns: Columns, watermark: str | None, *, now: float, overlap: float
 ) -> Iterator[Page]:
-    """Customers changed since ``watermark`` less ``overlap`` seconds; None starts now, with no rows.
-
-    Stamps have whole seconds and late commits come in under older ones, so the window overlaps and is never strict.
-    While nothing happens the watermark follows our clock at a distance, so that a bulk load is not read for ever.
-    A record whose modified time is null is judged by when it was created. Usually one call; a full first page is
-    followed by two scans, one per stamp, because nulls sort nobody knows where.
-    """
-    since = seconds_of(watermark)
-    if since is None:
-        yield Page((), watermark=stamp_of(now - CLOCK_SKEW))
-        return
-    high = max(stamp_of(since), stamp_of(now - CLOCK_SKEW))
-    start = stamp_of(since - overlap)
-    changed: list[Filter] = [{"$gte": {MODIFIED: start}}]
-    untouched: list[Filter] = [{"$eq": {MODIFIED: None}}, {"$gte": {CREATED: start}}]
-    first = queries.page(
-        "feed customer",
-        CUSTOMER,
-        columns,
-        [*changed, *untouched],
-        expression="1 or (2 and 3)",
-        order=(MODIFIED, "key"),
-    )
-    high = max([high, *(stamp for row in first.rows if (stamp := _stamp(row)))])
-    if not first.more:
-        yield Page(_feed_rows(system, first.rows, columns, "poll"), watermark=high)
-        return
-    for rows in queries.scan("feed customer", CUSTOMER, columns, untouched, stamp=CREATED):
-        yield Page(_feed_rows(system, rows, columns, "poll"))
-    reached = stamp_of(since)
-    for rows in queries.scan("feed customer", CUSTOMER, columns, changed, stamp=MODIFIED):
-        reached = max(reached, _stamp(rows[-1]) or reached)
-        yield Page(_feed_rows(system, rows, columns, "poll"), watermark=reached)
+    """Customers changed since ``watermark`` less ``overlap`` seconds; None starts now, with no rows."""
+    customers = feeds.Feed("feed customer", CUSTOMER, columns, lambda rows: _feed_rows(system, rows, columns, "poll"))
+    return feeds.follow(customers, queries, watermark, now=now, overlap=overlap)
 
 
 def sweep(system: str, queries: QueryService, columns: Columns, after: str | None) -> Iterator[Page]:
@@ -153,11 +121,6 @@ def _feed_rows(system: str, rows: Sequence[Row], columns: Columns, via: Via) -> 
 
 
 def _row_change(system: str, row: Row, via: Via) -> Change:
-    stamp = _stamp(row)
+    stamp = stamp_in(row)
     op: Op = "created" if stamp == row.get(CREATED) else "updated"
     return Change(system, "customer", str(row["key"]), op, via, None, seconds_of(stamp))
-
-
-def _stamp(row: Row) -> str | None:
-    stamp = row.get(MODIFIED) or row.get(CREATED)
-    return stamp if isinstance(stamp, str) else None

@@ -9,7 +9,17 @@ from typing import Any
 from sync_worker.connectors.base import Check
 from sync_worker.connectors.http import Answer
 from sync_worker.connectors.intacct.changes import EMPLOYEE_COLUMNS
-from sync_worker.connectors.intacct.query import CUSTOMER, EMPLOYEE, Columns, QueryService
+from sync_worker.connectors.intacct.invoices import TARGET as INVOICES
+from sync_worker.connectors.intacct.invoices import columns as invoice_columns
+from sync_worker.connectors.intacct.query import (
+    CUSTOMER,
+    EMPLOYEE,
+    MODIFIED,
+    Columns,
+    Filter,
+    QueryService,
+    stamp_of,
+)
 from sync_worker.errors import AuthFailed, RateLimited, RetryableError, SyncError
 
 
@@ -24,7 +34,7 @@ class Doctor:
     columns: Columns
     entity: str
 
-    def run(self, *, event_queue: bool) -> list[Check]:
+    def run(self, *, event_queue: bool, invoices: bool) -> list[Check]:
         """Credentials, permissions, configured columns, event queue; without a token nothing else is asked."""
         token = self._try("token", self.token, self._credentials())
         if not token.ok:
@@ -44,12 +54,20 @@ class Doctor:
             ),
             *self._columns(),
         ]
+        if invoices:
+            fix = "give the Web Services user permission to list and view AR invoices: a flow creates by the first one"
+            found.append(self._try("invoices readable", self._invoices, f"{fix}{inside}"))
         if event_queue:
             fix = f"have the event queue switched on for this client, or set {self._setting('event_queue')} = false"
             found.append(
                 self._try("event queue", lambda: self.call("count events", "GET", "services/delivery/event/count"), fix)
             )
         return found
+
+    def _invoices(self) -> None:
+        """The question the feed asks: it filters by what may be readable and yet not searchable."""
+        asked: Filter = {"$gte": {MODIFIED: stamp_of(0)}}
+        self.queries.page("check invoice", INVOICES, invoice_columns(), [asked], order=(MODIFIED, "key"), size=1)
 
     def _columns(self) -> list[Check]:
         """Configured custom columns exist, by the model service; and what queries found missing since the start."""

@@ -15,17 +15,18 @@ from functools import partial
 from typing import Any
 
 from mappings import intacct as mapping
+from mappings.canonical import Invoice
 from mappings.fields import FieldMap
 from sync_worker.connectors.base import Ask, Capabilities, Check, Criteria, Manager, Outcome, Page, Record, Write
 from sync_worker.connectors.http import Answer, Breaker, CallSeen, Limiter, LocalLimiter, Transport, VendorHttp
-from sync_worker.connectors.intacct import changes, checks, hooks
+from sync_worker.connectors.intacct import changes, checks, hooks, invoices
 from sync_worker.connectors.intacct.auth import TokenSource, TokenStore, classify_token, identity, mint_with
 from sync_worker.connectors.intacct.errors import TokenRejected, classify
 from sync_worker.connectors.intacct.finding import find_customers
 from sync_worker.connectors.intacct.query import CUSTOMER, OWN_FIELDS, Columns, QueryService, record_of
 from sync_worker.connectors.intacct.writes import Writer
 from sync_worker.connectors.parts import FlowParts
-from sync_worker.events import Change
+from sync_worker.events import INVOICE, Change
 
 FULL_LOOK = 30.0  # seconds between two looks at the whole overlap, for feeds that are polled more often
 SHORT_LOOK = 2.0  # seconds that every poll looks back
@@ -40,6 +41,7 @@ class IntacctSettings:
     ``username``: user@company or user@company|entity. ``entity``: sent as X-IA-API-Param-Entity when set.
     ``new_customer_id``: the id of customers we create, with ``{crm_key}``; "" leaves the numbering to Intacct, and then
     an open create can only be found by name. ``overlap_seconds``: how far each poll looks back behind its watermark.
+    ``invoices``: a flow waits for invoices, so the user must be allowed to see them.
     """
 
     base_url: str
@@ -53,6 +55,7 @@ class IntacctSettings:
     new_customer_id: str = ""
     event_queue: bool = True
     overlap_seconds: float = 120.0
+    invoices: bool = False
 
     def __repr__(self) -> str:
         return f"IntacctSettings(base_url={self.base_url!r}, username={self.username!r})"
@@ -87,10 +90,11 @@ class IntacctConnector:
             batched_writes=True,
             idempotency_keys=True,
             feed_needs_ack=settings.event_queue,
+            invoices_readable=True,
             stale_seconds=settings.stale_seconds,
         )
         self._clock = clock
-        self._looked_back_at = -FULL_LOOK
+        self._looked_back_at: dict[str, float] = {}
         self._numbers_by(settings.new_customer_id)
         limiter, breaker = limiter or LocalLimiter(), breaker or Breaker()
 
@@ -139,7 +143,7 @@ class IntacctConnector:
             self.system, self._tokens.value, self._call, self._queries, self._columns, self.settings.entity
         )
         return [
-            *doctor.run(event_queue=self.settings.event_queue),
+            *doctor.run(event_queue=self.settings.event_queue, invoices=self.settings.invoices),
             checks.correlation(self.settings.new_customer_id, correlates=self.capabilities.correlation),
         ]
 
@@ -178,13 +182,16 @@ class IntacctConnector:
         return self._writer.write_many(writes, self._columns.missing)
 
     def changes(self, entity: str, watermark: str | None) -> Iterator[Page]:
-        """Customers by modified time, behind the watermark by the overlap (by less, if that was done just now)."""
+        """Customers or invoices by modified time, behind the watermark by the overlap (by less, if done just now)."""
         now = self._clock()
-        short = watermark is not None and 0 <= now - self._looked_back_at < FULL_LOOK
+        short = watermark is not None and 0 <= now - self._looked_back_at.get(entity, -FULL_LOOK) < FULL_LOOK
         overlap = SHORT_LOOK if short else self.settings.overlap_seconds
-        yield from changes.feed(self.system, self._queries, self._columns, watermark, now=now, overlap=overlap)
+        if entity == INVOICE:
+            yield from invoices.changes(self.system, self._queries, watermark, now=now, overlap=overlap)
+        else:
+            yield from changes.feed(self.system, self._queries, self._columns, watermark, now=now, overlap=overlap)
         if watermark is not None and not short:
-            self._looked_back_at = now
+            self._looked_back_at[entity] = now
 
     def queue_events(self) -> Iterator[Page]:
         """The trigger event queue, page by page until it is empty. Documented: a listing returns the same events until
@@ -211,6 +218,10 @@ class IntacctConnector:
         if entity != "contact":
             return {key: [] for key in keys}
         return changes.owners_of_contacts(self._queries, keys, READ_BATCH)
+
+    def read_invoices(self, keys: Sequence[str]) -> dict[str, Invoice | None]:
+        """Invoices as they are now, one query per 200 keys."""
+        return invoices.read(self._queries, keys, READ_BATCH)
 
     def list_managers(self) -> list[Manager]:
         """Employees; their key is the employee id, as written in ``salesRepresentative.id``."""

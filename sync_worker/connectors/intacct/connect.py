@@ -20,6 +20,7 @@ def connect(parts: Parts) -> IntacctConnector:
         stale_seconds=s.stale_seconds,
         concurrency=s.concurrency,
         event_queue=s.event_queue,
+        invoices=parts.invoices,
     )
     return IntacctConnector(
         parts.system,

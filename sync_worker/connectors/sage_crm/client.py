@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from mappings import sage_crm as mapping
+from mappings.canonical import Invoice
 from mappings.fields import FieldMap
 from sync_worker.connectors.base import (
     Ask,
@@ -163,6 +164,10 @@ class SageCrmConnector:
     def resolve_parts(self, entity: str, keys: Sequence[str]) -> dict[str, list[str]]:
         """Person, address, phone or e-mail -> companies that show it."""
         return self._feeds.resolve(entity, keys)
+
+    def read_invoices(self, keys: Sequence[str]) -> dict[str, Invoice | None]:
+        """Sage CRM has no invoices of its own that could be read."""
+        return dict.fromkeys(keys)
 
     def list_managers(self) -> list[Manager]:
         """All users. Our assumption: a disabled or deleted one is told by ``User_Disabled`` or is not shown."""

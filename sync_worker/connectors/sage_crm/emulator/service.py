@@ -187,12 +187,15 @@ class SageCrmEmulator(Emulator):
         for write in written:
             self.record_write(actor, write.table, str(write.key), write.op, write.before, write.after)
         if self.hooks and not self.faults.notices_off:
-            now = self.clock()
-            for event in events_of(written, self.specs, iso(int(now))):
-                self._notices += 1
-                notice_id = f"msg_{self._boot}{self._notices:08x}"
-                self.post_notice(sealed(event, hook, notice_id, int(now)) for hook in self.hooks)
+            for event in events_of(written, self.specs, iso(int(self.clock()))):
+                self.announce(event)
         return written[0].key
+
+    def announce(self, event: Mapping[str, Any]) -> None:
+        """One event of the installation's scripts, signed for every hook; those about invoices are of no table here."""
+        self._notices += 1
+        notice_id = f"msg_{self._boot}{self._notices:08x}"
+        self.post_notice(sealed(event, hook, notice_id, int(self.clock())) for hook in self.hooks)
 
     # --- the back door -----------------------------------------------------------------------------------------------
 
