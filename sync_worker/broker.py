@@ -139,5 +139,14 @@ def forget_worker(client: redis.Redis, name: str, threads: int) -> None:
 
 def threads_up(client: redis.Redis) -> int:
     """Worker threads of all processes that reported lately. Raises ``redis.RedisError``."""
-    members: Any = client.zrangebyscore(_WORKERS, time.time() - REPORT_SECONDS, "+inf")
-    return sum([int(member.rpartition(b"/")[2]) for member in members])
+    return sum([int(member.rpartition(b"/")[2]) for member in _reported(client, REPORT_SECONDS)])
+
+
+def hosts_up(client: redis.Redis) -> set[str]:
+    """Names of the hosts (or containers) whose workers reported within a minute. Raises ``redis.RedisError``."""
+    return {member.rpartition(b":")[0].decode() for member in _reported(client, 60.0)}
+
+
+def _reported(client: redis.Redis, seconds: float) -> list[bytes]:
+    members: Any = client.zrangebyscore(_WORKERS, time.time() - seconds, "+inf")
+    return list(members)

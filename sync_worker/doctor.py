@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import time
+from collections.abc import Collection
 
 import redis
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,52 +18,80 @@ from sync_worker.events import SIDES
 from sync_worker.store import migrate
 from sync_worker.store.session import Database
 
+# Workers count as up by signs of life a few seconds old, and webhooks by their age: both by the machine's own clock.
+CLOCKS_APART = 2.0
+
 
 def run(config: Config) -> list[Check]:
     """All checks, in the order in which a person would mend them."""
-    found = [Check("config", ok=True, detail=str(config.path)), _secrets(config)]
-    return [*found, _database(config), _queue(config), *_systems(config), *_alerts(config)]
+    queue, hosts = _queue(config)
+    found = [Check("config", ok=True, detail=str(config.path)), _secrets(config, hosts)]
+    return [*found, *_database(config), queue, *_hosts(config, hosts), *_systems(config), *_alerts(config)]
 
 
-def _secrets(config: Config) -> Check:
+def _secrets(config: Config, hosts: Collection[str]) -> Check:
     if config.secrets.key is not None:
         return Check("secrets.key", ok=True, detail="given by the configuration")
-    return Check(
-        "secrets.key",
-        ok=True,
-        detail=f"a key file in {config.data_dir} (mode 0600)",
-        fix='for several machines set [secrets] key = "env:SYNC_SECRET_KEY"',
-    )
+    detail = f"a key file in {config.data_dir} (mode 0600)"
+    if len(hosts) > 1:
+        detail += f", but workers report from {len(hosts)} hosts: with a key file each, they cannot share tokens"
+    fix = 'keep a copy of it; for several machines set [secrets] key = "env:SYNC_SECRET_KEY"'
+    return Check("secrets.key", ok=True, detail=detail, fix=fix)
 
 
-def _database(config: Config) -> Check:
+def _database(config: Config) -> list[Check]:
     db = Database(config.database.url)
     try:
-        db.ping()
-        current = migrate.is_current(config.database.url)
+        ahead = _seconds_ahead(db)
+        standing = migrate.standing(config.database.url)
     except SQLAlchemyError as error:
-        return Check("database.url", ok=False, detail=type(error).__name__, fix="is the server up, and the URL right?")
+        fix = "is the server up, and the URL right?"
+        return [Check("database.url", ok=False, detail=type(error).__name__, fix=fix)]
     finally:
         db.close()
-    if not current:
-        return Check("database", ok=False, detail="tables are missing or old", fix="sync-worker migrate")
-    return Check("database", ok=True)
+    if standing == "behind":
+        return [Check("database", ok=False, detail="tables are missing or old", fix="sync-worker migrate")]
+    newer = "a newer version of sync-worker has migrated it" if standing == "ahead" else ""
+    database = Check("database", ok=True, detail=newer, fix="bring this machine to that version" if newer else "")
+    if abs(ahead) > CLOCKS_APART:
+        detail = f"this machine's is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
+        return [database, Check("clock", ok=False, detail=detail, fix="set both by NTP")]
+    return [database]
 
 
-def _queue(config: Config) -> Check:
+def _seconds_ahead(db: Database) -> float:
+    """This machine's clock minus the database's. Raises ``SQLAlchemyError``."""
+    with db.read() as conn:
+        return time.time() - db.now(conn)
+
+
+def _hosts(config: Config, hosts: Collection[str]) -> list[Check]:
+    if len(hosts) < 2 or not config.database.url.startswith("sqlite"):
+        return []
+    detail = f"workers report from {len(hosts)} hosts ({', '.join(sorted(hosts))}), and SQLite serves one"
+    return [Check("hosts", ok=False, detail=detail, fix="PostgreSQL for all of them: [database] url or DATABASE_URL")]
+
+
+def _queue(config: Config) -> tuple[Check, set[str]]:
+    """The check, and the hosts whose workers report to this queue server."""
     if config.queue.url is None:
-        return Check("queue", ok=True, detail="none configured: `sync-worker run` starts one of its own")
+        return Check("queue", ok=True, detail="none configured: `sync-worker run` starts one of its own"), set()
+    hosts: set[str] = set()
+    client = broker.connect(config.queue.url, timeout=2.0)
     try:
-        client = broker.connect(config.queue.url, timeout=2.0)
-        client.ping()
+        hosts = broker.hosts_up(client)
         policy = dict(client.config_get("maxmemory-policy")).get("maxmemory-policy")
+    except redis.ResponseError as error:  # hosted servers keep their configuration to themselves
+        detail = f"its maxmemory-policy cannot be asked for ({str(error).partition(' ')[0]})"
+        return Check("queue", ok=True, detail=detail, fix="see for yourself that it is noeviction"), hosts
     except redis.RedisError as error:
-        return Check(
-            "queue.url", ok=False, detail=type(error).__name__, fix="start the queue server or correct the URL"
-        )
+        fix = "start the queue server or correct the URL"
+        return Check("queue.url", ok=False, detail=type(error).__name__, fix=fix), set()
+    finally:
+        client.close()
     if policy != "noeviction":
-        return Check("queue", ok=False, detail=f"maxmemory-policy is {policy}", fix="set it to noeviction")
-    return Check("queue", ok=True)
+        return Check("queue", ok=False, detail=f"maxmemory-policy is {policy}", fix="set it to noeviction"), hosts
+    return Check("queue", ok=True), hosts
 
 
 def _systems(config: Config) -> list[Check]:

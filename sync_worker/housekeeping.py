@@ -14,6 +14,7 @@ from sync_worker.alerts.turn import Alerts
 from sync_worker.connectors.base import Ask
 from sync_worker.doorbell import Rings
 from sync_worker.errors import AuthFailed, PermanentError, RetryableError
+from sync_worker.events import Side
 from sync_worker.ringer import Ringer
 from sync_worker.scheduler import Task
 from sync_worker.store import counters, managers, pauses, retention
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from sync_worker.store.touches import Touched
     from sync_worker.wiring import App
 
-DAY = 86_400.0
 RING_SECONDS = 1.0
 FOLD_SECONDS = 5.0
 WAIT_SWEEP_SECONDS = 300.0
 DIRECTORY_SECONDS = 900.0  # people come and go slowly; a notice about one of them makes it due at once
 RECHECK_SECONDS = 5.0
 ALERT_SECONDS = 60.0
+RETENTION_SECONDS = 3600.0
+# A stop signal waits for a task that runs: it must be far shorter than the time to stop.
+FORGET_SECONDS = 8.0
 # A paused system is asked again after a quarter of the time it has been paused, within these bounds: soon after a
 # short trouble, rarely while a password is wrong, since vendors lock accounts that keep trying.
 FIRST_RECHECK = 10.0
@@ -50,7 +53,7 @@ def tasks_for(app: App, doorbell: Rings, ringer: Ringer) -> list[Task]:
         Task("counters", FOLD_SECONDS, partial(counters.fold, app.db)),
         Task("waits", WAIT_SWEEP_SECONDS, lambda: doorbell.ring(managers.wait_sweep(app.db))),
         Task("paused", RECHECK_SECONDS, Recheck(app.db, app.systems).turn),
-        Task("retention", DAY, lambda: forget_old(app)),
+        Task("retention", RETENTION_SECONDS, lambda: forget_old(app)),
     ]
     if app.config.alerts.tells_somebody:
         tasks.append(Task("alerts", ALERT_SECONDS, Alerts(app.db, app.config).turn))
@@ -73,12 +76,18 @@ def _ringing(doorbell: Rings, look: Callable[[str], Sequence[Touched]], system: 
 
 
 def forget_old(app: App) -> None:
-    """Delete events and journal entries that are older than the configuration says."""
-    with app.db.read() as conn:
-        now = app.db.now(conn)
+    """Delete what is older than the configuration says, for a few seconds; the next hour goes on with the rest."""
     keep = app.config.retention
-    removed = retention.forget(app.db, now - keep.events_days * DAY, now - keep.journal_days * DAY)
-    log.info("retention.done", events=removed.events, journal=removed.journal)
+    showing: dict[str, list[tuple[str, str, Side]]] = {}
+    for flow in app.flows.values():
+        for side, system in flow.systems.items():
+            showing.setdefault(system, []).append((flow.name, flow.entity, side))
+    forgotten = retention.forget(
+        app.db, events_days=keep.events_days, journal_days=keep.journal_days, showing=showing, seconds=FORGET_SECONDS
+    )
+    events, entries = (forgotten.rows.get(table, 0) for table in ("event", "journal"))
+    others = sum(forgotten.rows.values()) - events - entries
+    log.info("retention.done", events=events, journal=entries, others=others, finished=forgotten.finished)
 
 
 def recheck_due(paused_for: float, since_last: float) -> bool:

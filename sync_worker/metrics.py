@@ -101,8 +101,11 @@ def _child(metric: Any, *labels: str) -> Any:
     return metric.labels(*labels)
 
 
-def render(collect: Callable[[], SqlFigures]) -> tuple[bytes, str]:
-    """The scrape's body and content type: all processes' figures, and what SQL says. Raises what ``collect`` does."""
+def render(collect: Callable[[], SqlFigures] | None) -> tuple[bytes, str]:
+    """The scrape's body and content type: all processes' figures, and what SQL says. Raises what ``collect`` does.
+
+    ``collect`` None: the processes' figures alone.
+    """
     from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
     directory = os.environ.get(metric_files.DIRECTORY_ENV)
@@ -111,7 +114,7 @@ def render(collect: Callable[[], SqlFigures]) -> tuple[bytes, str]:
         counted = CollectorRegistry()
         counted.register(_Source(lambda: metric_files.collect(Path(directory))))
     asked = CollectorRegistry()
-    families = _families(collect())
+    families = _families(collect()) if collect is not None else []
     asked.register(_Source(lambda: families))
     return generate_latest(counted) + generate_latest(asked), CONTENT_TYPE_LATEST
 

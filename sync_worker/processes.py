@@ -12,7 +12,7 @@ import threading
 import time
 from types import FrameType
 
-from sync_worker.errors import SyncError
+from sync_worker.errors import ConfigError, SyncError
 
 STOP_SECONDS = 20.0
 """From the stop signal to the end of the process, at most."""
@@ -24,7 +24,7 @@ SUPERVISOR_ENV = "SYNC_SUPERVISOR_PID"
 """Environment variable by which a child knows that it is supervised, and by whom."""
 
 PROCESSES_ENV = "SYNC_PROCESSES"
-"""Environment variable that says how many worker processes a supervisor keeps up."""
+"""Environment variable that says how many worker processes there are, on all machines together."""
 
 _STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
@@ -34,8 +34,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def worker_processes() -> int:
-    """How many worker processes share the vendors' limits when the queue server, which knows, is away."""
-    return int(os.environ.get(PROCESSES_ENV, "1"))
+    """How many worker processes share the vendors' limits when the queue server, which knows, is away.
+
+    Raises ``ConfigError`` when the environment variable is no such number.
+    """
+    given = os.environ.get(PROCESSES_ENV) or "1"
+    if not given.isdecimal() or int(given) < 1:
+        raise ConfigError(f"the environment variable {PROCESSES_ENV} must be a number of processes, 1 or more")
+    return int(given)
 
 
 class StopSignal:

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from sync_worker.errors import ConfigError
-from sync_worker.processes import PROCESSES_ENV, STOP_SECONDS, SUPERVISOR_ENV, StopSignal, end_with_parent, listen
+from sync_worker.processes import (
+    PROCESSES_ENV,
+    STOP_SECONDS,
+    SUPERVISOR_ENV,
+    StopSignal,
+    end_with_parent,
+    listen,
+    worker_processes,
+)
 
 if TYPE_CHECKING:
     from sync_worker.config import Config
@@ -189,9 +197,10 @@ def run(config: Config, *, host: str, port: int, processes: int, threads: int, c
 
 
 def run_workers(*, processes: int, threads: int, config_path: Path | None) -> int:
-    """Several worker processes and nothing else, until Ctrl-C or SIGTERM; the exit code."""
+    """Several worker processes and nothing else, until Ctrl-C or SIGTERM; the exit code. Raises ``ConfigError``."""
     tail = ["--config", str(config_path)] if config_path is not None else []
-    return Supervisor([_workers(processes, threads, tail, {PROCESSES_ENV: str(processes)})]).run(StopSignal())
+    in_total = max(processes, worker_processes())  # other machines may have workers too
+    return Supervisor([_workers(processes, threads, tail, {PROCESSES_ENV: str(in_total)})]).run(StopSignal())
 
 
 def _workers(processes: int, threads: int, tail: Sequence[str], env: Mapping[str, str]) -> list[Part]:

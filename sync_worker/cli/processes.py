@@ -11,10 +11,16 @@ import typer
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.connectors import CONNECTORS
 from sync_worker.output import Printer
+from sync_worker.processes import end_with_parent, exit_on_signal
 
 Threads = Annotated[int, typer.Option("--threads", min=1, max=64)]
 Processes = Annotated[int, typer.Option("--processes", min=1, max=64)]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535)]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option("--metrics-port", min=0, max=65535, help="/metrics and /healthz, where no web process runs"),
+]
+MetricsHost = Annotated[str, typer.Option("--metrics-host")]
 
 
 @app.command()
@@ -41,32 +47,57 @@ def web(config: ConfigPath = None, host: str = "127.0.0.1", port: Port = 8000) -
 
 
 @app.command()
-def worker(config: ConfigPath = None, processes: Processes = 1, threads: Threads = 8) -> None:
+def worker(
+    config: ConfigPath = None,
+    processes: Processes = 1,
+    threads: Threads = 8,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+) -> None:
     """Work through what is due."""
-    from sync_worker import supervisor
+    from sync_worker import metric_server, supervisor
     from sync_worker import worker as process
 
+    exit_on_signal()
     loaded = load(config)
-    if processes > 1:
-        done(supervisor.run_workers(processes=processes, threads=threads, config_path=loaded.path))
-    done(process.main(loaded, threads))
+    with metric_server.serving(loaded.data_dir / "metrics", metrics_host, metrics_port):
+        if processes > 1:
+            code = supervisor.run_workers(processes=processes, threads=threads, config_path=loaded.path)
+        else:
+            code = process.main(loaded, threads)
+    done(code)
 
 
 @app.command()
-def scheduler(config: ConfigPath = None) -> None:
+def scheduler(
+    config: ConfigPath = None, metrics_port: MetricsPort = None, metrics_host: MetricsHost = "127.0.0.1"
+) -> None:
     """Rings for what is due, polls feeds, sweeps."""
+    from sync_worker import metric_server
     from sync_worker import scheduler as process
 
-    done(process.main(load(config)))
+    exit_on_signal()
+    loaded = load(config)
+    with metric_server.serving(loaded.data_dir / "metrics", metrics_host, metrics_port):
+        code = process.main(loaded)
+    done(code)
 
 
 @app.command()
-def migrate(config: ConfigPath = None) -> None:
+def migrate(
+    config: ConfigPath = None,
+    to: Annotated[str | None, typer.Option("--to", help="a revision, to go back before an older version")] = None,
+) -> None:
     """Bring the database to this version's tables."""
     from sync_worker.store import migrate as migrations
 
-    migrations.upgrade(load(config).database.url)
-    print("database is up to date")
+    url = load(config).database.url
+    if to is None:
+        migrations.upgrade(url)
+        print("database is up to date")
+    else:
+        migrations.go_to(url, to)
+        print(f"database is at revision {to}")
 
 
 @app.command()
@@ -89,7 +120,6 @@ def emulate(
     if name not in CONNECTORS:
         raise typer.BadParameter(f"no emulator for {name}; there are: {', '.join(CONNECTORS)}")
     from sync_worker.connectors.emulation import serve
-    from sync_worker.processes import end_with_parent
 
     end_with_parent()
     make: Callable[..., Any] = importlib.import_module(CONNECTORS[name] + ".emulator").make

@@ -32,7 +32,7 @@ WAIT_SECONDS = 30.0  # a lease
 @contextmanager
 def opened(config: Config) -> Iterator[App]:
     """An application for one command. Raises ConfigError when the database was never migrated."""
-    if not migrate.is_current(config.database.url):
+    if migrate.standing(config.database.url) == "behind":
         raise ConfigError("the database is not at this version's tables: run sync-worker migrate (or run)")
     app = wiring.build(config, starting=False)
     try:

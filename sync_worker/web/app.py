@@ -88,7 +88,7 @@ class Site:
         missing = [] if self._writer.alive else ["inbox: its thread has ended; start this process again"]
         try:
             with self._app.db.read() as conn:
-                if not migrate.is_current_in(conn):
+                if migrate.standing_in(conn) == "behind":
                     missing.append("migration: run sync-worker migrate")
         except SQLAlchemyError as error:
             missing.append(f"database: {type(error).__name__}")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from typing import Any
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
+from sync_worker.errors import ConfigError
 from sync_worker.store import migrate
 from sync_worker.store.session import Database
 from sync_worker.store.tables import metadata
@@ -26,9 +29,9 @@ def tables_of(url: str) -> set[str]:
 
 
 def test_an_empty_database_is_not_current_and_an_upgraded_one_is(empty_database_url: str) -> None:
-    assert not migrate.is_current(empty_database_url)
+    assert migrate.standing(empty_database_url) == "behind"
     migrate.upgrade(empty_database_url)
-    assert migrate.is_current(empty_database_url)
+    assert migrate.standing(empty_database_url) == "current"
 
 
 def test_upgrade_makes_every_table_and_downgrade_to_base_leaves_none(empty_database_url: str) -> None:
@@ -53,7 +56,7 @@ def test_migrations_and_metadata_describe_the_same_tables(database_url: str) -> 
 
 def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     migrate.upgrade(database_url)
-    assert migrate.is_current(database_url)
+    assert migrate.standing(database_url) == "current"
 
 
 def test_processes_that_start_together_migrate_once(empty_database_url: str) -> None:
@@ -71,7 +74,7 @@ def test_processes_that_start_together_migrate_once(empty_database_url: str) -> 
     for thread in threads:
         thread.join()
     assert errors == []
-    assert migrate.is_current(empty_database_url)
+    assert migrate.standing(empty_database_url) == "current"
 
 
 def test_the_newest_revision_that_files_are_named_after_is_the_one_alembic_would_go_to(sqlite_url: str) -> None:
@@ -81,23 +84,61 @@ def test_the_newest_revision_that_files_are_named_after_is_the_one_alembic_would
             scripts = ScriptDirectory.from_config(migrate.config_for(conn))
     finally:
         db.close()
-    assert scripts.get_heads() == [migrate.newest()]
-
-
-def test_a_database_at_another_revision_is_not_current(database_url: str) -> None:
-    db = Database(database_url)
-    try:
-        with db.write() as conn:
-            conn.execute(text("update alembic_version set version_num = '9999'"))
-    finally:
-        db.close()
-    assert not migrate.is_current(database_url)
+    assert scripts.get_heads() == [migrate.revisions()[-1]]
 
 
 def test_asking_whether_the_tables_are_current_does_not_import_alembic(sqlite_url: str) -> None:
-    code = (
-        "import sys; from sync_worker.store import migrate; assert migrate.is_current(sys.argv[1]); print(*sys.modules)"
-    )
+    code = "import sys; from sync_worker.store import migrate; print(migrate.standing(sys.argv[1]), *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, sqlite_url], check=True, capture_output=True, text=True)
+    assert done.stdout.split()[0] == "current"
     assert "sqlalchemy" in done.stdout.split()
     assert not [name for name in done.stdout.split() if name.partition(".")[0] == "alembic"]
+
+
+def columns_of(url: str) -> dict[tuple[str, str], Any]:
+    db = Database(url)
+    try:
+        with db.read() as conn:
+            look = inspect(conn)
+            tables = set(look.get_table_names()) - {"alembic_version"}
+            return {(table, column["name"]): column for table in tables for column in look.get_columns(table)}
+    finally:
+        db.close()
+
+
+def test_ops_every_migration_leaves_the_version_before_it_working_for_a_rolling_upgrade(
+    empty_database_url: str,
+) -> None:
+    before: dict[tuple[str, str], Any] = {}
+    for revision in migrate.revisions():
+        migrate.upgrade(empty_database_url, revision)
+        now = columns_of(empty_database_url)
+        assert before.keys() - now.keys() == set(), f"{revision} takes away what the version before it uses"
+        old_tables = {table for table, _ in before}
+        for (table, name), column in now.items():
+            if table in old_tables and (table, name) not in before:
+                filled = column["nullable"] or column["default"] is not None
+                assert filled, f"{revision}: an insert of the version before it leaves {table}.{name} out"
+        before = now
+
+
+def test_ops_a_database_goes_back_to_any_revision_and_forth(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    newest = columns_of(empty_database_url).keys()
+    for revision in reversed(migrate.revisions()):
+        migrate.go_to(empty_database_url, revision)
+        assert (migrate.standing(empty_database_url) == "current") is (revision == migrate.revisions()[-1])
+    migrate.go_to(empty_database_url, migrate.revisions()[-1])
+    assert columns_of(empty_database_url).keys() == newest
+    with pytest.raises(ConfigError, match="there is no revision '9999'; there are: 0001"):
+        migrate.go_to(empty_database_url, "9999")
+
+
+def test_ops_a_database_of_a_newer_version_can_be_used_and_is_not_migrated_by_an_older_one(database_url: str) -> None:
+    db = Database(database_url)
+    with db.write() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    db.close()
+    assert migrate.standing(database_url) == "ahead"
+    with pytest.raises(ConfigError, match="a newer version of sync-worker has migrated the database"):
+        migrate.upgrade(database_url)

@@ -198,7 +198,7 @@ def application(database: Database, **systems: SimpleNamespace) -> Any:
     retention = SimpleNamespace(events_days=90, journal_days=730)
     alerts = SimpleNamespace(tells_somebody=False)
     config = SimpleNamespace(systems=systems, retention=retention, alerts=alerts)
-    return SimpleNamespace(db=database, config=config, systems=systems, feeds=feeds, asked=asked)
+    return SimpleNamespace(db=database, config=config, systems=systems, flows={}, feeds=feeds, asked=asked)
 
 
 def test_every_system_is_polled_and_swept_and_event_queues_are_drained_where_there_are_some(

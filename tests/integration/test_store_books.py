@@ -1,4 +1,4 @@
-"""Retention, watermarks, pauses, schedules and counters: small tables that many processes share."""
+"""Watermarks, pauses, schedules and counters: small tables that many processes share."""
 
 from __future__ import annotations
 
@@ -9,29 +9,9 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from support.clock import FakeClock
-from sync_worker.store import counters, pauses, retention, schedules, watermarks
+from sync_worker.store import counters, pauses, schedules, watermarks
 from sync_worker.store.session import Database
-from sync_worker.store.tables import counter_delta, event, flow_state, journal, link
-
-
-def test_retention_takes_what_is_older_and_nothing_else(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "PER_TRANSACTION", 3)
-    with db.write() as conn:
-        row = {"system": "crm", "entity": "customer", "key": "1", "op": "updated", "via": "poll"}
-        conn.execute(insert(event), [{**row, "received_at": float(i)} for i in range(10)])
-        entry = {"flow": "customers", "what": "update", "link_id": 7}
-        conn.execute(insert(journal), [{**entry, "at": float(i)} for i in range(10)])
-    assert retention.forget(db, 8.0, 4.0) == retention.Removed(events=8, journal=4)
-    with db.read() as conn:
-        assert list(conn.execute(select(journal.c.at).order_by(journal.c.id)).scalars()) == [
-            4.0,
-            5.0,
-            6.0,
-            7.0,
-            8.0,
-            9.0,
-        ]
-        assert list(conn.execute(select(event.c.received_at).order_by(event.c.id)).scalars()) == [8.0, 9.0]
+from sync_worker.store.tables import counter_delta, flow_state, link
 
 
 def test_a_watermark_is_kept_per_system_entity_and_feed(db: Database) -> None:

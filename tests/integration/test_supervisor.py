@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from support.waiting import until
+from sync_worker import supervisor
+from sync_worker.errors import ConfigError
 
 # A child says when it starts and when it ends; "stubborn" ones ignore the stop signal.
 CHILD = """
@@ -249,3 +251,24 @@ def test_run_killed_outright_leaves_nothing_running(run: Run) -> None:
     run.process.kill()
     run.process.wait()
     until(lambda: not any(is_alive(pid) for pid in run.seen), 20)
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, "2"), ("6", "6"), ("1", "2")])
+def test_ops_workers_are_told_how_many_there_are_on_all_machines(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, told: str
+) -> None:
+    monkeypatch.delenv("SYNC_PROCESSES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("SYNC_PROCESSES", given)
+    started: list[supervisor.Part] = []
+    monkeypatch.setattr(supervisor.Supervisor, "run", lambda self, _stop: started.extend(*self.parts) or 0)
+    monkeypatch.setattr(supervisor, "StopSignal", lambda: None)
+    assert supervisor.run_workers(processes=2, threads=8, config_path=None) == 0
+    assert [part.env["SYNC_PROCESSES"] for part in started] == [told, told]
+
+
+@pytest.mark.parametrize("given", ["many", "0", "-1", "1.5"])
+def test_ops_a_number_of_processes_that_is_none_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("SYNC_PROCESSES", given)
+    with pytest.raises(ConfigError, match="SYNC_PROCESSES must be a number of processes, 1 or more"):
+        supervisor.run_workers(processes=2, threads=8, config_path=None)

@@ -278,6 +278,9 @@ def test_ready_means_that_database_and_queue_answer(start: Callable[..., Site], 
         connection.execute("DELETE FROM alembic_version")
     answer, content = site.ask("GET", "/readyz")
     assert (answer.status, json.loads(content)["missing"]) == (503, ["migration: run sync-worker migrate"])
+    with opened(site.database) as connection:
+        connection.execute("INSERT INTO alembic_version VALUES ('9999')")
+    assert site.ask("GET", "/readyz")[0].status == 200, "a newer version has migrated: a rolling upgrade"
 
 
 def test_under_run_ready_means_that_workers_are_up_too(start: Callable[..., Site], server: QueueServer) -> None:
