@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram, Metric
 
 _making = threading.Lock()
+_tally: ContextVar[dict[str, int] | None] = ContextVar("tally", default=None)
+_tallying = threading.Lock()
 
 SECONDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 
@@ -88,8 +92,23 @@ def notice_reached_vendor(flow: str, seconds: float) -> None:
     _child(_figures().reached, flow).observe(seconds)
 
 
+@contextmanager
+def counting() -> Iterator[dict[str, int]]:
+    """Within: vendor calls of this context, and of what it starts, are counted by system in what is handed out."""
+    counts: dict[str, int] = {}
+    token = _tally.set(counts)
+    try:
+        yield counts
+    finally:
+        _tally.reset(token)
+
+
 def vendor_call(system: str, operation: str, result: str, seconds: float) -> None:
     """Count one call to a vendor. ``result``: ``ok`` or the code of the error."""
+    counts = _tally.get()
+    if counts is not None:
+        with _tallying:
+            counts[system] = counts.get(system, 0) + 1
     figures = _figures()
     _child(figures.calls, system, operation, result).inc()
     _child(figures.call_seconds, system, operation).observe(seconds)

@@ -113,6 +113,27 @@ class Printer:
             fix = f" -> {check.fix}" if check.fix else ""
             self._styled(f"{mark} {check.name}{detail}{fix}", "green" if check.ok else "red")
 
+    def verified(self, found: Mapping[str, Any]) -> None:
+        """``verify``: what agrees, what does not, and what to do next."""
+        if self._document(found):
+            return
+        for side in ("erp", "crm"):
+            print(f"{side}: {found['seen'][side]} of {_known(found['totals'][side])} records seen")
+        names = ("matched", "differing", "only_erp", "only_crm", "gone", "in_flight", "waiting", "left_out", "unlinked")
+        self._table("verify", ("what", "records"), [(name, str(found[name])) for name in names])
+        settled = sum(found["by_settings"].values())
+        if settled:
+            print(f"{settled} of those on one side only stay so by the flow's settings")
+        self._table(
+            "examples",
+            ("verdict", "system", "key", "fields"),
+            [(e["verdict"], e["system"], e["key"], ", ".join(e.get("fields", ()))) for e in found["examples"]],
+        )
+        calls = ", ".join(f"{system} {count}" for system, count in found["calls"].items())
+        print(f"calls: {calls}; {found['seconds']} s")
+        for line in _next_steps(found):
+            self._styled(line, "green" if found["ok"] else "yellow")
+
     def _document(self, value: Any) -> bool:
         if self._json:
             print(json.dumps(value, ensure_ascii=False, indent=2))
@@ -149,6 +170,28 @@ def _person(one: Mapping[str, Any]) -> str:
 def _waiting(row: Mapping[str, Any]) -> str:
     count = row["erp"]["waiting"] + row["crm"]["waiting"]
     return str(count or "")
+
+
+def _next_steps(found: Mapping[str, Any]) -> list[str]:
+    """What to do about a verify report."""
+    flow, lines = found["flow"], []
+    if not found["complete"]:
+        lines.append("incomplete: the vendor counts other numbers of records than it showed; run it again")
+    if found["held_back"]:
+        lines.append(f"nothing was made due: {found['held_back']}; if that is right: sync-worker verify {flow} --yes")
+    elif found["handed_over"]:
+        lines.append(f"{found['handed_over']} records are due now; when the workers are through, run it again")
+    if found["in_flight"]:
+        lines.append("in flight: an edit is just being synced there; run it again")
+    if found["waiting"]:
+        lines.append("waiting: a person has to settle these; sync-worker status, then explain SYSTEM KEY")
+    if found["only_erp"] or found["only_crm"]:
+        lines.append("on one side only: sync-worker explain SYSTEM KEY says what would create the partner")
+    return lines or [f"both sides of {flow} agree"]
+
+
+def _known(total: int | None) -> str:
+    return "?" if total is None else str(total)
 
 
 def _seconds(value: float | None) -> str:

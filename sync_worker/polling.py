@@ -6,38 +6,24 @@ stored together with its watermark, and acknowledged only after that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from mappings.canonical import NOT_SHARED
-from mappings.memory import changed_fields
 from sync_worker.connectors.base import Connector, FeedRow, Page, Record
+from sync_worker.engine import comparing
+from sync_worker.engine.comparing import Known
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.invoices import Invoices
 from sync_worker.events import INVOICE, SIDES, Change, LinkClass, Side
 from sync_worker.store import watermarks
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.session import Database
-from sync_worker.store.tables import link, open_field
 from sync_worker.store.touches import Touched
 
 log = structlog.get_logger()
-
-CHUNK = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What our table holds of a record a feed shows. ``default``: its shared fields are this link's (E21)."""
-
-    linked: bool
-    default: bool
-    was: dict[str, Any]
-    children: Mapping[str, str]
 
 
 @dataclass
@@ -129,12 +115,13 @@ class Feeds:
     def _news(self, conn: Connection, system: str, rows: Sequence[FeedRow], *, only_known: bool) -> list[Change]:
         """The changes of a page that say something new to at least one flow."""
         news: list[Change] = []
-        carried = [row for row in rows if row.record is not None]
         ears = self._ears(system)
-        known = {(flow.name, side): self._known(conn, flow, side, carried) for flow, side in ears}
+        keys = [row.change.key for row in rows if row.record is not None or _is_gone(row, self.flows)]
+        known = {(flow.name, side): comparing.known_in(conn, flow, side, keys) for flow, side in ears}
         for row in rows:
             if row.record is None:
-                news.append(row.change)
+                if not _is_gone(row, self.flows) or any(row.change.key in mine for mine in known.values()):
+                    news.append(row.change)
                 continue
             verdicts = [_differs(flow, side, row.record, known[flow.name, side]) for flow, side in ears]
             if any(v == "linked" for v in verdicts):
@@ -148,25 +135,10 @@ class Feeds:
     def _ears(self, system: str) -> list[tuple[Flow, Side]]:
         return [(flow, side) for flow in self.flows for side in SIDES if flow.systems[side] == system]
 
-    def _known(self, conn: Connection, flow: Flow, side: Side, rows: Iterable[FeedRow]) -> dict[str, Known]:
-        c = link.c
-        key, was, children = c[f"{side}_key"], c[f"{side}_was"], c[f"{side}_children"]
-        keys = sorted({row.change.key for row in rows})
-        found: dict[str, Known] = {}
-        for start in range(0, len(keys), CHUNK):
-            wanted = select(c.id, key, was, children, c.erp_key, c.crm_key, c.is_default).where(
-                c.flow == flow.name, c.entity == flow.entity, key.in_(keys[start : start + CHUNK])
-            )
-            by_id: dict[int, Known] = {}
-            for link_id, k, w, ch, erp, crm, default in conn.execute(wanted):
-                full = erp is not None and crm is not None
-                found[k] = by_id[link_id] = Known(full, default or not full, dict(w or {}), ch or {})
-            o = open_field.c
-            seen = select(o.link_id, o.field, o[f"{side}_seen"]).where(o.link_id.in_(by_id), o.why != "stale")
-            for link_id, name, value in conn.execute(seen):
-                if name:  # a parked field is known by the value it was parked with: only another one is news
-                    by_id[link_id].was[name] = value
-        return found
+
+def _is_gone(row: FeedRow, flows: Sequence[Flow]) -> bool:
+    """A record, and no child, that the vendor tells was deleted: news only of a record we know."""
+    return row.change.op == "deleted" and any(row.change.entity == flow.entity for flow in flows)
 
 
 def _differs(flow: Flow, side: Side, record: Record, known: Mapping[str, Known]) -> str:
@@ -174,11 +146,6 @@ def _differs(flow: Flow, side: Side, record: Record, known: Mapping[str, Known])
     mine = known.get(record.key)
     if mine is None:
         return "new"
-    values = flow.maps[side].get(record.native)
-    if not mine.default:
-        values = {name: value for name, value in values.items() if name in NOT_SHARED}
-    moved = changed_fields(mine.was, values, flow.maps[side])
-    switched = {name for name, key in record.children.items() if mine.default and mine.children.get(name, key) != key}
-    if not moved and not switched:
+    if not comparing.moved(flow, side, record, mine) and not comparing.switched(record, mine):
         return "same"
     return "linked" if mine.linked else "new"

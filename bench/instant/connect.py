@@ -191,6 +191,9 @@ class Instant:
     def sweep(self, entity: str, after: str | None = None) -> Iterator[Page]:
         return iter(())
 
+    def count(self, entity: str, after: str | None = None) -> int | None:
+        return None
+
     def resolve_parts(self, entity: str, keys: Sequence[str]) -> dict[str, list[str]]:
         return {key: [] for key in keys}
 

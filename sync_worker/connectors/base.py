@@ -140,11 +140,16 @@ class FeedRow:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a feed. ``watermark`` is stored with the rows; ``ack`` is handed to ``acknowledge`` after that."""
+    """Part of a feed. ``watermark`` is stored with the rows; ``ack`` is handed to ``acknowledge`` after that.
+
+    ``shown``: how many records the vendor showed for it, as ``count`` counts them (deleted ones too, where a vendor
+    lists those); None = as many as there are rows.
+    """
 
     rows: Sequence[FeedRow]
     watermark: str | None = None
     ack: str | None = None
+    shown: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +214,13 @@ class Connector(Protocol):
         """Tell the vendor that a page of its event queue is safely stored."""
 
     def sweep(self, entity: str, after: str | None = None) -> Iterator[Page]:
-        """Every record's content in key order, for what carries no time stamp; ``watermark`` = last key."""
+        """Every record's content in key order, for what carries no time stamp; ``watermark`` = last key.
+
+        Keys order as numbers do. Pages are cut by key, so what moves meanwhile shifts none of them.
+        """
+
+    def count(self, entity: str, after: str | None = None) -> int | None:
+        """How many records a sweep from behind ``after`` would show, as the vendor counts; None: it does not say."""
 
     def resolve_parts(self, entity: str, keys: Sequence[str]) -> dict[str, list[str]]:
         """Child keys -> keys of the customers that show them (empty list: nobody's)."""

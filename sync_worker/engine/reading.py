@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from mappings.canonical import NOT_SHARED
 from mappings.fields import Value
 from mappings.memory import Look, Memory, believe, changed_fields
 from mappings.merge import Open
 from mappings.settle import Results
 from sync_worker.connectors.base import Ask, Record
+from sync_worker.engine.comparing import shared_fields
 from sync_worker.engine.flow import Flow
 from sync_worker.events import SIDES, Side, other
 from sync_worker.store.rows import LinkRow
@@ -153,7 +153,4 @@ def moved_fields(p: Pass, flow: Flow) -> set[str]:
     moved: set[str] = set(p.row.opens) | set(p.memory.take)
     for side in SIDES:
         moved |= changed_fields(p.was[side], p.now[side], flow.maps[side])
-    shared = flow.maps["erp"].fields.keys() & flow.maps["crm"].fields.keys()
-    if not p.row.is_default:
-        shared &= NOT_SHARED
-    return (moved & shared) - p.stale.keys()
+    return (moved & shared_fields(flow, is_default=p.row.is_default)) - p.stale.keys()

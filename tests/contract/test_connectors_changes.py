@@ -92,6 +92,15 @@ def test_the_sweep_shows_every_record_with_its_content_and_can_go_on_from_a_key(
     assert [key for key in behind if key in keys] == keys[4:]
 
 
+def test_the_vendor_counts_as_many_records_as_a_sweep_shows(case: Case) -> None:
+    keys = [case.make(name=f"Sweep {n}") for n in range(3)]
+    pages = list(case.connector.sweep("customer"))
+    shown = sum(len(page.rows) if page.shown is None else page.shown for page in pages)
+    assert case.connector.count("customer") == shown >= 3
+    assert case.connector.count("customer", keys[0]) == 2
+    assert case.connector.count("customer", keys[2]) == 0
+
+
 def test_children_are_told_whose_they_are(case: Case) -> None:
     key = case.make()
     children = case.read(key).children

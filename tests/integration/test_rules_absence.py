@@ -154,3 +154,42 @@ def test_e8_a_listing_that_suddenly_shrinks_unlinks_nobody(world: World) -> None
         world.clock.advance(STALE)
     assert all(row_of(world, crm=one.crm).linked for one in ones)
     assert not entries(world, "unlinked")
+
+
+def test_e8_gumu_14_a_deletion_that_the_feed_shows_is_noticed_and_looked_at_twice(world: World) -> None:
+    one = pair(world)
+    world.poll()
+    world.clock.advance(300)
+    world.crm.faults.merge({"notices_off": True, "deleted_in_feeds": True})
+    world.crm.person("Company", one.crm, {}, "delete")
+    stranger = world.new_crm("Never Seen Ltd")
+    world.crm.person("Company", stranger, {}, "delete")
+    world.poll()
+    assert row_of(world, crm=one.crm).due_at == world.clock()
+    world.settle()
+    assert row_of(world, erp=one.erp).state == "unlinked"
+    assert world.erp_record(one.erp)["name"] == "Northwind Tools"
+    assert stranger not in [row["crm_key"] for row in world.links()], "what we never knew is no news"
+
+
+def test_e8_a_phone_whose_deletion_the_feed_shows_is_emptied_on_the_other_side(world: World) -> None:
+    one = pair(world)
+    world.poll()
+    world.clock.advance(300)
+    world.crm.faults.merge({"notices_off": True, "deleted_in_feeds": True})
+    world.crm.person("Phone", world.crm_child_key(one.crm, "Phone"), {}, "delete")
+    world.poll()
+    world.settle()
+    assert not world.erp_record(one.erp)["contacts.default.phone1"]
+
+
+def test_e8_a_deletion_in_intacct_is_told_by_its_event_queue(world: World) -> None:
+    one = pair(world)
+    world.app.feeds.drain("erp")
+    world.settle()
+    world.erp.faults.merge({"webhooks": False})
+    world.erp.person("customer", one.erp, {}, "delete")
+    world.app.feeds.drain("erp")
+    world.settle()
+    assert row_of(world, crm=one.crm).state == "unlinked"
+    assert world.crm_record(one.crm)["Comp_Name"] == "Northwind Tools"

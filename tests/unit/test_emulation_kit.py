@@ -89,6 +89,9 @@ class Notes(Emulator):
         self._store("person", key, columns)
         return key
 
+    def apply_script(self, entity: str, key: str, columns: Mapping[str, Any], stamp: str) -> None:
+        self.notes[key] = {**self.notes[key], **columns}
+
     def apply_seed(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         self.notes |= {str(i): {"text": f"note {i}"} for i in range(spec["notes"])}
         return {"notes": spec["notes"]}

@@ -4,7 +4,7 @@ Standard library and uvicorn only. Nothing here knows a vendor; nothing here imp
 """
 
 from sync_worker.connectors.emulation.admin import answer_admin
-from sync_worker.connectors.emulation.core import Actor, Emulator, Hook, LedgerRow, OutgoingNotice, WriteOp
+from sync_worker.connectors.emulation.core import Actor, Emulator, Hook, LedgerRow, OutgoingNotice, Stamping, WriteOp
 from sync_worker.connectors.emulation.faults import Faults, UnknownFault, ValueRefused
 from sync_worker.connectors.emulation.sender import NoticeSender
 from sync_worker.connectors.emulation.server import EmulatorApp, EmulatorServer, serve
@@ -23,6 +23,7 @@ __all__ = [
     "OutgoingNotice",
     "Request",
     "Response",
+    "Stamping",
     "UnknownFault",
     "ValueRefused",
     "WriteOp",

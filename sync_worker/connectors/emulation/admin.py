@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from sync_worker.connectors.emulation.core import Emulator, Hook, WriteOp
+from sync_worker.connectors.emulation.core import Emulator, Hook, Stamping, WriteOp
 from sync_worker.connectors.emulation.faults import UnknownFault
 from sync_worker.connectors.emulation.wire import Request, Response, json_response
 
 PREFIX = "/_emulator/"
 _OPS: dict[str, WriteOp] = {"create": "create", "update": "update", "delete": "delete"}
+_STAMPINGS: dict[str, Stamping] = {"keep": "keep", "none": "none"}
 
 
 def answer_admin(emulator: Emulator, request: Request) -> Response:
@@ -69,6 +70,11 @@ def _change(emulator: Emulator, name: str, body: Any) -> Response:
         case "announce":
             with emulator.lock:
                 emulator.announce(body)
+        case "script":
+            stamp = _STAMPINGS[body.get("stamp", "keep")]
+            with emulator.lock:
+                for edit in body["edits"]:
+                    emulator.script(edit["entity"], str(edit["key"]), edit["columns"], stamp)
         case "seed":
             return json_response(200, emulator.seed(body))
         case _:

@@ -20,6 +20,7 @@ from sync_worker.connectors.emulation.wire import Operation, Request, Response
 
 Actor = Literal["api", "person", "script"]
 WriteOp = Literal["create", "update", "delete"]
+Stamping = Literal["keep", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,13 @@ class Emulator(ABC):
         """What a person does on the vendor's screen; returns the key. Raises ``ValueError`` when it makes no sense."""
 
     @abstractmethod
+    def apply_script(self, entity: str, key: str, columns: Mapping[str, Any], stamp: Stamping) -> None:
+        """What a script in the database does: columns in the table's spelling change, and nobody is told.
+
+        ``stamp``: the modified time stays as it is, or becomes null. Raises ``ValueError`` for an unknown record.
+        """
+
+    @abstractmethod
     def apply_seed(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Bulk data without notices or ledger rows; returns what was made."""
 
@@ -178,6 +186,11 @@ class Emulator(ABC):
         """A person's edit: applied, stamped, announced. Raises ``ValueError``."""
         with self.lock:
             return self.apply_person(entity, key, columns, op)
+
+    def script(self, entity: str, key: str, columns: Mapping[str, Any], stamp: Stamping = "keep") -> None:
+        """A change that leaves no trace: no new stamp, no notice, no ledger row."""
+        with self.lock:
+            self.apply_script(entity, key, columns, stamp)
 
     def seed(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         with self.lock:

@@ -55,6 +55,12 @@ def sweep(system: str, queries: QueryService, columns: Columns, after: str | Non
         yield Page(_feed_rows(system, rows, columns, "reconcile"), watermark=str(rows[-1]["key"]))
 
 
+def count(queries: QueryService, after: str | None) -> int | None:
+    """How many customers there are behind a key, as the vendor counts them (documented: totalCount)."""
+    behind: list[Filter] = [{"$gt": {"key": after}}] if after else []
+    return queries.page("count customer", CUSTOMER, Columns(("key",)), behind, size=1).total
+
+
 def owners_of_contacts(queries: QueryService, keys: Sequence[str], batch: int) -> dict[str, list[str]]:
     """Which customers show these contacts: the link is on the customer's side only (documented)."""
     owners: dict[str, list[str]] = {key: [] for key in keys}

@@ -213,6 +213,10 @@ class IntacctConnector:
         """All customers in key order, with all mapped columns."""
         return changes.sweep(self.system, self._queries, self._columns, after)
 
+    def count(self, entity: str, after: str | None = None) -> int | None:
+        """Customers behind a key, as Intacct counts them."""
+        return changes.count(self._queries, after)
+
     def resolve_parts(self, entity: str, keys: Sequence[str]) -> dict[str, list[str]]:
         """Contact keys -> customers whose default contact they are."""
         if entity != "contact":

@@ -36,8 +36,11 @@ Filter = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class QueryPage:
+    """``total``: records that pass the filters, as the vendor counts them; None where it does not say."""
+
     rows: list[Row]
     more: bool
+    total: int | None = None
 
 
 @dataclass
@@ -145,7 +148,9 @@ class QueryService:
             raise SystemUnavailable("the query answer holds no rows", system=self._system, status=answer.status)
         meta = body.get("ia::meta")
         following = meta.get("next") if isinstance(meta, dict) else None
-        return QueryPage(rows, bool(rows) and (following not in (None, "", "null") or len(rows) >= size))
+        total = meta.get("totalCount") if isinstance(meta, dict) else None
+        more = bool(rows) and (following not in (None, "", "null") or len(rows) >= size)
+        return QueryPage(rows, more, int(total) if total is not None and str(total).isdecimal() else None)
 
 
 def _keyset(filters: Sequence[Filter], stamp: str | None, after: tuple[str, str] | None) -> tuple[list[Filter], str]:

@@ -127,7 +127,7 @@ class Feeds:
     ) -> Generator[list[tuple[Row, float]], None, bool]:
         """Pages of one predicate; returns (to ``yield from``) whether it stopped before the end."""
         zone, last, ordered, read = self._shape.zone, float("inf"), True, 0
-        for rows, total in self._rest.pages(table, predicate, order=f"{column} desc"):
+        for rows, total in self._rest.pages(table, predicate, order=f"{column} desc", deleted=True):
             stamped = [(row, row.changed_at(table, zone)) for row in rows]
             yield [(row, stamp) for row, stamp in stamped if stamp is not None and stamp >= cutoff]
             for row in rows:
@@ -139,6 +139,9 @@ class Feeds:
         return False
 
     def _feed_row(self, table: Table, row: Row, stamp: float) -> FeedRow | None:
+        gone = row.deleted(table)
+        if table is COMPANY and gone:
+            return FeedRow(Change(self._system, "customer", row.key(COMPANY), "deleted", "poll", at=stamp))
         if table is COMPANY:
             record = self._partial(row)
             op: Op = "created" if record.created_at == stamp else "updated"
@@ -148,9 +151,11 @@ class Feeds:
                 return None
             if table in (of.table, of.link):
                 key = row.id(of.child) if table is of.link else row.key(table)
-                return FeedRow(Change(self._system, of.part, key, "updated", "poll", at=stamp)) if key else None
+                child: Op = "deleted" if gone else "updated"
+                return FeedRow(Change(self._system, of.part, key, child, "poll", at=stamp)) if key else None
         part = next(part for part, (primary, _) in PRIMARY.items() if primary is table)
-        return FeedRow(Change(self._system, part, row.key(table), "updated", "poll", at=stamp))
+        child = "deleted" if gone else "updated"
+        return FeedRow(Change(self._system, part, row.key(table), child, "poll", at=stamp))
 
     def _shown(self, of: Linked, link: Row) -> bool:
         """Is a link's type one that the mapping shows?"""
@@ -168,28 +173,33 @@ class Feeds:
 
     def sweep(self, after: str | None, batch: int) -> Iterator[Page]:
         """Every company with all its parts, in key order from after ``after``."""
-        last = int(after) if after and where.is_id(after) else 0
+        last = _position(after)
         while True:
-            rows, total = self._rest.first(COMPANY, f"{COMPANY.key} gt {last}", order=COMPANY.key, count=batch)
+            rows, total = self._rest.shown(COMPANY, _behind(last), order=COMPANY.key, count=batch)
             keys = [int(row.key(COMPANY)) for row in rows]
             if not keys:
                 return
-            if keys != sorted(keys) or (len(keys) == 1 < total):
+            if keys != sorted(set(keys)) or (len(keys) == 1 < total):
                 yield from self._sweep_unordered(last, batch)
                 return
-            yield self._swept(rows)
             last = keys[-1]
+            yield self._swept([row for row in rows if not row.deleted(COMPANY)], str(last), len(rows))
+
+    def count(self, after: str | None) -> int | None:
+        """How many companies the server claims there are behind a key."""
+        _, total = self._rest.shown(COMPANY, _behind(_position(after)), order=None, count=1)
+        return total if total >= 0 else None
 
     def _sweep_unordered(self, last: int, batch: int) -> Iterator[Page]:
         """Observed on some servers: no order is kept. Then all keys are collected first, and read in order."""
-        keys = sorted(int(row.key(COMPANY)) for row in self._rest.rows(COMPANY, [f"{COMPANY.key} gt {last}"]))
+        keys = sorted(int(row.key(COMPANY)) for row in self._rest.rows(COMPANY, [_behind(last)]))
         for start in range(0, len(keys), batch):
             found = self._reader.by_id(COMPANY, [str(key) for key in keys[start : start + batch]])
             rows = [row for row in found.values() if row is not None]
             if rows:
-                yield self._swept(rows)
+                yield self._swept(rows, max((row.key(COMPANY) for row in rows), key=int), len(rows))
 
-    def _swept(self, rows: Sequence[Row]) -> Page:
+    def _swept(self, rows: Sequence[Row], last: str, shown: int) -> Page:
         asks = [Ask(row.key(COMPANY), ALL) for row in rows]
         records = self._reader.read(asks, rows)
         found = []
@@ -198,7 +208,7 @@ class Feeds:
             if record is not None:
                 change = Change(self._system, "customer", ask.key, "updated", "reconcile", at=record.updated_at)
                 found.append(FeedRow(change, record))
-        return Page(found, max((ask.key for ask in asks), key=int))
+        return Page(found, last, shown=shown)
 
     # --- whose child is this -----------------------------------------------------------------------------------------
 
@@ -222,6 +232,14 @@ class Feeds:
         for row in self._rest.rows(of.link, (f"{owner} and {some}" for some in where.id_lists(of.child, keys))):
             if row.id(of.link_column("EntityID")) == COMPANY_ENTITY and self._shown(of, row):
                 yield row.id(of.child), row.id(of.link_column("RecordID"))
+
+
+def _position(after: str | None) -> int:
+    return int(after) if after and where.is_id(after) else 0
+
+
+def _behind(last: int) -> str:
+    return f"{COMPANY.key} gt {last}"
 
 
 def _load(watermark: str | None) -> dict[str, float]:

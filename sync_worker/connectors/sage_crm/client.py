@@ -40,6 +40,7 @@ from sync_worker.events import Change
 __all__ = ["SageCrmConnector", "SageCrmSettings", "connect"]
 
 READ_BATCH = 50
+SWEEP_BATCH = 100  # documented: a page holds no more; asking for less would be more calls
 WRITE_BATCH = 50
 _TRUE = frozenset({"true", "y", "yes", "1"})
 
@@ -159,7 +160,11 @@ class SageCrmConnector:
 
     def sweep(self, entity: str, after: str | None = None) -> Iterator[Page]:
         """All companies with all parts, by key."""
-        return self._feeds.sweep(after, READ_BATCH) if entity == "customer" else iter(())
+        return self._feeds.sweep(after, SWEEP_BATCH) if entity == "customer" else iter(())
+
+    def count(self, entity: str, after: str | None = None) -> int | None:
+        """Companies behind a key, as the server counts them."""
+        return self._feeds.count(after) if entity == "customer" else 0
 
     def resolve_parts(self, entity: str, keys: Sequence[str]) -> dict[str, list[str]]:
         """Person, address, phone or e-mail -> companies that show it."""

@@ -21,9 +21,15 @@ class Rest:
         self._orders = True
 
     def pages(
-        self, table: Table, where: str | None = None, *, order: str | None = None, count: int = PAGE
+        self,
+        table: Table,
+        where: str | None = None,
+        *,
+        order: str | None = None,
+        count: int = PAGE,
+        deleted: bool = False,
     ) -> Iterator[tuple[list[Row], int]]:
-        """Live rows page by page, each with the total the server claims.
+        """Live rows page by page, each with the total the server claims; ``deleted``: those too, where it shows them.
 
         Documented: startIndex counts from 1. Observed: fewer rows come than were asked for, so the next page starts
         after what came. Ends at the total, at an empty page, or at a page with nothing new (no endless loop).
@@ -34,7 +40,7 @@ class Rest:
             fresh = [row for row in rows if row.key(table) not in seen]
             seen.update(row.key(table) for row in fresh)
             if fresh or start == 1:
-                yield [row for row in fresh if not row.deleted(table)], total
+                yield [row for row in fresh if deleted or not row.deleted(table)], total
             start += len(rows)
             if not fresh or (0 <= total < start):
                 return
@@ -54,6 +60,10 @@ class Rest:
     ) -> tuple[list[Row], int]:
         """The first page only."""
         return next(self.pages(table, where, order=order, count=count))
+
+    def shown(self, table: Table, where: str | None, *, order: str | None, count: int) -> tuple[list[Row], int]:
+        """The first page as the server shows it, deleted rows included, and the total it claims (-1 unknown)."""
+        return self._page(table, where, order, count, 1)
 
     def _page(
         self, table: Table, where: str | None, order: str | None, count: int, start: int

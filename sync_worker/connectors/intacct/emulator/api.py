@@ -14,6 +14,7 @@ from sync_worker.connectors.emulation import (
     OutgoingNotice,
     Request,
     Response,
+    Stamping,
     WriteOp,
 )
 from sync_worker.connectors.intacct.emulator.company import Company
@@ -242,6 +243,14 @@ class IntacctEmulator(Emulator):
         except ApiError as error:
             raise ValueError(json.dumps(error.body)) from error
         return key
+
+    def apply_script(self, entity: str, key: str, columns: Mapping[str, Any], stamp: Stamping) -> None:
+        table = self._company.tables[self._company.by_entity[entity]]
+        old = table.rows.get(key)
+        if old is None or not columns.keys() <= old.keys():
+            raise ValueError(f"no {entity} {key} with these columns")
+        kept = old["audit.modifiedDateTime"] if stamp == "keep" else None
+        table.put({**old, **columns, "audit.modifiedDateTime": kept})
 
     def apply_seed(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         self._unit.quiet = True

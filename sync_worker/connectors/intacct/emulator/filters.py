@@ -42,10 +42,14 @@ _TEXT: dict[str, Callable[[str, str], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """``test`` decides; ``find`` gives a superset of what passes, or is None when no index helps."""
+    """``test`` decides; ``find`` gives a superset of what passes, or is None when no index helps.
+
+    ``in_key_order``: ``find`` gives exactly what passes, ordered by key.
+    """
 
     test: Test
     find: Find | None = None
+    in_key_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,10 @@ class Reader:
             found = get(row)
             return found is not None and compare(normal(found), limit)
 
+        if name == "key" and operator in ("$gt", "$gte"):
+            table = self.company.tables[self.path]
+            first = limit + 1 if operator == "$gt" else limit
+            return Filter(test, lambda: table.keys_from(first), in_key_order=True)
         low, high = (value, None) if operator in ("$gt", "$gte") else (None, value)
         return Filter(test, self._stamps(name, low, high))
 

@@ -22,6 +22,7 @@ class Table:
         self.kind = kind
         self.rows: dict[str, Version] = {}
         self.by_id: dict[str, str] = {}
+        self._keys: list[int] = []
         self._equal: dict[str, dict[Any, dict[str, None]]] = {c: {} for c in ("id", *kind.indexed)}
         self._seconds: list[str] = []
         self._by_second: dict[str, dict[str, None]] = {}
@@ -30,11 +31,14 @@ class Table:
         """Insert or replace the record of ``new["key"]``."""
         key = new["key"]
         old = self.rows.get(key)
+        if old is None:
+            insort(self._keys, int(key))
         self.rows[key] = new
         self._index(key, old, new)
 
     def drop(self, key: str) -> None:
         old = self.rows.pop(key)
+        del self._keys[bisect_left(self._keys, int(key))]
         self._index(key, old, None)
 
     def _index(self, key: str, old: Version | None, new: Version | None) -> None:
@@ -83,6 +87,10 @@ class Table:
         for value in values:
             found.update(index.get(_norm(value), ()))
         return found
+
+    def keys_from(self, low: int) -> Iterator[str]:
+        """Keys at or above a number, in order."""
+        return map(str, self._keys[bisect_left(self._keys, low) :])
 
     def modified_between(self, low: str | None, high: str | None) -> Iterator[str]:
         """Keys modified (or created and never modified) from ``low`` to ``high``, both included; None is open."""

@@ -14,6 +14,7 @@ class SageCrmFaults(Faults):
 
     ``page_cap``: most rows a page holds, whatever ``count`` asks. ``timestamp_literals``: a time of day is allowed
     between ``@`` signs. ``day_is_whole``: ``gt @day@`` starts after that day instead of at its midnight.
+    ``deleted_in_feeds``: feeds show deleted rows too, told by their ``Deleted`` column (undocumented either way).
     ``error_form``: ``diagnoses``, ``diagnosis``, ``xml`` or ``html``. ``html_500``: the 500 fault is a page.
     ``datetime_form``: ``z`` or ``offset`` (by ``utc_offset_minutes``). ``hidden_columns``: taken away by field
     security. ``refusal_names_column``: a refused value's error names its column. ``unexposed``: tables answered
@@ -27,6 +28,7 @@ class SageCrmFaults(Faults):
     day_is_whole: bool = False
     include_allowed: bool = False
     order_allowed: bool = True
+    deleted_in_feeds: bool = False
     nested_create: bool = True
     patch_allowed: bool = True
     bump_updated_on_api_write: bool = True

@@ -85,8 +85,10 @@ class Reader:
         return Options(timestamps=faults.timestamp_literals, day_is_whole=faults.day_is_whole, hidden=hidden)
 
     def _older(self, table: Table) -> dict[int, Row | None]:
-        """The versions this read is shown instead of the present ones, by key."""
-        name, out = table.spec.name, {}
+        """The versions this read is shown instead of the present ones, by key; and deleted rows, where they show."""
+        name, deleted = table.spec.name, table.spec.deleted
+        shows = self.faults.deleted_in_feeds
+        out: dict[int, Row | None] = {k: row for k, row in table.rows.items() if row.get(deleted)} if shows else {}
         for text in self.versions.recently_replaced(name):
             current = table.live(int(text))
             shown = self.versions.seen(name, text, current)

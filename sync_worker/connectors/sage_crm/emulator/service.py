@@ -9,7 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from sync_worker.connectors.emulation import Actor, Emulator, Operation, Request, Response, WriteOp, json_response
+from sync_worker.connectors.emulation import (
+    Actor,
+    Emulator,
+    Operation,
+    Request,
+    Response,
+    Stamping,
+    WriteOp,
+    json_response,
+)
 from sync_worker.connectors.sage_crm.emulator.accounts import Accounts, Logon
 from sync_worker.connectors.sage_crm.emulator.answers import (
     Problem,
@@ -228,6 +237,16 @@ class SageCrmEmulator(Emulator):
             return str(self._applied([self.database.update(table, int(key), changes, hand)], "person"))
         except Refused as error:
             raise ValueError(error.message) from error
+
+    def apply_script(self, entity: str, key: str, columns: Mapping[str, Any], stamp: Stamping) -> None:
+        table = self._any_table(entity)
+        old = table.live(int(key))
+        if old is None or not columns.keys() <= table.spec.columns.keys():
+            raise ValueError(f"no {table.spec.name} {key} with these columns")
+        new = {**old, **columns}
+        if stamp == "none":
+            new.pop(table.spec.updated_date, None)
+        table.save(int(key), new)
 
     def apply_seed(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         return load_customers(self.database, spec, self.clock())

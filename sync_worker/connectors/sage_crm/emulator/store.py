@@ -26,7 +26,7 @@ class Table:
     rows: dict[int, Row] = field(default_factory=dict)
     ids: list[int] = field(default_factory=list)
     stamps: list[tuple[str, int]] = field(default_factory=list)
-    indexes: dict[str, dict[Any, tuple[int, ...]]] = field(default_factory=dict)
+    indexes: dict[str, dict[Any, dict[int, None]]] = field(default_factory=dict)
     next_id: int = 1
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class Table:
         if column == self.spec.key:
             return (int(value),) if self.live(value) is not None else ()
         index = self.indexes.get(column)
-        return None if index is None else index.get(value, ())
+        return None if index is None else tuple(index.get(value, ()))
 
     def key_range(self, op: str, bound: int) -> Sequence[int]:
         """Live keys ``gt ge lt le`` a bound, in order."""
@@ -97,14 +97,12 @@ class Table:
                 continue
             if was is not None:
                 mark = fold(was) if isinstance(was, str) else was
-                left = tuple(other for other in index[mark] if other != key)
-                if left:
-                    index[mark] = left
-                else:
+                del index[mark][key]
+                if not index[mark]:
                     del index[mark]
             if now is not None:
                 mark = fold(now) if isinstance(now, str) else now
-                index[mark] = (*index.get(mark, ()), key)
+                index.setdefault(mark, {})[key] = None
 
 
 def _remove(ordered: list[Any], item: Any) -> None:
