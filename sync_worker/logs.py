@@ -40,7 +40,7 @@ _PATTERNS = (
     re.compile(r"(?<=://)[^\s/@]+@"),  # user and password in an address
     re.compile(r"[^\s@<>\"'=(),;:\[\]]+@[^\s@<>\"'=(),;:\[\]]+"),  # an e-mail address, and user@company
     re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9._~+/=-]{6,}"),
-    re.compile(r"\b(whsec_|eyJ)[A-Za-z0-9._/+=-]{8,}"),  # a webhook's secret, a JWT
+    re.compile(r"\b(whsec_|swk_|eyJ)[A-Za-z0-9._/+=-]{8,}"),  # a webhook's secret, our API's token, a JWT
     re.compile(r"(?i)(password|passwd|secret|token|api_?key|authorization)[\"']?\s*(=|:\s*[\"'])[^\s,;&\"]+"),
 )
 _DEPTH = 6

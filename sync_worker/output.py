@@ -134,6 +134,17 @@ class Printer:
         for line in _next_steps(found):
             self._styled(line, "green" if found["ok"] else "yellow")
 
+    def token(self, name: str, role: str, token: str) -> None:
+        """``tokens add``: the one time that it can be seen."""
+        if not self._document({"name": name, "role": role, "token": token}):
+            print(token)
+            print(f"{name} may {role}. The token is shown once and not stored: keep it now.", file=sys.stderr)
+
+    def tokens(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """``tokens list``: whose there are."""
+        if not self._document({"tokens": list(found)}):
+            self._table("tokens", ("name", "role", "since"), [(t["name"], t["role"], t["since"]) for t in found])
+
     def _document(self, value: Any) -> bool:
         if self._json:
             print(json.dumps(value, ensure_ascii=False, indent=2))

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, or_, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from mappings.canonical import NOT_SHARED
 from mappings.memory import SIDES, Memory
 from sync_worker import causes
 from sync_worker.engine.flow import Flow
 from sync_worker.store import pauses
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.lists import named_by
+from sync_worker.store.rows import LinkRow, from_mapping, load_opens, shown_state
 from sync_worker.store.session import Database
 from sync_worker.store.tables import event, journal, link
 
@@ -34,8 +35,7 @@ def status(db: Database, flows: Mapping[str, Flow]) -> dict[str, Any]:
         due = c.due_at <= now
         counts: dict[str, int] = dict.fromkeys(STATES, 0)
         for state, is_due, count in conn.execute(select(c.state, due, func.count()).group_by(c.state, due)):
-            # an edit makes a record that was at rest pending until the worker has been there
-            counts["pending" if is_due and state == "in_sync" else state] += count
+            counts[shown_state(state, now if is_due else None, now)] += count
         total, oldest = conn.execute(select(func.count(), func.min(c.due_at)).where(due)).one()
         lags = {name: _lag(conn, flow) for name, flow in flows.items()}
     held = pauses.current(db)
@@ -76,17 +76,26 @@ def find_links(db: Database, flows: Mapping[str, Flow], system: str, key: str) -
 
     ``key:K`` and ``ref:R`` say which of the two is meant, for where one record's key is another one's reference.
     """
-    kind, _, rest = key.partition(":")
-    columns, wanted = ((kind,), rest) if kind in ("key", "ref") and rest else (("key", "ref"), key)
     rows: list[LinkRow] = []
     with db.read() as conn:
         for flow in flows.values():
             for side in (s for s in SIDES if flow.systems[s] == system):
-                matches = or_(*(link.c[f"{side}_{column}"] == wanted for column in columns))
+                matches = named_by(side, key)
                 found = select(link).where(link.c.flow == flow.name, link.c.entity == flow.entity, matches)
                 rows += [from_mapping(row) for row in conn.execute(found).mappings()]
         load_opens(conn, rows)
     return rows
+
+
+def find_link(db: Database, flows: Mapping[str, Flow], link_id: int) -> LinkRow | None:
+    """A link of a configured flow by its id, with its open fields."""
+    with db.read() as conn:
+        found = conn.execute(select(link).where(link.c.id == link_id)).mappings().first()
+        if found is None or found["flow"] not in flows:
+            return None
+        row = from_mapping(found)
+        load_opens(conn, [row])
+    return row
 
 
 def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
@@ -95,9 +104,7 @@ def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
         now = db.now(conn)
         timeline = _timeline(conn, flow, row)
     held = pauses.current(db)
-    state, code, params = row.state, row.cause, row.cause_params
-    if state == "in_sync" and row.due_at is not None and row.due_at <= now:
-        state, code, params = "pending", "new", None
+    state, code, params = shown(row.state, row.cause, row.cause_params, row.due_at, now)
     step: dict[str, Any] = {"what": causes.next_step(code), "at": None}
     if state == "pending":
         step["at"] = iso(row.due_at)
@@ -120,6 +127,14 @@ def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
         "candidates": _candidates(whole.params if whole else None),
         "timeline": timeline,
     }
+
+
+def shown(
+    state: str, cause: str, params: Mapping[str, Any] | None, due_at: float | None, now: float
+) -> tuple[str, str, Mapping[str, Any] | None]:
+    """State, cause and its parameters as people see them (see ``shown_state``)."""
+    seen = shown_state(state, due_at, now)
+    return (state, cause, params) if seen == state else (seen, "new", None)
 
 
 def _candidates(params: Mapping[str, Any] | None) -> list[dict[str, Any]]:

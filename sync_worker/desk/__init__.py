@@ -1,5 +1,19 @@
-"""What a person does at the command line, and later in the console: look, sync, settle, retry. One place for both."""
+"""What a person does at the command line, and scripts by the API: look, sync, settle, retry. One place for both."""
 
-from sync_worker.desk.records import explain, opened, replay, resolve, resume, status, sync_due, sync_record
+from sync_worker.desk.records import explain, replay, resolve, resume, settle, status
+from sync_worker.desk.shared import ACTOR, opened
+from sync_worker.desk.syncing import ask_sync, sync_due, sync_record
 
-__all__ = ["explain", "opened", "replay", "resolve", "resume", "status", "sync_due", "sync_record"]
+__all__ = [
+    "ACTOR",
+    "ask_sync",
+    "explain",
+    "opened",
+    "replay",
+    "resolve",
+    "resume",
+    "settle",
+    "status",
+    "sync_due",
+    "sync_record",
+]

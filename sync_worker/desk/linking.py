@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
-from sync_worker.desk.records import ACTOR, ring
+from sync_worker.desk.shared import ACTOR, ring
 from sync_worker.errors import PermanentError
 from sync_worker.store import defaults
 from sync_worker.store.session import lock_crm_records

@@ -8,9 +8,9 @@ from typing import Any
 
 from mappings.account_managers import waiting_key
 from sync_worker import directories
-from sync_worker.desk.records import ACTOR, ring
+from sync_worker.desk.refusals import Ambiguous, NotKnown
+from sync_worker.desk.shared import ACTOR, Bell, ring
 from sync_worker.engine.flow import Flow
-from sync_worker.errors import PermanentError
 from sync_worker.events import SIDES, Side
 from sync_worker.reports import iso
 from sync_worker.store import directory, managers
@@ -45,7 +45,7 @@ class People:
         self._counts = managers.waiting_counts(app.db, flow.name)
 
     def one(self, side: Side, wanted: str) -> Known:
-        """Raises PermanentError when nobody, or more than one, is meant."""
+        """Raises ``NotKnown`` when nobody is meant, ``Ambiguous`` for more than one."""
         system = self._flow.systems[side]
         found = _matching(self._list(side), wanted)
         if not found and wanted and self._may_ask[side]:
@@ -57,8 +57,8 @@ class People:
             return found[0]
         if found:
             named = ", ".join(f"key:{one.key}" for one in found)
-            raise PermanentError(f"{system} has several account managers {wanted}; name one: {named}")
-        raise PermanentError(
+            raise Ambiguous(f"{system} has several account managers {wanted}; name one: {named}")
+        raise NotKnown(
             f"{system} has no account manager {wanted}: give the key or reference that sync-worker managers list shows"
         )
 
@@ -80,16 +80,17 @@ def listing(app: App, flow: str | None = None) -> dict[str, Any]:
     return {"flows": {one.name: _of_flow(app, one) for one in chosen}}
 
 
-def propose(app: App, flow_name: str, erp: str, crm: str, *, preferred: bool = False) -> Proposal:
+def propose(app: App, flow_name: str, erp: str, crm: str, *, preferred: bool = False, ask: bool = True) -> Proposal:
     """What making this row would mean. KEYs are API keys or human references.
 
-    Raises PermanentError for an unknown flow, and for a manager that is not, or not uniquely, in a directory.
+    ``ask``: the vendor, about somebody who is not in its directory. Raises ``NotKnown`` for an unknown flow or manager,
+    ``Ambiguous`` for a reference that several have.
     """
-    people = People(app, flow_of(app, flow_name))
+    people = People(app, flow_of(app, flow_name), ask=ask)
     return people.proposal(people.one("erp", erp), people.one("crm", crm), preferred=preferred)
 
 
-def map_managers(app: App, made: Sequence[Proposal], *, actor: str = ACTOR) -> int:
+def map_managers(app: App, made: Sequence[Proposal], *, actor: str = ACTOR, bell: Bell | None = None) -> int:
     """Make the proposed rows of one flow, all or none, and release exactly who waits for them; how many.
 
     Raises ``AmbiguousMapping``.
@@ -99,7 +100,7 @@ def map_managers(app: App, made: Sequence[Proposal], *, actor: str = ACTOR) -> i
     systems = (made[0].erp.system, made[0].crm.system)
     rows = [managers.NewRow(one.erp.key, one.crm.key, one.preferred) for one in made]
     released = managers.map_managers(app.db, made[0].flow, rows, systems=systems, actor=actor)
-    ring(app, released)
+    ring(app, released, bell)
     return len(released)
 
 
@@ -116,16 +117,14 @@ def unmap_manager(app: App, flow_name: str, erp: str, *, actor: str = ACTOR) -> 
     listed = {one.ref: one.key for one in directory.directory(app.db, flow.systems["erp"])}
     key = erp if erp in known else listed.get(erp, erp)
     if not managers.unmap_manager(app.db, flow.name, key, actor=actor):
-        raise PermanentError(
-            f"flow {flow.name} has no row for {erp}; rows: sync-worker managers list --flow {flow.name}"
-        )
+        raise NotKnown(f"flow {flow.name} has no row for {erp}; rows: sync-worker managers list --flow {flow.name}")
     return key
 
 
 def flow_of(app: App, name: str) -> Flow:
-    """A configured flow. Raises PermanentError."""
+    """A configured flow. Raises ``NotKnown``."""
     if name not in app.flows:
-        raise PermanentError(f"no flow {name}; there are: {', '.join(sorted(app.flows))}")
+        raise NotKnown(f"no flow {name}; there are: {', '.join(sorted(app.flows))}")
     return app.flows[name]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sync_worker import reconcile
-from sync_worker.desk.records import ACTOR
+from sync_worker.desk.shared import ACTOR
 from sync_worker.errors import PermanentError
 from sync_worker.events import Side
 from sync_worker.reconcile import Limits, Report

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select, true
 
 from mappings.merge import Open
 from sync_worker.events import LinkClass, Side
@@ -106,6 +106,23 @@ class LinkRow:
         """Set ``{side}_{name}`` for every name given."""
         for name, value in values.items():
             setattr(self, f"{side}_{name}", value)
+
+
+def shown_state(state: str, due_at: float | None, now: float) -> str:
+    """A link's state as people see it: a notice makes a record that was at rest pending until the worker was there."""
+    return "pending" if state == "in_sync" and due_at is not None and due_at <= now else state
+
+
+def shown_as(now: float, *, state: str | None = None, cause: str | None = None) -> ColumnElement[bool]:
+    """Links that people see in this state, and with this cause (see ``shown_state``; its cause is ``new``)."""
+    noticed = and_(link.c.state == "in_sync", link.c.due_at.is_not(None), link.c.due_at <= now)
+    asked: list[ColumnElement[bool]] = []
+    for column, wanted, instead in ((link.c.state, state, "pending"), (link.c.cause, cause, "new")):
+        if wanted == instead:
+            asked.append(or_(column == wanted, noticed))
+        elif wanted is not None:
+            asked += [column == wanted, ~noticed]
+    return and_(true(), *asked)
 
 
 def from_mapping(row: RowMapping | Mapping[str, Any]) -> LinkRow:

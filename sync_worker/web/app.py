@@ -1,7 +1,7 @@
-"""The web process: webhooks in, health, metrics, a plain status page. One process: one writer stores all notices.
+"""The web process: webhooks in, health, metrics, status page, API. One process: one writer stores all notices.
 
 ``GET /healthz`` the process is alive · ``/readyz`` it can serve: migrated, database and queue reachable, the inbox
-stores and, under ``run``, workers are up · ``/metrics`` Prometheus.
+stores and, under ``run``, workers are up · ``/metrics`` Prometheus · ``/api/v1`` see ``web/api``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from sync_worker import broker, metrics
 from sync_worker.doorbell import Doorbell, RingingThread
@@ -28,6 +28,7 @@ from sync_worker.processes import STOP_SECONDS, SUPERVISOR_ENV, end_with_parent,
 from sync_worker.store import migrate
 from sync_worker.store.inbox import InboxWriter
 from sync_worker.web import status
+from sync_worker.web.api import site as api
 from sync_worker.web.hooks import HookRoute
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ class Site:
     def build(self) -> Starlette:
         """The ASGI application; its lifespan ends what this site has started."""
         hooks = HookRoute(self._app.systems, self._writer, self._ringing.ring_parts)
-        routes = [
+        routes: list[BaseRoute] = [  # the webhook first: it is what this process is there for
             Route("/hooks/{system}", hooks, methods=["POST"]),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
             Route("/metrics", self.scrape),
             Route("/", self.status),
+            Mount("/api", api.build(self._app, self._ringing.ring)),
         ]
         return Starlette(routes=routes, lifespan=self._lifespan)
 

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from sync_worker.connectors.base import Connector, HookRefused
 from sync_worker.store.inbox import InboxFull, InboxWriter
+from sync_worker.web import body as body_of
 
 BODY_LIMIT = 1024 * 1024
 RETRY_AFTER = b"5"
@@ -43,7 +44,7 @@ class HookRoute:
         if connector is None:
             return await _answer(send, 404, b'{"error":"unknown system"}')
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        body = await _read(headers.get("content-length"), receive)
+        body = await body_of.read(headers.get("content-length"), receive, BODY_LIMIT)
         if body is None:
             return await _answer(send, 413, b'{"error":"larger than 1 MiB"}')
         return await self._accept(connector, headers, body, send)
@@ -66,22 +67,6 @@ class HookRoute:
 
 
 _REFUSALS = {401: b'{"error":"signature missing, wrong or too old"}', 400: b'{"error":"unreadable body"}'}
-
-
-async def _read(announced: str | None, receive: Receive) -> bytes | None:
-    """The whole body, or None as soon as it is known to be too large."""
-    if announced is not None and announced.isdigit() and int(announced) > BODY_LIMIT:
-        return None
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        return body if len(body) <= BODY_LIMIT else None
-    chunks, size = [body], len(body)
-    while message.get("more_body", False) and size <= BODY_LIMIT:
-        message = await receive()
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-    return b"".join(chunks) if size <= BODY_LIMIT else None
 
 
 async def _answer(send: Send, status: int, body: bytes, *extra: tuple[bytes, bytes]) -> None:

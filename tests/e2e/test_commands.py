@@ -187,6 +187,29 @@ def test_am_6_mapping_a_manager_says_beforehand_who_waits_and_releases_them(it: 
     assert (gone.returncode, it.cli("managers", "unmap", "--flow", "customers", "--erp", "E-10").returncode) == (0, 1)
 
 
+def test_a_token_lets_a_script_in_until_it_is_removed(it: Installation) -> None:
+    erp, _ = new_customer(it, "Scripted Ltd", "API-1")
+    added = it.cli("tokens", "add", "helpdesk", "--role", "operate")
+    token = added.stdout.strip()
+    assert (added.returncode, added.stderr.count("\n")) == (0, 1), added.stderr
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    status, body = it.ask("GET", "/api/v1/links?system=erp&key=API-1", headers=headers)
+    (found,) = json.loads(body)["items"]
+    assert (status, found["erp"]["key"], found["state"]) == (200, erp, "in_sync")
+    assert it.ask("POST", f"/api/v1/links/{found['link']}/replay", b"", headers)[0] == 202
+    until(it.at_rest)
+    told = it.rows("select what, actor from journal where actor = 'helpdesk'")
+    assert told == [("replayed", "helpdesk")]
+    listed = it.cli("tokens", "list", "--json")
+    assert [(one["name"], one["role"]) for one in json.loads(listed.stdout)["tokens"]] == [("helpdesk", "operate")]
+    assert token not in listed.stdout + (it.folder / "run.log").read_text()
+    again = it.cli("tokens", "add", "helpdesk")
+    assert (again.returncode, again.stdout, again.stderr.count("\n")) == (1, "", 1)
+    assert it.cli("tokens", "remove", "helpdesk").returncode == 0
+    assert it.ask("GET", "/api/v1/status", headers=headers)[0] == 401
+    assert it.cli("tokens", "remove", "helpdesk").returncode == 1
+
+
 def test_what_cannot_be_done_is_one_line_with_exit_code_1(it: Installation) -> None:
     nothing = it.cli("replay", "--state", "excluded")
     assert (nothing.returncode, nothing.stdout) == (1, "0 links are due again\n")
