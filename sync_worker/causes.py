@@ -115,6 +115,7 @@ CAUSES: dict[str, tuple[str, str]] = {
 
 # What stands for a parameter where a cause is told of many records, and of whose data nothing may be said.
 _OF_MANY = {
+    "company": "each record says which",
     "error": "each record says why",
     "fields": "some fields",
     "filter": "of the flow",

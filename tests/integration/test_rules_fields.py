@@ -44,7 +44,7 @@ def test_e13_a_change_against_the_direction_stays_where_it_is_and_is_shown(make_
     row = row_of(world, crm=one.crm)
     assert (row.state, row.cause) == ("in_sync", "differs")
     assert field(world, one.crm, "name") == {
-        "name": "name", "erp": "Northwind Tools", "crm": "Local Name", "status": "differs",
+        "name": "name", "erp": "Northwind Tools", "crm": "Local Name", "status": "differs", "why": "not_to_erp",
     }  # fmt: skip
     assert [e["after"] for e in entries(world, "blocked")] == [{"name": "not_to_erp"}]
 

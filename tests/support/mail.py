@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from support.installation import free_ports
+from sync_worker.demo.ports import free_ports
 
 
 class MailSink:
