@@ -98,7 +98,7 @@ def build(
         switched_on={name: flow.switched_on_at for name, flow in flows.items()},
     )
     invoices = Invoices(database, inbox, dates_of(INVOICE))
-    engine = Engine(database, flows, rule_for, inbox, invoices, clock)
+    engine = Engine(database, flows, rule_for, inbox, invoices, clock, sleep)
     feeds = Feeds(database, inbox, list(flows.values()), connectors, invoices)
     return App(config, database, inbox, connectors, flows, engine, feeds, clock)
 

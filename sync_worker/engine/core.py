@@ -26,6 +26,8 @@ from sync_worker.store.touches import Touched
 BATCH = 100
 LANES = 4
 DRAGGING_SECONDS = 0.5
+BURST = 5  # links in a batch, so that the next waits a moment for company
+GATHER_SECONDS = 0.05
 BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under 2 s
 
 
@@ -43,9 +45,15 @@ class Pace:
     """How many links of a flow fit into one batch, learned from how long batches take."""
 
     limit: int = 32
+    _burst_at: float = 0.0
+
+    def in_burst(self) -> bool:
+        """Has a batch of several links just ended? Then more are on their way, and larger batches cost less."""
+        return time.monotonic() - self._burst_at < GATHER_SECONDS
 
     def note(self, seconds: float, count: int) -> None:
         """A full batch that was quick lets the next be larger; one that took too long makes them smaller."""
+        self._burst_at = time.monotonic() if count >= BURST else 0.0
         if seconds > BATCH_SECONDS:
             self.limit = max(1, int(min(self.limit, count) * BATCH_SECONDS / seconds))
         elif seconds < BATCH_SECONDS / 3 and count >= self.limit:
@@ -106,6 +114,7 @@ class Engine:
     inbox: Inbox
     invoices: Invoices
     clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
     rng: random.Random = field(default_factory=random.Random)
     paces: dict[str, Pace] = field(default_factory=dict)
     lanes: Lanes = field(default_factory=Lanes)
@@ -139,6 +148,8 @@ class Engine:
         limit = pace.limit
         if not waiting.due_at_least(self.db, flow.scope, klass, 1):
             return Worked()  # somebody was quicker: found without asking for the write lock
+        if pace.in_burst() and not waiting.due_at_least(self.db, flow.scope, klass, limit):
+            self.sleep(GATHER_SECONDS)
         rows = links.claim(self.db, flow.scope, klass=klass, limit=limit)
         if not rows:
             return Worked()

@@ -26,6 +26,7 @@ from sync_worker.errors import ConfigError
 
 T = TypeVar("T")
 
+SHORT_WAIT, LONG_WAIT = 0.002, 0.02  # seconds at most between two looks for SQLite's write lock
 BUSY_SECONDS = 30
 TRIES = 6
 # deadlock, serialization failure, lock not available (PostgreSQL's documented SQLSTATEs)
@@ -238,9 +239,36 @@ def _sqlite_engine(url: URL, pool_size: int, begin: str, *, durable: bool, reado
 
     @event.listens_for(engine, "begin")
     def start(conn: Connection) -> None:
-        conn.exec_driver_sql(begin)
+        if not readonly:
+            _wait_for_turn(conn, begin)
+        else:
+            conn.exec_driver_sql(begin)
 
     return engine
+
+
+def _wait_for_turn(conn: Connection, begin: str) -> None:
+    """Begin a write transaction as soon as the other processes' writers let us.
+
+    SQLite's own busy handler sleeps up to 100 ms between its looks; transactions here are a few milliseconds short, so
+    a lock that came free would lie idle. Raises what SQLite says once ``BUSY_SECONDS`` are over.
+    """
+    raw: Any = conn.connection.driver_connection
+    raw.execute("PRAGMA busy_timeout=0")
+    try:
+        begun_at = time.monotonic()
+        while (waited := time.monotonic() - begun_at) < BUSY_SECONDS:
+            try:
+                raw.execute(begin)
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorname not in TRANSIENT_SQLITE:
+                    raise
+            longest = SHORT_WAIT if waited < 1.0 else LONG_WAIT
+            time.sleep(random.uniform(0.2 * longest, longest))
+        conn.exec_driver_sql(begin)
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
