@@ -145,6 +145,13 @@ class MapSettings(BaseModel):
         return self.limits.get(name)
 
 
+def in_words(value: Value) -> str:
+    """A field's value in one line: a unit as its filled parts."""
+    if value is None:
+        return ""
+    return ", ".join(str(part) for part in value.values() if part) if isinstance(value, dict) else str(value)
+
+
 def read_typed(name: str, text: str) -> Value:
     """A value that a person typed for field ``name`` (settling a conflict); blank means empty.
 

@@ -11,7 +11,7 @@ from mappings.fields import FieldMap, Value
 Side = Literal["erp", "crm"]
 SIDES: tuple[Side, Side] = ("erp", "crm")
 
-_PARTS = ("replaced", "wrote", "tried", "bounce", "blocked", "take", "ids_due")
+_PARTS = ("replaced", "wrote", "tried", "bounce", "blocked", "take", "ids_due", "first")
 _KEPT = 8  # replaced values remembered per field; more edits than that within one stale window are not told apart
 
 
@@ -42,6 +42,7 @@ class Memory:
     ``take``: a person's choice: a side, ``{"value": v}`` for both, or ``{"values": {side: v}}``, with ``if``: what the
     sides must still hold for it to count, and ``blocked``: why they differ afterwards. ``ids_due``: sides whose own
     columns are still to name this link's ids, since it took its record over from another link (E21).
+    ``first``: how the first link-up is decided, where not by the flow's ``initial`` (``{"initial": "erp"}``: imports).
     """
 
     replaced: dict[str, dict[str, list[list[Any]]]] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class Memory:
     blocked: dict[str, str] = field(default_factory=dict)
     take: dict[str, Any] = field(default_factory=dict)
     ids_due: dict[str, bool] = field(default_factory=dict)
+    first: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, raw: Mapping[str, Any] | None) -> Memory:

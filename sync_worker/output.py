@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mappings.canonical import in_words
 from sync_worker.connectors.base import Check
 
 STYLE = {
@@ -67,7 +68,7 @@ class Printer:
             print(
                 f"candidate: {candidate['system']} {candidate['key']} {candidate.get('ref') or ''} ({candidate['why']})"
             )
-        rows = [(f["name"], _value(f["erp"]), _value(f["crm"]), f["status"]) for f in one["fields"]]
+        rows = [(f["name"], in_words(f["erp"]), in_words(f["crm"]), f["status"]) for f in one["fields"]]
         self._table("fields", ("field", "erp", "crm", "status"), rows)
         self._table("timeline", ("at", "what", "why"), [(t["at"], t["what"], t["why"]) for t in one["timeline"]])
 
@@ -102,6 +103,31 @@ class Printer:
             for one in found
         ]
         self._table("suggestions", ("erp", "crm", "", "because"), rows)
+
+    def imported(self, flow: str, counts: Mapping[str, int]) -> None:
+        """``import``: customers by verdict, which add up to those seen."""
+        if self._document({"flow": flow, "seen": sum(counts.values()), **counts}):
+            return
+        print(f"{sum(counts.values())} customers: " + (", ".join(f"{n} {v}" for v, n in counts.items()) or "none"))
+
+    def foreseen(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """A preview: a line per field that would be written, and the verdicts counted."""
+        if self._document(list(found)):
+            return
+        rows = [
+            (
+                one["verdict"], *(one[side]["ref"] or one[side]["key"] or "" for side in ("erp", "crm")),
+                name, in_words(field.get("before")), in_words(field.get("after")), one["cause"]["text"],
+            )
+            for one in found
+            for name, field in (one["fields"] or {"": {}}).items()
+        ]  # fmt: skip
+        self._table("preview", ("verdict", "erp", "crm", "field", "before", "after", "why"), rows)
+        counts = {
+            verdict: sum(one["verdict"] == verdict for one in found)
+            for verdict in sorted({o["verdict"] for o in found})
+        }
+        print(f"{len(found)} records: " + (", ".join(f"{n} {v}" for v, n in counts.items()) or "none"))
 
     def checks(self, found: Sequence[Check]) -> None:
         """``doctor``: one line each, with the fix."""
@@ -207,10 +233,3 @@ def _known(total: int | None) -> str:
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value} s"
-
-
-def _value(value: Any) -> str:
-    """A field's value in one line: a unit as its filled parts."""
-    if value is None:
-        return ""
-    return ", ".join(v for v in value.values() if v) if isinstance(value, dict) else str(value)

@@ -177,7 +177,8 @@ def link_to(row: LinkRow, into: Side, partner: Record, step: str, now: float) ->
     """Bring the partner's key. The next pass merges: a first link-up has no past (E9)."""
     row.put(into, key=partner.key, ref=partner.ref, children=dict(partner.children))
     row.erp_was = row.crm_was = None
-    row.memory, row.opens = Memory().dump(), {}
+    erp_wins = {"initial": "erp"} if row.may_create == "import" else {}  # an import brings the ERP's values to the CRM
+    row.memory, row.opens = Memory(first=erp_wins).dump(), {}
     row.may_create = row.intent = row.intent_at = row.intent_side = row.was_linked_to = None
     row.state, row.cause, row.cause_params = "pending", "linking", {"step": step}
     row.first_synced_at, row.attempts = None, 0

@@ -140,6 +140,7 @@ def _merge_and_write(desk: Desk, flow: Flow, rule: Rule, moved: list[Pass]) -> l
         looks: dict[Side, Look] = {side: p.look(side, flow.stale(side)) for side in SIDES}
         opens = {n: o for n, o in p.row.opens.items() if o.why != "stale"}
         policy = flow.policy if p.row.is_default else replace(flow.policy, only=NOT_SHARED)
+        policy = replace(policy, initial=p.memory.first.get("initial", policy.initial))
         sides = Sides(looks["erp"], looks["crm"], flow.maps, policy, translate, in_step, opens)
         plan = merge(sides, p.memory)
         desk.planned(p, sides, plan)
@@ -205,6 +206,7 @@ def _settled(desk: Desk, flow: Flow, p: Pass, sides: Sides, plan: Plan) -> Save:
     else:
         row.attempts = 0
         p.memory.ids_due.clear()
+        p.memory.first.clear()
         row.first_synced_at = row.first_synced_at or now
         row.last_synced_at = now
     states.settle_state(row, p.memory, settled.unfinished)

@@ -66,6 +66,21 @@ def claim_due(db: Database, *, lease: float = LEASE, limit: int = 1) -> list[Cla
     return db.run(work)
 
 
+def claim(db: Database, name: str, *, lease: float = LEASE) -> int | None:
+    """Take this one, due or not; its token, or None while somebody else runs it."""
+    c = schedule.c
+    stmt = inserter(schedule, sqlite=db.is_sqlite).on_conflict_do_nothing()
+
+    def work(conn: Connection) -> int | None:
+        now = db.now(conn)
+        conn.execute(stmt, {"name": name, "due_at": now})
+        free = update(schedule).where(c.name == name, or_(c.lease_until.is_(None), c.lease_until <= now))
+        taken = free.values(lease_token=c.lease_token + 1, lease_until=now + lease).returning(c.lease_token)
+        return conn.execute(taken).scalar_one_or_none()
+
+    return db.run(work)
+
+
 def renew(db: Database, name: str, token: int, *, lease: float = LEASE) -> bool:
     """Prolong a lease that is still ours; False: somebody else runs it, stop."""
     c = schedule.c

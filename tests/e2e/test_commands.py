@@ -210,6 +210,17 @@ def test_a_token_lets_a_script_in_until_it_is_removed(it: Installation) -> None:
     assert it.cli("tokens", "remove", "helpdesk").returncode == 1
 
 
+def test_gumu_1_an_import_at_the_command_line_gives_every_customer_one_verdict(it: Installation) -> None:
+    new_customer(it, "Imported Before Ltd", "C-770")
+    looked = it.cli("import", "customers", "--from", "C-770", "--to", "C-779", "--dry-run", "--json")
+    assert looked.returncode == 0, looked.stderr
+    assert [one["verdict"] for one in json.loads(looked.stdout)] == ["unchanged"]
+    done = it.cli("import", "customers", "--from", "C-770", "--to", "C-779", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"flow": "customers", "seen": 1, "unchanged": 1})
+    wrong = it.cli("import", "customers", "--from", "C-9", "--to", "C-1")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1) and "exchange them" in wrong.stderr
+
+
 def test_what_cannot_be_done_is_one_line_with_exit_code_1(it: Installation) -> None:
     nothing = it.cli("replay", "--state", "excluded")
     assert (nothing.returncode, nothing.stdout) == (1, "0 links are due again\n")

@@ -1,0 +1,132 @@
+"""One import run: reads ahead, lets passes do the work, and gives every customer its verdict."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from sync_worker.connectors.base import FeedRow
+from sync_worker.engine import comparing
+from sync_worker.engine.core import Engine
+from sync_worker.engine.flow import Flow
+from sync_worker.events import Change, LinkClass
+from sync_worker.imports.selection import Selection
+from sync_worker.imports.verdicts import UNDER_WAY, judge
+from sync_worker.store import runs
+from sync_worker.store.inbox import Inbox
+from sync_worker.store.runs import Row, Run
+from sync_worker.store.session import Database
+from sync_worker.store.tables import link
+
+KIND = "import"
+AHEAD = 1000  # customers read ahead of the passes: memory stays flat, and what is read stays fresh
+LOOK_SECONDS = 0.2
+CLASSES: tuple[LinkClass, ...] = ("live", "retry", "bulk")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """``seen``: customers the selection took so far. ``total``: of the ERP, None when it does not say."""
+
+    seen: int
+    under_way: int
+    total: int | None
+
+
+@dataclass
+class Import:
+    """``threads``: passes at a time in this process; workers help where they run."""
+
+    db: Database
+    inbox: Inbox
+    engine: Engine
+    flow: Flow
+    run: Run
+    selection: Selection
+    threads: int = 4
+    progress: Callable[[Progress], None] = lambda _progress: None
+
+    def go(self) -> dict[str, int]:
+        """To the end; customers by verdict. What stops it leaves the run to be gone on with. Raises SyncError."""
+        total = self.flow.connectors["erp"].count(self.flow.entity)
+        with self._passes():
+            for page in self.flow.connectors["erp"].sweep(self.flow.entity, self.run.position):
+                self._take(page.rows, page.watermark)
+                while self._look(total) > AHEAD:
+                    time.sleep(LOOK_SECONDS)
+            while self._look(total):
+                time.sleep(LOOK_SECONDS)
+        counts = runs.tally(self.db, self.run.id)
+        runs.end(self.db, self.run.id, "done", counts)
+        return counts
+
+    def _take(self, rows: Sequence[FeedRow], last: str | None) -> None:
+        """What of a page is to be done, and that it was read: one transaction."""
+        records = [row.record for row in rows if row.record is not None and self.selection.takes(row.record)]
+
+        def work(conn: Connection) -> None:
+            known = comparing.known_in(conn, self.flow, "erp", [record.key for record in records])
+            found: list[Row] = []
+            asked: list[str] = []
+            for record in records:
+                mine = known.get(record.key)
+                still = mine is not None and mine.linked and mine.state in ("in_sync", "conflict")
+                if still and mine is not None and not comparing.moved(self.flow, "erp", record, mine):
+                    found.append(Row(record.key, "unchanged" if mine.state == "in_sync" else "waiting", mine.link_id))
+                else:
+                    asked.append(record.key)
+            found.extend(self._touch(conn, asked))
+            runs.put_rows_in(conn, self.run.id, found)
+            runs.note_in(conn, self.run.id, last, {})
+
+        self.db.run(work)
+
+    def _touch(self, conn: Connection, keys: Sequence[str]) -> Iterator[Row]:
+        """Bulk work that may create; a run's row remembers what counter answers it."""
+        system = self.flow.systems["erp"]
+        changes = [Change(system, self.flow.entity, key, via="import") for key in keys]
+        self.inbox.accept_in(conn, changes, klass="bulk", may_create="import", flows=(self.flow.name,))
+        now = self.db.now(conn)
+        c = link.c
+        mine = select(c.id, c.erp_key, c.erp_dirty).where(
+            c.flow == self.flow.name, c.entity == self.flow.entity, c.erp_key.in_(list(keys))
+        )
+        for link_id, key, dirty in conn.execute(mine):
+            yield Row(key, UNDER_WAY, link_id, {"dirty": dirty, "at": now})
+
+    def _look(self, total: int | None) -> int:
+        """Judge who has come to an end; how many have not."""
+        left = judge(self.db, self.run.id)
+        tally = runs.tally(self.db, self.run.id)
+        self.progress(Progress(sum(tally.values()), left, total))
+        return left
+
+    @contextmanager
+    def _passes(self) -> Iterator[None]:
+        """Threads that work off what is due of this flow, live work first, until the block ends."""
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.is_set():
+                try:
+                    claimed = any(self.engine.run_due(self.flow.name, klass).claimed for klass in CLASSES)
+                except SQLAlchemyError:  # the database is busy or away: the main thread says so
+                    claimed = False
+                if not claimed:
+                    stop.wait(LOOK_SECONDS)
+
+        crew = [threading.Thread(target=work, name=f"import-{n}", daemon=True) for n in range(self.threads)]
+        for thread in crew:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in crew:
+                thread.join()

@@ -1,0 +1,179 @@
+"""Imports: GUMU-1 to 6, 13 and AM-8, over both emulators."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.rules import FLOW, Make, api_writes, in_the_past, row_of, worlds
+from support.world import World
+from sync_worker.connectors.base import Record
+from sync_worker.desk import importing
+from sync_worker.errors import PermanentError
+from sync_worker.imports import KIND, Import, Selection, select_by
+from sync_worker.imports.selection import BadSelection
+from sync_worker.store import managers, runs
+
+
+@pytest.fixture
+def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+    makers: Iterator[Make] = worlds(tmp_path, database_url)
+    yield next(makers)()
+    next(makers, None)
+
+
+def imported(world: World, selection: Selection | None = None, run: runs.Run | None = None) -> dict[str, int]:
+    chosen = selection or Selection()
+    begun = run or runs.begin(world.db, KIND, FLOW, "test", chosen.as_params())
+    app = world.app
+    job = Import(world.db, app.inbox, app.engine, app.flows[FLOW], begun, chosen, threads=1)
+    return job.go()
+
+
+def customers(world: World, count: int) -> list[str]:
+    """Customers older than the flow, which no notice would bring."""
+    with in_the_past(world):
+        return [world.new_erp(f"Customer {n} Ltd", id=f"C-{n}") for n in range(1, count + 1)]
+
+
+def names(world: World) -> set[str]:
+    return {str(row["Comp_Name"]) for row in world.crm.list_records("Company")}
+
+
+def test_gumu_1_without_criteria_every_customer_comes_and_a_second_import_writes_nothing(world: World) -> None:
+    customers(world, 7)
+    assert imported(world) == {"created": 7}
+    assert {f"Customer {n} Ltd" for n in range(1, 8)} <= names(world)
+    world.settle()
+    before = api_writes(world)
+    world.crm.reset_stats()
+    assert imported(world) == {"unchanged": 7}
+    assert api_writes(world) == before and world.crm.stats()["reads"] == 0
+
+
+def test_gumu_1_no_customers_is_an_import_of_nothing(world: World) -> None:
+    assert imported(world) == {}
+
+
+def test_gumu_3_numbers_are_a_range_with_both_ends(world: World) -> None:
+    customers(world, 12)
+    assert imported(world, select_by(None, "c-9", "C-11")) == {"created": 3}
+    assert {"Customer 9 Ltd", "Customer 10 Ltd", "Customer 11 Ltd"} <= names(world)
+    assert imported(world, select_by(None, "C-12", " ")) == {"created": 1}
+
+
+def test_gumu_6_a_matching_company_is_updated_with_the_erps_values_and_nothing_is_inserted(world: World) -> None:
+    with in_the_past(world):
+        erp = world.new_erp("Same Ltd", id="C-78", **{"contacts.default.URL1": "http://erp.test"})
+        crm = world.new_crm("Same Ltd", Comp_WebSite="http://crm.test", comp_intacct_customerid="C-78",
+                            comp_intacct_company="Acme UK")  # fmt: skip
+    assert imported(world) == {"linked": 1}
+    world.settle()
+    row = row_of(world, erp=erp)
+    assert (row.crm_key, row.state) == (crm, "in_sync")
+    assert world.crm_record(crm)["Comp_WebSite"] == "http://erp.test"
+
+
+def test_gumu_5_one_bad_customer_fails_with_its_cause_and_the_others_come(world: World) -> None:
+    keys = customers(world, 3)
+    world.crm.faults.merge({"refuse": {"Comp_Name": ["Customer 2 Ltd"]}})
+    counts = imported(world)
+    assert counts == {"created": 2, "failed": 1}
+    assert row_of(world, erp=keys[1]).state == "failing"
+
+
+def test_am_8_an_unmapped_manager_waits_while_its_customer_is_created(world: World) -> None:
+    with in_the_past(world):
+        key = world.new_erp("Managed Ltd", id="C-5", **{"salesRepresentative.id": "E-10"})
+    assert imported(world) == {"created": 1}
+    assert row_of(world, erp=key).state == "waiting"
+    managers.map_manager(world.db, FLOW, "E-10", "2", systems=("erp", "crm"))
+    world.settle()
+    assert world.crm_record(str(row_of(world, erp=key).crm_key))["Comp_PrimaryUserId"] == 2
+    assert imported(world) == {"unchanged": 1}
+
+
+def test_gumu_13_an_import_that_was_stopped_goes_on_where_it_was_and_repeats_nothing(world: World) -> None:
+    customers(world, 5)
+    run = runs.begin(world.db, KIND, FLOW, "test", {})
+    job = Import(world.db, world.app.inbox, world.app.engine, world.app.flows[FLOW], run, Selection(), threads=0)
+    stopped = threading.Event()
+
+    def stop(_progress: object) -> None:
+        stopped.set()
+        raise KeyboardInterrupt
+
+    job.progress = stop
+    with pytest.raises(KeyboardInterrupt):
+        job.go()
+    assert stopped.is_set() and runs.tally(world.db, run.id) == {"under_way": 5}
+    again = runs.unfinished(world.db, KIND, FLOW)
+    assert again is not None and again.id == run.id
+    assert imported(world, run=again) == {"created": 5}
+    created = [row for row in world.written("crm") if row.entity == "Company" and row.op == "create"]
+    assert len(created) == 5
+
+
+@pytest.mark.parametrize(
+    ("since", "first", "last"),
+    [("yesterday", None, None), ("2026-13-01", None, None), (None, "C-10", "C-9"), ("2026-02-30", "C-1", "C-2")],
+)
+def test_gumu_4_a_criterion_that_cannot_be_used_refuses_the_whole_run(
+    since: str | None, first: str | None, last: str | None
+) -> None:
+    with pytest.raises(BadSelection):
+        select_by(since, first, last)
+
+
+def test_gumu_2_a_day_counts_whole_in_the_persons_zone_and_both_criteria_mean_both() -> None:
+    chosen = select_by("2026-07-01", "C-1", "C-20", "Europe/London")
+    midnight = 1_782_860_400.0  # 2026-06-30 23:00 UTC
+
+    def record(ref: str, updated_at: float | None) -> Record:
+        return Record("1", ref, {}, updated_at=updated_at)
+
+    assert chosen.takes(record("C-9", midnight)) and chosen.takes(record("C-9", None))
+    assert not chosen.takes(record("C-9", midnight - 1)) and not chosen.takes(record("C-21", midnight))
+
+
+def test_an_import_does_what_its_preview_said(world: World) -> None:
+    customers(world, 3)
+    with in_the_past(world):
+        world.new_erp("Same Ltd", id="C-78")
+        world.new_crm("Same Ltd", comp_intacct_customerid="C-78", comp_intacct_company="Acme UK")
+        world.new_erp("Namesake Ltd", id="C-79")
+        world.new_crm("Namesake Ltd")
+    before = api_writes(world)
+    said = Counter(one.verdict for one in importing.preview(world.app, FLOW, Selection()))
+    assert said == {"create": 3, "link": 1, "ambiguous": 1} and api_writes(world) == before
+    assert importing.run_import(world.app, FLOW, Selection()) == {"created": 3, "linked": 1, "waiting": 1}
+    world.settle()
+    again = Counter(one.verdict for one in importing.preview(world.app, FLOW, Selection()))
+    assert again == {"unchanged": 4, "ambiguous": 1}
+
+
+def test_gumu_13_a_second_import_of_the_flow_is_refused_while_one_runs(world: World) -> None:
+    customers(world, 2)
+    refused: list[str] = []
+
+    def another(_progress: object) -> None:
+        with pytest.raises(PermanentError) as error:
+            importing.run_import(world.app, FLOW, Selection())
+        refused.append(str(error.value))
+
+    importing.run_import(world.app, FLOW, Selection(), progress=another)
+    assert refused and all("an import of customers is running" in one for one in refused)
+    assert importing.run_import(world.app, FLOW, Selection()) == {"unchanged": 2}
+
+
+def test_gumu_15_an_import_against_the_direction_is_refused_before_anything_is_read(world: World) -> None:
+    customers(world, 1)
+    world.reconfigure('direction = "to_erp"')
+    world.erp.reset_stats()
+    with pytest.raises(PermanentError, match="direction to_erp"):
+        importing.run_import(world.app, FLOW, Selection())
+    assert world.erp.stats()["reads"] == 0
