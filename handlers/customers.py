@@ -12,9 +12,10 @@ syncs it.
 
 from __future__ import annotations
 
+from mappings.codecs import collapse, fold
 from sync_worker.connectors.base import Record
 from sync_worker.engine.flow import Flow
-from sync_worker.engine.rule import BY_A_PERSON, Permission
+from sync_worker.engine.rule import BY_A_PERSON, LeftOut, Permission
 from sync_worker.events import Side
 from sync_worker.routing import handles
 from sync_worker.store.rows import LinkRow
@@ -25,11 +26,11 @@ NEEDS = {"on_first_invoice": "needs_invoice", "manual": "needs_manual", "on_crea
 class Customers:
     """The rule of customers. Nothing has to exist before a customer does."""
 
-    def takes_part(self, flow: Flow, side: Side, record: Record) -> str | None:
+    def takes_part(self, flow: Flow, side: Side, record: Record) -> LeftOut | None:
         for column, allowed in flow.filters.get(side, {}).items():
             if column in record.native and str(record.native[column] or "") not in allowed:
-                return f"{side}.{column}"
-        return None
+                return LeftOut("excluded", "filter", {"filter": f"{side}.{column}"})
+        return _of_another_sub_company(flow, record) if side == "crm" else None
 
     def may_create(self, flow: Flow, row: LinkRow, record: Record, into: Side) -> Permission:
         when = flow.create[into]
@@ -46,6 +47,22 @@ class Customers:
         if when == "on_create" and (record.created_at or 0.0) >= flow.opened_at(into):
             return Permission(True)
         return Permission(False, NEEDS[when])
+
+
+def _of_another_sub_company(flow: Flow, record: Record) -> LeftOut | None:
+    """LAY-15: the record's sub-company decides which flow takes it; one that no flow takes waits to be mapped."""
+    taken = flow.sub_companies
+    if taken is None or taken.column not in record.native:
+        return None
+    named = collapse(str(record.native[taken.column] or ""))
+    key = fold(named)
+    if key in taken.mine:
+        return None
+    by = {"filter": f"crm.{taken.column}"}
+    if key in taken.mapped or not taken.tells:
+        return LeftOut("excluded", "filter", by)
+    waiting_on = f"sub_company:{flow.systems['crm']}:{named or '-'}"
+    return LeftOut("waiting", "sub_company_unmapped", {**by, "sub_company": named or "none"}, waiting_on)
 
 
 @handles("customer")

@@ -66,6 +66,10 @@ CAUSES: dict[str, tuple[str, str]] = {
         "records that may be its partner exist",
         "fill the CRM's key column with the right one's key, or create a new one: sync-worker sync SYSTEM KEY",
     ),
+    "sub_company_unmapped": (
+        "no flow takes the sub-company {sub_company}",
+        "add it to `sub_companies` of a flow and restart, then: sync-worker replay --waiting-on KEY",
+    ),
     "several_made": (
         "several records of this name were made while a create was under way",
         "fill the CRM's key column with the right one's key",
@@ -122,6 +126,7 @@ _OF_MANY = {
     "link": "each record says which",
     "reason": "each record says why",
     "side": "other",
+    "sub_company": "of each record",
     "waiting_on": "some keys",
     "why": "each record says why",
 }

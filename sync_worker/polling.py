@@ -18,6 +18,7 @@ from sync_worker.engine.comparing import Known
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.invoices import Invoices
 from sync_worker.events import INVOICE, SIDES, Change, LinkClass, Side
+from sync_worker.routing import rule_for
 from sync_worker.store import watermarks
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.session import Database
@@ -147,5 +148,7 @@ def _differs(flow: Flow, side: Side, record: Record, known: Mapping[str, Known])
     if mine is None:
         return "new"
     if not comparing.moved(flow, side, record, mine) and not comparing.switched(record, mine):
-        return "same"
+        left_out = rule_for(flow.entity).takes_part(flow, side, record)
+        if not comparing.let_in_or_out(left_out, side, mine):
+            return "same"
     return "linked" if mine.linked else "new"

@@ -15,6 +15,7 @@ from mappings.fields import Value
 from mappings.merge import FieldPolicy, InStep, Missing, Policy, Translate
 from sync_worker import metrics
 from sync_worker.config import Config, FlowConfig
+from sync_worker.config.sub_companies import maps_them, name_key
 from sync_worker.connectors import CONNECTORS
 from sync_worker.connectors.base import Connector
 from sync_worker.connectors.breaker import Breaker
@@ -22,7 +23,7 @@ from sync_worker.connectors.http import CallSeen
 from sync_worker.connectors.limiter import Limiter, LocalLimiter
 from sync_worker.connectors.parts import FlowParts, Parts
 from sync_worker.engine.core import Engine
-from sync_worker.engine.flow import Flow
+from sync_worker.engine.flow import Flow, SubCompanies
 from sync_worker.engine.invoices import Invoices
 from sync_worker.events import INVOICE, SIDES, Side
 from sync_worker.polling import Feeds
@@ -112,7 +113,7 @@ def map_settings(config: Config, flow: FlowConfig, side: Side) -> MapSettings:
         limits={name: limit for name, limit in longest.items() if limit is not None},
         defaults=getattr(flow.defaults, side),
         extra=tuple(getattr(flow.filter, side)),
-        **_own(config, getattr(flow, side)),
+        **config.systems[getattr(flow, side)].of_the_map(),
     )
 
 
@@ -124,14 +125,7 @@ def everything_read(config: Config, system: str) -> MapSettings:
         for flow, side in sides
         for column in (*(getattr(one, side) for one in flow.custom.values()), *getattr(flow.filter, side))
     ]
-    return MapSettings(extra=tuple(dict.fromkeys(columns)), **_own(config, system))
-
-
-def _own(config: Config, system: str) -> dict[str, Any]:
-    settings = config.systems[system]
-    if settings.connector != "sage_crm":
-        return {}
-    return {"columns": settings.columns.named(), "phone_types": settings.phone_types}
+    return MapSettings(extra=tuple(dict.fromkeys(columns)), **config.systems[system].of_the_map())
 
 
 def _country(config: Config, flow: FlowConfig) -> str:
@@ -161,8 +155,7 @@ def _flow(name: str, config: Config, db: Database, connectors: Mapping[str, Conn
     one = config.flows[name]
     systems: dict[Side, str] = {"erp": one.erp, "crm": one.crm}
     sharing = tuple(config.sharing(name))
-    crm = config.systems[one.crm]
-    columns = crm.columns.named() if crm.connector == "sage_crm" else {}
+    columns = config.systems[one.crm].own_columns
     views: dict[Side, Connector] = {
         side: connectors[systems[side]].for_flow(
             FlowParts(
@@ -191,11 +184,28 @@ def _flow(name: str, config: Config, db: Database, connectors: Mapping[str, Conn
         company=config.systems[one.erp].company,
         unlinked_per_hour=one.limits.unlinked,
         shared_crm=sharing if len(sharing) > 1 else (),
-        others_create=any(_creates_by_itself(config.flows[other]) for other in sharing if other != name),
+        # where sub-companies say whose a record is, it need not name its ERP company
+        others_create=not maps_them(one)
+        and any(_creates_by_itself(config.flows[other]) for other in sharing if other != name),
         crm_ref_column=columns.get("erp_ref", ""),
         crm_company_column=columns.get("erp_company", ""),
         invoices_of=tuple(side for side in SIDES if one.waits_for_invoice(side)),
+        sub_companies=_sub_companies(config, one),
     )
+
+
+def _sub_companies(config: Config, flow: FlowConfig) -> SubCompanies | None:
+    """What a flow takes of its CRM's sub-companies; the default flow, or else the first, tells of unmapped ones."""
+    over = [other for other in config.flows.values() if other.crm == flow.crm and maps_them(other)]
+    if flow not in over:
+        return None
+
+    def taken(one: FlowConfig) -> frozenset[str]:
+        return frozenset([*map(name_key, one.sub_companies), *([""] if one.default_sub_company else [])])
+
+    tells = next((one for one in over if one.default_sub_company), over[0])
+    column = config.systems[flow.crm].sub_company_column
+    return SubCompanies(column, taken(flow), frozenset().union(*map(taken, over)), tells is flow)
 
 
 def _creates_by_itself(flow: FlowConfig) -> bool:

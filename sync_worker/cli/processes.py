@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
-from sync_worker.connectors import CONNECTORS
+from sync_worker.connectors import EMULATORS
 from sync_worker.output import Printer
 from sync_worker.processes import end_with_parent, exit_on_signal
 
@@ -112,15 +112,15 @@ def doctor(config: ConfigPath = None, json: Json = False) -> None:
 
 @app.command()
 def emulate(
-    name: Annotated[str, typer.Argument(help=" or ".join(CONNECTORS))],
+    name: Annotated[str, typer.Argument(help=" or ".join(EMULATORS))],
     port: Port,
     seed: Annotated[int, typer.Option("--seed")] = 0,
 ) -> None:
     """Run a vendor emulator on 127.0.0.1."""
-    if name not in CONNECTORS:
-        raise typer.BadParameter(f"no emulator for {name}; there are: {', '.join(CONNECTORS)}")
+    if name not in EMULATORS:
+        raise typer.BadParameter(f"no emulator for {name}; there are: {', '.join(EMULATORS)}")
     from sync_worker.connectors.emulation import serve
 
     end_with_parent()
-    make: Callable[..., Any] = importlib.import_module(CONNECTORS[name] + ".emulator").make
+    make: Callable[..., Any] = importlib.import_module(EMULATORS[name]).make
     serve(make(seed=seed), port=port)

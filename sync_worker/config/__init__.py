@@ -15,11 +15,11 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from sync_worker.config import key_file, sharing
+from sync_worker.config import key_file, sharing, sub_companies
 from sync_worker.config.alerts import AlertsConfig
 from sync_worker.config.flows import FlowConfig
 from sync_worker.config.report import Source, key_lines
-from sync_worker.config.systems import KINDS, IntacctConfig, SageCrmConfig, SystemConfig
+from sync_worker.config.systems import KINDS, IntacctConfig, RestConfig, SageCrmConfig, SystemConfig
 from sync_worker.config.values import (
     DatabaseUrl,
     QueueUrl,
@@ -32,7 +32,17 @@ from sync_worker.config.values import (
 from sync_worker.errors import ConfigError
 from sync_worker.events import SIDES
 
-__all__ = ["AlertsConfig", "Config", "FlowConfig", "IntacctConfig", "SageCrmConfig", "SystemConfig", "load", "parse"]
+__all__ = [
+    "AlertsConfig",
+    "Config",
+    "FlowConfig",
+    "IntacctConfig",
+    "RestConfig",
+    "SageCrmConfig",
+    "SystemConfig",
+    "load",
+    "parse",
+]
 
 _ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -137,6 +147,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _flows_do_not_mix_up_companies(self) -> Config:
         sharing.check(self.systems, self.flows)
+        sub_companies.check(self.systems, self.flows)
         return self
 
     def sharing(self, flow: str) -> list[str]:
@@ -173,7 +184,7 @@ def parse(text: str, environ: Mapping[str, str] | None = None, path: Path | None
     settings = _resolve(given, (), env, source)
     _environment_wins(settings, env, source)
     try:
-        config = Config.model_validate(settings)
+        config = Config.model_validate(settings, context={"folder": path.parent if path else Path()})
     except ValidationError as error:
         raise source.first(error) from None
     config._path = path

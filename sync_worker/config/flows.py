@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from string import Formatter
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -59,7 +59,11 @@ class FieldConfig(Section):
 
 
 class FlowConfig(Section):
-    """One entity, kept in step between one ERP and one CRM. Several flows may share a CRM (E21)."""
+    """One entity, kept in step between one ERP and one CRM. Several flows may share a CRM (E21).
+
+    ``sub_companies``: those of the CRM whose records this flow takes (LAY-15); ``default_sub_company``: it takes the
+    records without one.
+    """
 
     entity: Literal["customer"]
     erp: str
@@ -74,6 +78,8 @@ class FlowConfig(Section):
     overwrite: bool = False
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     filter: FilterConfig = Field(default_factory=FilterConfig)
+    sub_companies: Annotated[Texts, Field(min_length=0)] = ()
+    default_sub_company: bool = False
     defaults: DefaultsConfig = Field(default_factory=DefaultsConfig)
     fields: dict[str, FieldConfig] = Field(default_factory=dict)
     custom: dict[str, CustomField] = Field(default_factory=dict)

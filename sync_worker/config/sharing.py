@@ -41,8 +41,7 @@ def _one_crm(
     systems: Mapping[str, SystemConfig], first: tuple[str, FlowConfig], second: tuple[str, FlowConfig]
 ) -> None:
     (name, a), (other, b) = first, second
-    crm = systems[a.crm]
-    columns = crm.columns.named() if crm.connector == "sage_crm" else {}
+    columns = systems[a.crm].own_columns
     if not columns.keys() & {"erp_key", "erp_ref"}:
         return  # no ids stand there: nothing to mix up
     shares = f"the flows {name!r} and {other!r} share {a.crm!r}, where ids count only inside their ERP company"

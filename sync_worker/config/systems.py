@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 
 from mappings.canonical import PHONE_TYPES
+from sync_worker.config.profile import Profile, load
 from sync_worker.config.values import (
     Country,
     Secret,
@@ -18,6 +20,7 @@ from sync_worker.config.values import (
     nearest,
     problem,
 )
+from sync_worker.errors import ConfigError
 from sync_worker.events import Side
 
 
@@ -36,6 +39,20 @@ class _System(Section):
     sweep_seconds: float = Field(default=900.0, ge=1)
     concurrency: int = Field(default=4, ge=1, le=64)
     default_country: Country = ""
+
+    @property
+    def own_columns(self) -> dict[str, str]:
+        """Columns of this installation by what they hold, ``erp_key`` and so on; empty where it names none."""
+        return {}
+
+    @property
+    def sub_company_column(self) -> str:
+        """Where a record says which sub-company it belongs to; "" where there is no such place."""
+        return ""
+
+    def of_the_map(self) -> dict[str, Any]:
+        """What the system itself adds to the ``MapSettings`` of its customer map."""
+        return {"columns": self.own_columns}
 
 
 class IntacctConfig(_System):
@@ -89,6 +106,13 @@ class SageCrmConfig(_System):
     phone_types: dict[str, str] = Field(default_factory=lambda: dict(PHONE_TYPES))
     columns: Columns = Field(default_factory=Columns)
 
+    @property
+    def own_columns(self) -> dict[str, str]:
+        return self.columns.named()
+
+    def of_the_map(self) -> dict[str, Any]:
+        return {"columns": self.own_columns, "phone_types": self.phone_types}
+
     @field_validator("phone_types")
     @classmethod
     def _one_type_each(cls, types: dict[str, str]) -> dict[str, str]:
@@ -102,6 +126,41 @@ class SageCrmConfig(_System):
         return types
 
 
-SystemConfig = Annotated[IntacctConfig | SageCrmConfig, Field(discriminator="connector")]
+class RestConfig(_System):
+    """A CRM behind a JSON API. ``profile``: how it is laid out, a shipped one's name or a file beside sync.toml."""
 
-KINDS: dict[str, Side] = {"intacct": "erp", "sage_crm": "crm"}
+    event_queue: ClassVar[bool] = False
+
+    connector: Literal["rest"]
+    profile: Text
+    token: Secret
+    webhook_secret: WebhookSecret = None
+
+    _layout: Profile = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _profile_is_read(self, info: ValidationInfo) -> RestConfig:
+        folder = (info.context or {}).get("folder", Path())
+        try:
+            self._layout = load(self.profile, folder)
+        except ConfigError as error:
+            raise problem(("profile",), str(error)) from None
+        return self
+
+    @property
+    def layout(self) -> Profile:
+        """The profile that was read."""
+        return self._layout
+
+    @property
+    def own_columns(self) -> dict[str, str]:
+        return self._layout.columns
+
+    @property
+    def sub_company_column(self) -> str:
+        return self._layout.customers.sub_company
+
+
+SystemConfig = Annotated[IntacctConfig | SageCrmConfig | RestConfig, Field(discriminator="connector")]
+
+KINDS: dict[str, Side] = {"intacct": "erp", "sage_crm": "crm", "rest": "crm"}

@@ -15,10 +15,12 @@ from mappings.canonical import NOT_SHARED
 from mappings.memory import changed_fields
 from sync_worker.connectors.base import Record
 from sync_worker.engine.flow import Flow
+from sync_worker.engine.rule import LeftOut
 from sync_worker.events import Side
 from sync_worker.store.tables import link, open_field
 
 CHUNK = 500
+LEFT_OUT = ("excluded", "waiting")  # states in which a filter or sub-company may hold a record; it names itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class Known:
     """What our table holds of a record that was shown.
 
     ``was``: this side's past; an open field stands in it with the value it was parked with: only another one is news.
-    ``opens``: names of the open fields. ``left_out_by``: the filter that excludes it, "" where none does.
+    ``opens``: names of the open fields. ``left_out_by``: the filter that excludes it, "" where none does;
+    ``sub_company``: the unmapped one that holds it.
     """
 
     link_id: int
@@ -36,6 +39,7 @@ class Known:
     state: str = "pending"
     is_default: bool = True
     left_out_by: str = ""
+    sub_company: str = ""
     opens: set[str] = field(default_factory=set)
 
 
@@ -53,9 +57,10 @@ def known_in(conn: Connection, flow: Flow, side: Side, keys: Iterable[str]) -> d
         by_id: dict[int, Known] = {}
         for link_id, k, w, ch, erp, crm, state, default, params in conn.execute(query):
             linked = erp is not None and crm is not None
-            by = str((params or {}).get("filter", "")) if state == "excluded" else ""
+            why = (params or {}) if state in LEFT_OUT else {}
+            by, sub_company = (str(why.get(name, "")) for name in ("filter", "sub_company"))
             found[k] = by_id[link_id] = Known(
-                link_id, linked, dict(w or {}), ch or {}, state, default or not linked, by
+                link_id, linked, dict(w or {}), ch or {}, state, default or not linked, by, sub_company
             )
         o = open_field.c
         seen = select(o.link_id, o.field, o[f"{side}_seen"]).where(o.link_id.in_(by_id), o.why != "stale")
@@ -64,6 +69,15 @@ def known_in(conn: Connection, flow: Flow, side: Side, keys: Iterable[str]) -> d
                 by_id[link_id].was[name] = value
                 by_id[link_id].opens.add(name)
     return found
+
+
+def let_in_or_out(left_out: LeftOut | None, side: Side, mine: Known) -> bool:
+    """Does the flow's filter, or its sub-companies, say otherwise of a record than when it was last looked at?"""
+    if mine.left_out_by and not mine.left_out_by.startswith(f"{side}."):
+        return False  # it is the other side's record that is left out
+    if left_out is None or not mine.left_out_by:
+        return (left_out is None) == bool(mine.left_out_by)
+    return str(left_out.params.get("sub_company", "")) != mine.sub_company
 
 
 def ids_between(conn: Connection, flow: Flow, side: Side, after: str, last: str) -> list[int]:
@@ -80,10 +94,14 @@ def ids_between(conn: Connection, flow: Flow, side: Side, after: str, last: str)
 
 
 def moved(flow: Flow, side: Side, record: Record, known: Known) -> set[str]:
-    """Fields of a shown record that are not what this side held; of another link's record, those that are our own."""
+    """Fields of a shown record that are not what this side held; of a linked one, those that the link keeps in step.
+
+    What only one side has a place for has no past on a link: it would be news at every look.
+    """
     values = flow.maps[side].get(record.native)
-    if not known.is_default:
-        values = {name: value for name, value in values.items() if name in NOT_SHARED}
+    if known.linked:
+        shared = shared_fields(flow, is_default=known.is_default)
+        values = {name: value for name, value in values.items() if name in shared}
     return changed_fields(known.was, values, flow.maps[side])
 
 

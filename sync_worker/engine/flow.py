@@ -15,6 +15,20 @@ from sync_worker.store.waiting import Scope
 
 
 @dataclass(frozen=True)
+class SubCompanies:
+    """Which of a CRM's sub-companies a flow takes (LAY-15), by folded name; "" stands for having none.
+
+    ``column``: where a record names its own. ``mapped``: what any flow over this CRM takes. ``tells``: this flow shows
+    the records of those that no flow takes; the others leave them out.
+    """
+
+    column: str
+    mine: frozenset[str]
+    mapped: frozenset[str]
+    tells: bool
+
+
+@dataclass(frozen=True)
 class Flow:
     """``create``: when a record may be created per side. ``filters``: per side column -> allowed values.
 
@@ -44,6 +58,7 @@ class Flow:
     crm_ref_column: str = ""
     crm_company_column: str = ""
     invoices_of: tuple[Side, ...] = ()
+    sub_companies: SubCompanies | None = None
 
     def linked_ref(self, crm: Record) -> str | None:
         """The ERP's human id that a CRM record names in its own column."""

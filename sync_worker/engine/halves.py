@@ -46,7 +46,9 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
         _remember(row, flow, side, record, at)
         left_out = rule.takes_part(flow, side, record)
         if left_out is not None and row.intent is None:
-            saves.append(_state(row, "excluded", "filter", {"filter": left_out}))
+            states.leave_out(row, left_out)
+            row.due_at, row.klass = states.next_due(row), "bulk"
+            saves.append(Save(row))
         elif row.was_linked_to is not None and row.may_create not in BY_A_PERSON and row.intent is None:
             unlinked.append((row, record))
         else:

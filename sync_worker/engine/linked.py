@@ -94,16 +94,14 @@ def _gone(p: Pass, flow: Flow, side: Side, now: float) -> Save:
 
 
 def _excluded(p: Pass, flow: Flow, rule: Rule) -> Save | None:
-    """The end of a pass over a record that a side's main row leaves out; its pasts stay, so that it can catch up."""
+    """The end of a pass over a record that a side's main row leaves out."""
     verdicts = (rule.takes_part(flow, side, record) for side, record in p.records.items() if record.parts & 1)
     left_out = next((verdict for verdict in verdicts if verdict is not None), None)
     if left_out is None:
+        states.take_in(p.row)
         return None
-    row = p.row
-    row.state, row.cause, row.cause_params = "excluded", "filter", {"filter": left_out}
-    row.attempts, row.due_at = 0, None
-    row.opens = {}
-    return Save(row)
+    states.leave_out(p.row, left_out)
+    return Save(p.row)
 
 
 def _rest(p: Pass, flow: Flow, desk: Desk) -> Save:

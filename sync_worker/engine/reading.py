@@ -10,6 +10,7 @@ from mappings.memory import Look, Memory, believe, changed_fields
 from mappings.merge import Open
 from mappings.settle import Results
 from sync_worker.connectors.base import Ask, Record
+from sync_worker.engine import states
 from sync_worker.engine.comparing import shared_fields
 from sync_worker.engine.flow import Flow
 from sync_worker.events import SIDES, Side, other
@@ -58,7 +59,7 @@ def first_asks(p: Pass, flow: Flow, now: float) -> dict[Side, int]:
         row.erp_was is None
         or row.crm_was is None
         or row.first_synced_at is None
-        or row.state == "excluded"
+        or states.was_left_out(row)
         or p.memory.ids_due
     ):
         return everything
@@ -85,7 +86,7 @@ def more_asks(p: Pass, flow: Flow, fields: set[str]) -> dict[Side, int]:
     """
     asks: dict[Side, int] = {}
     for side in SIDES:
-        filtered = 1 if flow.filters.get(side) else 0
+        filtered = 1 if flow.filters.get(side) or (side == "crm" and flow.sub_companies) else 0
         missing = (flow.parts_mask(side, fields) | filtered) & ~p.parts_read(side)
         record = p.records.get(side)
         if record is not None and "" in record.children.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from sync_worker.connectors.base import Record
 from sync_worker.engine.flow import Flow
@@ -23,11 +23,21 @@ class Permission:
     params: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Why a record takes no part now. ``waiting``: it would once ``waiting_on`` is there; else the flow's filter."""
+
+    state: Literal["excluded", "waiting"]
+    cause: str
+    params: Mapping[str, Any]
+    waiting_on: str | None = None
+
+
 class Rule(Protocol):
     """One entity's business rules; pure."""
 
-    def takes_part(self, flow: Flow, side: Side, record: Record) -> str | None:
-        """None when the record takes part, else the name of the filter that leaves it out."""
+    def takes_part(self, flow: Flow, side: Side, record: Record) -> LeftOut | None:
+        """None when the record takes part."""
 
     def may_create(self, flow: Flow, row: LinkRow, record: Record, into: Side) -> Permission:
         """May the partner of an unlinked record be created on ``into``?"""

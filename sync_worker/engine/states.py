@@ -8,13 +8,37 @@ from typing import Any
 
 from mappings.memory import Memory
 from mappings.merge import Open
+from sync_worker.engine.rule import LeftOut
 from sync_worker.events import SIDES
 from sync_worker.store.rows import LinkRow
 
 STATE_OF = {"refused": "failing", "conflict": "conflict", "waiting": "waiting", "stale": "pending"}
 WORST_FIRST = ("refused", "conflict", "waiting", "stale")
+HELD = "sub_company_unmapped"  # the one cause by which a whole record waits outside its flow (LAY-15)
 BACKOFF_BASE = 1.0
 BACKOFF_MAX = 300.0
+
+
+def leave_out(row: LinkRow, why: LeftOut) -> None:
+    """A record that takes no part comes to rest; its pasts stay, so that it can catch up."""
+    params = dict(why.params)
+    row.opens = {}
+    if why.state == "waiting":
+        row.opens[""] = Open("waiting", why.cause, params, why.waiting_on)
+        params = {**params, "waiting_on": why.waiting_on}
+    row.state, row.cause, row.cause_params = why.state, why.cause, params
+    row.attempts, row.due_at = 0, None
+
+
+def was_left_out(row: LinkRow) -> bool:
+    """Did the last pass end because the record takes no part?"""
+    return row.state == "excluded" or (row.state == "waiting" and row.cause == HELD)
+
+
+def take_in(row: LinkRow) -> None:
+    """It takes part (again): what held the whole record is over."""
+    if "" in row.opens and row.opens[""].cause == HELD:
+        row.opens = {name: one for name, one in row.opens.items() if name}
 
 
 def worst(opens: Mapping[str, Open]) -> tuple[str, str, dict[str, Any]] | None:

@@ -109,7 +109,7 @@ class SecondLook:
         row = p.row
         apart: dict[str, Side] = {}
         shared = comparing.shared_fields(self.flow, is_default=row.is_default)
-        by = str((row.cause_params or {}).get("filter", "")) if row.state == "excluded" else ""
+        by = str((row.cause_params or {}).get("filter", "")) if row.state in comparing.LEFT_OUT else ""
         for side, record in p.records.items():
             left_out = self.rule.takes_part(self.flow, side, record) is not None
             if left_out != by.startswith(f"{side}.") and not (by and not by.startswith(f"{side}.")):

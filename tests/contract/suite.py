@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +20,17 @@ from mappings.intacct import customer_map as intacct_map
 from mappings.sage_crm import customer_map as sage_crm_map
 from support.clock import FakeClock
 from support.tokens import MemoryTokens
+from sync_worker.config.profile import Profile
+from sync_worker.config.profile import load as load_profile
 from sync_worker.connectors.base import Ask, Connector, Page, Record, Write
 from sync_worker.connectors.emulation import EmulatorServer, Hook, OutgoingNotice
 from sync_worker.connectors.http import Breaker, VendorHttp
 from sync_worker.connectors.intacct.client import IntacctConnector, IntacctSettings
 from sync_worker.connectors.intacct.emulator import IntacctEmulator
+from sync_worker.connectors.rest.client import RestConnector
+from sync_worker.connectors.rest.client import connect as connect_rest
+from sync_worker.connectors.rest.emulator import TheLayerEmulator
+from sync_worker.connectors.rest.settings import RestSettings
 from sync_worker.connectors.sage_crm.auth import BasicLogin
 from sync_worker.connectors.sage_crm.client import SageCrmConnector
 from sync_worker.connectors.sage_crm.emulator import SageCrmEmulator
@@ -87,7 +94,7 @@ class Case:
         return self.create(correlation, idempotency_key, **values)[0]
 
     def write_of(self, correlation: str | None = None, idempotency_key: str | None = None, **values: Value) -> Write:
-        given = {**CUSTOMER, **values}
+        given = {name: value for name, value in {**CUSTOMER, **values}.items() if name in self.fmap.fields}
         columns = {c: v for c, v in self.fmap.put(given, {}).items() if v is not None}
         keys = self.connector.correlation_columns(correlation, f"ref-{correlation}") if correlation else {}
         return Write(None, {**self.fmap.create_extra(given), **columns, **keys}, idempotency_key=idempotency_key)
@@ -232,7 +239,46 @@ def sage_crm() -> Iterator[Case]:
             connector.close()
 
 
-CASES: dict[str, Callable[[], Any]] = {"intacct": intacct, "sage_crm": sage_crm}
+@contextmanager
+def the_layer(profile: Profile | None = None) -> Iterator[Case]:
+    """The connector ``rest`` with the shipped profile, or with another one over the same emulator."""
+    clock = FakeClock(NOW)
+    emulator = TheLayerEmulator(seed=7, clock=clock)
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    chosen = profile or load_profile("the_layer", Path())
+    with EmulatorServer(emulator) as base:
+        settings = RestSettings(
+            base_url=f"{base}/api/v1",
+            token="demo-token",
+            profile=chosen,
+            webhook_secret=secret,
+            erp_company="Acme UK",
+        )
+        made: list[RestConnector] = []
+
+        def connect(custom: dict[str, str] | None = None, **changes: Any) -> RestConnector:
+            mapped = MapSettings(default_country="GB", columns=chosen.columns, custom=custom or {})
+            breaker = Breaker(threshold=1000)
+            made.append(connect_rest("crm", replace(settings, **changes), mapped, clock=clock, breaker=breaker))
+            return made[-1]
+
+        yield Case(
+            system="crm",
+            emulator=emulator,
+            clock=clock,
+            entity="customer",
+            connect=connect,
+            bad_secret={"token": "wrong"},
+            missing_column={"custom": {"region": "/nowhere"}},
+            missing_name="/nowhere",
+            manager="U1",
+            hook_secret=secret,
+        )
+        for connector in made:
+            connector.close()
+
+
+CASES: dict[str, Callable[[], Any]] = {"intacct": intacct, "sage_crm": sage_crm, "the_layer": the_layer}
 
 __all__ = ["CASES", "CUSTOMER", "NOW", "Case"]
 
@@ -245,6 +291,12 @@ def fault(case: Case, **switches: Any) -> Iterator[None]:
         yield
     finally:
         case.emulator.faults.merge(before)
+
+
+def mapped(case: Case, name: str) -> None:
+    """Go on only where the vendor has a place for this field."""
+    if name not in case.fmap.fields:
+        pytest.skip(f"{case.system}: no place for {name}")
 
 
 def needs(case: Case, *, capability: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from suite import NOW, Case, fault, needs
+from suite import NOW, Case, fault, mapped, needs
 
 from mappings.fields import Value
 from sync_worker.connectors import http
@@ -30,6 +30,7 @@ from sync_worker.errors import (
     ],
 )
 def test_an_update_changes_that_field_and_no_other(case: Case, field: str, value: Value) -> None:
+    mapped(case, field)
     key = case.make()
     before = case.values(key)
     outcome = case.update(key, **{field: value})

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from mappings import intacct, sage_crm
+from mappings import intacct, rest, sage_crm
 from mappings.canonical import ADDRESS_PARTS, MapSettings
 from mappings.fields import FieldMap
 
@@ -25,10 +25,20 @@ LIMITS = {
 BASE = {"columns": {"tax_number": "comp_vatnumber", "erp_key": "comp_intacct_recordno"}, "default_country": "GB"}
 CRM = {**BASE, "custom": {"region": "comp_region", "shoe_size": "Pers_ShoeSize"}}
 ERP = {**BASE, "columns": {}, "custom": {"region": "nsp::REGION", "shoe_size": "nsp::SHOE"}}
+PLACES = {
+    **{name: f"/{name}" for name in ("name", "email", "website", "phone", "mobile", "fax", "tax_number", "status")},
+    **{f"contact.{part}": f"/main/{part}" for part in ("first", "last")},
+    **{f"address.{part}": f"/address/{part}" for part in ADDRESS_PARTS},
+    "account_manager": "/manager",
+    "erp_key": "/sage/key",
+}
+API = {**BASE, "columns": PLACES, "custom": {"region": "/more/region"}}
 MAPS: dict[str, FieldMap] = {
     "intacct": intacct.customer_map(MapSettings.model_validate(ERP)),
     "sage_crm": sage_crm.customer_map(MapSettings.model_validate(CRM)),
     "intacct, short": intacct.customer_map(MapSettings.model_validate({**ERP, "limits": LIMITS})),
+    "rest": rest.customer_map(MapSettings.model_validate(API), "Live", "Closed"),
+    "rest, short": rest.customer_map(MapSettings.model_validate({**API, "limits": LIMITS})),
     "sage_crm, short": sage_crm.customer_map(MapSettings.model_validate({**CRM, "limits": LIMITS})),
     "intacct, no country": intacct.customer_map(MapSettings.model_validate({**ERP, "default_country": ""})),
     "sage_crm, no country": sage_crm.customer_map(MapSettings.model_validate({**CRM, "default_country": ""})),

@@ -10,8 +10,9 @@ import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
+from sync_worker.connectors import stamps
 from sync_worker.connectors.base import Ask, FeedRow, Page, Record
-from sync_worker.connectors.sage_crm import stamps, where
+from sync_worker.connectors.sage_crm import where
 from sync_worker.connectors.sage_crm.reading import ALL, LINKED, Reader
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.tables import (

@@ -23,12 +23,12 @@ from sync_worker.connectors.base import (
     Record,
     Write,
 )
+from sync_worker.connectors.fanout import Fanout
 from sync_worker.connectors.http import VendorHttp, concerning
 from sync_worker.connectors.parts import FlowParts
 from sync_worker.connectors.sage_crm import checks, hooks
 from sync_worker.connectors.sage_crm.auth import BasicLogin
 from sync_worker.connectors.sage_crm.changes import Feeds
-from sync_worker.connectors.sage_crm.fanout import Fanout
 from sync_worker.connectors.sage_crm.finding import Finder
 from sync_worker.connectors.sage_crm.reading import Reader
 from sync_worker.connectors.sage_crm.rest import Rest

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mappings.codecs import collapse, email_key, fold, vat_key
-from mappings.names import normal_name, search_names
+from mappings.codecs import collapse, email_key, fold
+from mappings.names import search_names
 from sync_worker.connectors.base import Criteria, Record
+from sync_worker.connectors.evidence import MOST, same_name, same_tax, same_text, tax_forms
+from sync_worker.connectors.fanout import Fanout
 from sync_worker.connectors.sage_crm import where
-from sync_worker.connectors.sage_crm.fanout import Fanout
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.settings import SageCrmSettings
 from sync_worker.connectors.sage_crm.tables import BIT, COMPANY, COMPANY_ENTITY, EMAIL, PRIMARY, Row, Shape
 from sync_worker.errors import Rejected
 
-MOST = 20  # candidates a person can choose from
 _SIMILAR = 100  # rows looked at, per name, that only begin alike
 _RESOLUTION = 1.0  # seconds: native dates carry no fraction
 _MIN_START = 3  # letters: a shorter beginning is everybody's
@@ -39,7 +39,7 @@ class Finder:
         jobs: list[Callable[[], list[Row]]] = [
             lambda: self._by_column("erp_key", [c.correlation for c in criteria], optional=False),
             lambda: self._by_column("erp_ref", [c.ref for c in criteria]),
-            lambda: self._by_column("tax_number", [form for c in criteria for form in _tax_forms(c.tax_number)]),
+            lambda: self._by_column("tax_number", [form for c in criteria for form in tax_forms(c.tax_number)]),
             lambda: self._by_name(criteria),
         ]
         *by_column, by_email = self._fanout.run([*jobs, lambda: self._by_email(criteria)])
@@ -107,11 +107,11 @@ class Finder:
 
     def _strength(self, one: Criteria, row: Row) -> int:
         """0 = matches nothing asked for; higher = stronger evidence."""
-        if self._ours(row) and _same(one.correlation, self._own(row, "erp_key")):
+        if self._ours(row) and same_text(one.correlation, self._own(row, "erp_key")):
             return 5
-        if self._ours(row) and _same(one.ref, self._own(row, "erp_ref")):
+        if self._ours(row) and same_text(one.ref, self._own(row, "erp_ref")):
             return 4
-        if _same_tax(one.tax_number, self._own(row, "tax_number")):
+        if same_tax(one.tax_number, self._own(row, "tax_number")):
             return 3
         if any(
             one.email and email_key(one.email) == email_key(str(row.cell(f"{EMAIL_COLUMN}@{kind}") or ""))
@@ -119,10 +119,7 @@ class Finder:
         ):
             return 2
         name = str(row.cell(_NAME) or "")
-        same_name = one.name and (
-            fold(collapse(one.name)) == fold(collapse(name)) or normal_name(one.name) == normal_name(name) != ""
-        )
-        return 1 if same_name else 0
+        return 1 if same_name(one.name, name) else 0
 
     def _own(self, row: Row, name: str) -> str:
         column = self._columns.get(name)
@@ -155,20 +152,3 @@ def _starts(name: str) -> list[str]:
     short = search_names(name)[-1:]
     found = [where.starts_with(_NAME, start) for start in short if len(start) >= _MIN_START]
     return [predicate for predicate in found if predicate]
-
-
-def _same(wanted: str | None, found: str) -> bool:
-    return bool(wanted) and fold(collapse(wanted or "")) == fold(collapse(found)) != ""
-
-
-def _tax_forms(number: str | None) -> list[str]:
-    """How the same tax number may stand there: as given, without blanks, without its country."""
-    key = vat_key(number or "")
-    if not number or not key:
-        return []
-    return [number.strip(), key, key[2:]] if key[:2].isalpha() else [number.strip(), key]
-
-
-def _same_tax(wanted: str | None, found: str) -> bool:
-    a, b = vat_key(wanted or ""), vat_key(found)
-    return bool(a and b) and (a == b or (a[:2].isalpha() and a[2:] == b) or (b[:2].isalpha() and b[2:] == a))

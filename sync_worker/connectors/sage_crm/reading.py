@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_worker.connectors.base import Ask, Record
+from sync_worker.connectors.fanout import Fanout
 from sync_worker.connectors.sage_crm import where
-from sync_worker.connectors.sage_crm.fanout import Fanout
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.tables import (
     BIT,

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from mappings.fields import FieldMap
-from sync_worker.connectors.sage_crm import stamps
+from sync_worker.connectors import stamps
 from sync_worker.connectors.sage_crm.settings import SageCrmSettings
 
 Raw = Mapping[str, Any]

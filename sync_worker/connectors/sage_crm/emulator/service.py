@@ -19,6 +19,7 @@ from sync_worker.connectors.emulation import (
     WriteOp,
     json_response,
 )
+from sync_worker.connectors.emulation.standard import sealed
 from sync_worker.connectors.sage_crm.emulator.accounts import Accounts, Logon
 from sync_worker.connectors.sage_crm.emulator.answers import (
     Problem,
@@ -29,7 +30,7 @@ from sync_worker.connectors.sage_crm.emulator.answers import (
 )
 from sync_worker.connectors.sage_crm.emulator.database import Database, Hand, Refused, Written, iso
 from sync_worker.connectors.sage_crm.emulator.faults import SageCrmFaults
-from sync_worker.connectors.sage_crm.emulator.notices import events_of, sealed
+from sync_worker.connectors.sage_crm.emulator.notices import events_of
 from sync_worker.connectors.sage_crm.emulator.paths import BASE, Target, parse_path
 from sync_worker.connectors.sage_crm.emulator.reading import Reader, only
 from sync_worker.connectors.sage_crm.emulator.schema import DEFAULT_CUSTOM_COLUMNS, ColumnType, Row, build_tables

@@ -1,4 +1,4 @@
-"""Dates as Sage CRM writes them -> seconds since 1970, and back. Pure."""
+"""Dates as vendors write them -> seconds since 1970, and back. Pure."""
 
 from __future__ import annotations
 
