@@ -12,7 +12,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
+from bench import peak
 from bench.figures import Figure, Size, at_most, until
 from bench.filling import COLUMNS, FLOW, Pair
 from bench.rig import Rig, rig
@@ -84,30 +84,29 @@ def _run(count: int) -> Measured:
         for vendor in (stage.erp, stage.crm):
             vendor.post("reset_stats", {})
         pages = math.ceil(count / ERP_PAGE) + CRM_TABLES * math.ceil(count / CRM_PAGE)
-        report, peak = _verify(stage, drift)
+        report, highest = _verify(stage, drift)
         calls = sum(sum(vendor.stats()["calls"].values()) for vendor in (stage.erp, stage.crm))
         assert calls == sum(report["calls"].values()), f"{calls} calls were seen, the report says {report['calls']}"
         return Measured(
-            pages, calls, peak, report["seconds"], report["complete"], drift.planted, _found(stage), drift.per_kind
+            pages, calls, highest, report["seconds"], report["complete"], drift.planted, _found(stage), drift.per_kind
         )
 
 
 def _verify(stage: Rig, drift: Drift) -> tuple[dict[str, Any], float]:
     """The command in a process of its own: its report, and its peak memory in MB."""
-    argv = [sys.executable, "-m", "sync_worker.cli", "verify", FLOW, "--json", "--config", str(stage.config_path)]
+    argv = [*peak.command(stage.folder / "peak"), "verify", FLOW, "--json", "--config", str(stage.config_path)]
     told = stage.folder / "verify.json"
     with told.open("wb") as out, (stage.folder / "verify.log").open("wb") as log:
-        process = subprocess.Popen(argv, env=os.environ | stage.environment(), stdout=out, stderr=log)
+        process = subprocess.Popen(argv, env=os.environ | stage.environment, stdout=out, stderr=log)
         moving = threading.Thread(target=drift.move, daemon=True)
         moving.start()
-        _, status, usage = os.wait4(process.pid, 0)
+        process.wait()
     in_time = not moving.is_alive()
     drift.over.set()
     moving.join()
-    process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 1, (stage.folder / "verify.log").read_text(encoding="utf-8")[-2000:]
     assert in_time, "the walk was over before its records moved"
-    return json.loads(told.read_text(encoding="utf-8")), usage.ru_maxrss / 1024
+    return json.loads(told.read_text(encoding="utf-8")), peak.megabytes(stage.folder / "peak")
 
 
 def _found(stage: Rig) -> set[Finding]:

@@ -64,7 +64,8 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
     "match": (
         "records that may be its partner exist",
-        "fill the CRM's key column with the right one's key, or create a new one: sync-worker sync SYSTEM KEY",
+        "choose: sync-worker links link --flow FLOW --erp KEY --crm KEY, "
+        "or create a new one: sync-worker sync SYSTEM KEY",
     ),
     "sub_company_unmapped": (
         "no flow takes the sub-company {sub_company}",
@@ -114,7 +115,10 @@ CAUSES: dict[str, tuple[str, str]] = {
         "its record was removed on the {side} side; the other one stays as it is",
         "sync-worker sync SYSTEM KEY",
     ),
-    "unlinked": ("a person unlinked it", "sync-worker sync SYSTEM KEY"),
+    "unlinked": (
+        "a person unlinked it",
+        "sync-worker links link --flow FLOW --erp KEY --crm KEY, or a new partner: sync-worker sync SYSTEM KEY",
+    ),
 }
 
 # What stands for a parameter where a cause is told of many records, and of whose data nothing may be said.

@@ -129,6 +129,53 @@ class Printer:
         }
         print(f"{len(found)} records: " + (", ".join(f"{n} {v}" for v, n in counts.items()) or "none"))
 
+    def links(self, found: Mapping[str, Any]) -> None:
+        """``links list``: a page."""
+        if self._document(found):
+            return
+        rows = [
+            (
+                str(one["link"]),
+                one["flow"],
+                *(f"{one[s]['key'] or '-'} {one[s]['ref'] or ''}".strip() for s in ("erp", "crm")),
+                "synced" if one["synced"] else "never synced",
+                one["cause"]["text"],
+                one["state"],
+            )
+            for one in found["links"]
+        ]
+        self._table("links", ("link", "flow", "erp", "crm", "", "because", "state"), rows)
+        if found["next"] is not None:
+            print(f"more: --after {found['next']}")
+
+    def candidates(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """``links candidates``: per flow, best first."""
+        if self._document(list(found)):
+            return
+        for one in found:
+            partner = one["linked_with"]
+            if partner is not None:
+                print(f"{one['flow']}: linked with {partner['system']} {partner['key']} (link {one['link']})")
+            elif not one["candidates"]:
+                print(f"{one['flow']}: nothing matches {one['record']['system']} {one['record']['key']}")
+            for c in one["candidates"]:
+                print(f"{one['flow']}: {c['system']} {c['key']} {c['ref'] or ''} ({c['why']})")
+
+    def uploaded(self, found: Mapping[str, Any]) -> None:
+        """``links upload``: the first wrong rows, then the counts."""
+        if self._document(found):
+            return
+        for one in found["errors"]:
+            print(f"line {one['line']}: {'; '.join(one['errors'])}")
+        left = found["wrong"] + found["refused"] - len(found["errors"])
+        if left > 0:
+            print(f"and {left} more rows: --errors FILE has all of them")
+        said = {"skipped": "skipped: not linked", "refused": "refused: linked otherwise"}
+        names = ("linked", "relinked", "unchanged", "skipped", "refused", "wrong")
+        counts = ", ".join(f"{found[name]} {said.get(name, name)}" for name in names if found[name])
+        would = " (dry run: nothing was changed)" if found["dry_run"] else ""
+        print(f"run {found['run']}: {found['rows']} rows: {counts or 'nothing to do'}{would}")
+
     def checks(self, found: Sequence[Check]) -> None:
         """``doctor``: one line each, with the fix."""
         if self._document([{"name": c.name, "ok": c.ok, "detail": c.detail, "fix": c.fix} for c in found]):

@@ -9,12 +9,24 @@ import os
 import sys
 from typing import Any
 
-from sync_worker.cli import alerts, imports, links, managers, processes, records, tokens, verify
+from sync_worker.cli import alerts, imports, link_files, links, managers, processes, records, tokens, verify
 from sync_worker.cli.shared import app
 from sync_worker.errors import ConfigError, SyncError
 
 # importing a module registers its commands
-__all__ = ["alerts", "app", "imports", "links", "main", "managers", "processes", "records", "tokens", "verify"]
+__all__ = [
+    "alerts",
+    "app",
+    "imports",
+    "link_files",
+    "links",
+    "main",
+    "managers",
+    "processes",
+    "records",
+    "tokens",
+    "verify",
+]
 
 
 def main() -> None:

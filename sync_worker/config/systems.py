@@ -54,6 +54,10 @@ class _System(Section):
         """What the system itself adds to the ``MapSettings`` of its customer map."""
         return {"columns": self.own_columns}
 
+    def sites(self) -> tuple[str, ...]:
+        """By what names the vendor knows this installation; the first is the one we write."""
+        return (self.company,) if self.company else ()
+
 
 class IntacctConfig(_System):
     """Sage Intacct, REST v1. Webhooks are signed with ``client_secret`` (documented), so there is no other secret.
@@ -77,6 +81,11 @@ class IntacctConfig(_System):
         if not user or not company.partition("|")[0]:
             raise ValueError("must be user@company or user@company|entity")
         return name
+
+    def sites(self) -> tuple[str, ...]:
+        """The entity we work in, where there is one, and the company's id."""
+        company, _, entity = self.username.partition("@")[2].partition("|")
+        return tuple(dict.fromkeys(name for name in (self.entity, entity, company) if name))
 
 
 class Columns(Section):

@@ -56,11 +56,13 @@ class Ask:
     """One record to read: ``parts`` limits the tables (bit mask), ``children`` are ids known from earlier reads.
 
     A child given as "" was absent: where not all parts are asked it may be left out, unread. One not given is unknown.
+    ``alone``: no table beyond ``parts``, not even one whose row turns out to be another than the one known.
     """
 
     key: str
     parts: int = -1
     children: Mapping[str, str] = field(default_factory=dict)
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

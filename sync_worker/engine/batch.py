@@ -304,7 +304,7 @@ class Batch:
         with self._db.read() as conn:
             paused = select(func.max(c.at)).where(c.flow == name, c.what == "paused", c.why == MANY_UNLINKED)
             since = max(self.clock() - 3600, conn.execute(paused).scalar_one() or 0.0)
-            seen = select(func.count()).where(c.flow == name, c.what == "unlinked", c.at > since)
+            seen = select(func.count()).where(c.flow == name, c.what == "unlinked", c.actor == "worker", c.at > since)
             return max(0, self._flow.unlinked_per_hour - int(conn.execute(seen).scalar_one()))
 
     def _stuck(self, row: LinkRow, saved: links.Saved) -> Save:

@@ -51,8 +51,12 @@ def flat(header: str) -> str:
     return re.sub(r"[\s_\-]+", "", header).casefold()
 
 
-def read(path: Path, *, required: Sequence[str] = (), known: Sequence[str] = ()) -> Sheet:
+def read(
+    path: Path, *, required: Sequence[str] = (), known: Sequence[str] = (), also: Mapping[str, str] | None = None
+) -> Sheet:
     """The first sheet of a file. ``required``, ``known``: columns, found however they are spaced and cased.
+
+    ``also``: other names of such columns -> the name given here.
 
     Cells come under the name given here. Raises SheetError: not there, too large, unreadable, columns missing or twice.
     """
@@ -61,6 +65,7 @@ def read(path: Path, *, required: Sequence[str] = (), known: Sequence[str] = ())
     if first is None:
         raise SheetError(f"{path} is empty: it needs a row of column names, and rows below it")
     spelling = {flat(name): name for name in (*required, *known)}
+    spelling |= {flat(name): column for name, column in (also or {}).items()}
     headers = tuple(spelling.get(flat(cell), cell) for cell in first)
     named = [name for name in headers if name]
     doubled = sorted({name for name in named if named.count(name) > 1})

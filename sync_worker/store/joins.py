@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from sync_worker.events import Side, other
 from sync_worker.store import counters
-from sync_worker.store.rows import LinkRow
+from sync_worker.store.rows import LinkRow, from_mapping
 from sync_worker.store.tables import journal, link, open_field
 
 
@@ -35,23 +36,33 @@ def absorb(conn: Connection, row: LinkRow, side: Side) -> Literal["nobody", "abs
         return int(standing["id"])
     if standing["intent"] is not None:
         return "busy"
-    row.put(
-        side,
-        dirty=standing[f"{side}_dirty"],
-        done=min(standing[f"{side}_done"], standing[f"{side}_dirty"] - 1),
-        parts=-1,
-        gone_at=None,
-    )
-    row.noticed_at = min((t for t in (row.noticed_at, standing["noticed_at"]) if t is not None), default=None)
-    conn.execute(update(journal).where(journal.c.link_id == standing["id"]).values(link_id=row.id))
-    conn.execute(delete(open_field).where(open_field.c.link_id == standing["id"]))
-    conn.execute(delete(link).where(c.id == standing["id"]))
+    take(row, from_mapping(standing), side)
+    drop(conn, [(int(standing["id"]), row.id)])
     counters.add(conn, {(row.flow, standing["state"]): -1})
     # The live counters are compared with the claimed ones at the end of a save: take the absorbed ones as live too.
     conn.execute(
         update(link).where(c.id == row.id).values({f"{side}_dirty": standing[f"{side}_dirty"], f"{side}_parts": -1})
     )
     return "absorbed"
+
+
+def take(row: LinkRow, standing: LinkRow, side: Side) -> None:
+    """What ``row`` takes over of a half row that knows only ``side``: its notices, so that they are answered."""
+    dirty = standing.erp_dirty if side == "erp" else standing.crm_dirty
+    done = standing.erp_done if side == "erp" else standing.crm_done
+    row.put(side, dirty=dirty, done=min(done, dirty - 1), parts=-1, gone_at=None)
+    row.noticed_at = min((t for t in (row.noticed_at, standing.noticed_at) if t is not None), default=None)
+
+
+def drop(conn: Connection, absorbed: Sequence[tuple[int, int]]) -> None:
+    """Delete half rows that were taken over; their journal goes on under the other row: (its id, the other's id)."""
+    if not absorbed:
+        return
+    ids = [old for old, _ in absorbed]
+    moved = update(journal).where(journal.c.link_id == bindparam("b_old")).values(link_id=bindparam("b_new"))
+    conn.execute(moved, [{"b_old": old, "b_new": new} for old, new in absorbed])
+    conn.execute(delete(open_field).where(open_field.c.link_id.in_(ids)))
+    conn.execute(delete(link).where(link.c.id.in_(ids)))
 
 
 def split(conn: Connection, row: LinkRow, gone: Side, cause: str, params: dict[str, Any], now: float) -> int:

@@ -25,7 +25,7 @@ Seat = tuple[str, str, Side]
 
 _LINK = (
     "id", "flow", "entity", "erp_key", "erp_ref", "crm_key", "crm_ref", "state", "cause", "cause_params", "due_at",
-    "noticed_at", "created_at", "last_synced_at",
+    "noticed_at", "created_at", "last_synced_at", "first_synced_at", "state_at", "is_default",
 )  # fmt: skip
 
 
@@ -39,13 +39,20 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class LinkFilter:
-    """Which links. ``seats``: only these flows, by the sides that ``key`` is looked for on."""
+    """Which links. ``seats``: only these flows, by the sides that ``key`` is looked for on.
+
+    ``unsynced``: only what has never been synced.
+    """
 
     seats: Sequence[Seat]
     state: str | None = None
     cause: str | None = None
     waiting_on: str | None = None
     key: str | None = None
+    unsynced: bool = False
+
+
+EVER_SYNCED = or_(link.c.first_synced_at.is_not(None), link.c.last_synced_at.is_not(None))
 
 
 def named_by(side: Side, key: str) -> ColumnElement[bool]:
@@ -62,6 +69,8 @@ def links(db: Database, wanted: LinkFilter, after: Position | None, limit: int) 
     if wanted.waiting_on is not None:
         waiting = select(open_field.c.link_id).where(open_field.c.waiting_on == wanted.waiting_on)
         query = query.where(c.id.in_(waiting))
+    if wanted.unsynced:
+        query = query.where(~EVER_SYNCED)
     with db.read() as conn:
         query = query.where(shown_as(db.now(conn), state=wanted.state, cause=wanted.cause))
         found = conn.execute(_from(query, (c.id,), after, limit)).mappings()

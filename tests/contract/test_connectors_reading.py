@@ -47,6 +47,15 @@ def test_asking_for_nothing_calls_nobody(case: Case) -> None:
     assert case.emulator.stats()["calls"] == {}
 
 
+def test_whether_records_are_there_is_one_read_for_all_of_them(case: Case) -> None:
+    keys = [case.create()[0], case.make()]
+    case.emulator.reset_stats()
+    found = case.connector.read_many("customer", [Ask(key, 1, alone=True) for key in (*keys, "99999999")])
+    assert [found[key] is not None for key in keys] == [True, True]
+    assert found["99999999"] is None
+    assert case.emulator.reads == 1
+
+
 def test_a_batch_of_reads_takes_as_many_calls_as_two_records(case: Case) -> None:
     keys = [case.make(name=f"Batch {n}") for n in range(12)]
     case.emulator.reset_stats()

@@ -9,7 +9,7 @@ import pytest
 from suite import Case, calls, fault
 
 from support.tokens import MemoryTokens
-from sync_worker.connectors.base import Ask
+from sync_worker.connectors.base import Ask, Criteria
 from sync_worker.connectors.http import Answer
 from sync_worker.connectors.intacct.client import IntacctConnector
 from sync_worker.connectors.intacct.errors import TokenRejected, classify, column_of, item_error
@@ -204,3 +204,12 @@ def test_without_an_id_template_nothing_is_correlated_and_doctor_advises_one(cas
     assert not plain.capabilities.correlation
     assert plain.correlation_columns("43", "43") == {}
     assert any("new_customer_id" in check.fix and check.ok for check in plain.check())
+
+
+def test_hundreds_of_customer_ids_are_found_by_one_query_each_its_own(case: Case) -> None:
+    made = [case.create(name=f"Found {n}") for n in range(60)]
+    case.emulator.reset_stats()
+    wanted = [Criteria(ref=ref.lower()) for _, ref in made] + [Criteria(ref="NO-SUCH")]
+    found = case.connector.find_many("customer", wanted)
+    assert [[record.key for record in records] for records in found] == [*([key] for key, _ in made), []]
+    assert case.emulator.reads == 1

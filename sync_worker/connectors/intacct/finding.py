@@ -12,6 +12,7 @@ from sync_worker.connectors.intacct.query import CREATED, CUSTOMER, Columns, Fil
 
 AT_MOST = 20  # candidates per criteria
 PER_QUERY = 25  # criteria that share a query
+IDS_PER_QUERY = 200  # such that ask for nothing but customer ids: one filter holds all of them
 MIN_START = 3  # letters: a shorter beginning is everybody's
 EMAIL = "contacts.default.email1"
 
@@ -28,15 +29,26 @@ def find_customers(
     """For each criteria the customers that match any of its parts, and were created since, where it says so."""
     out: list[list[Record]] = [[] for _ in criteria]
     # a vendor-side limit on the time holds for the whole query, so the ones with a limit go together
-    for limited in (False, True):
-        group = [n for n, c in enumerate(criteria) if (c.created_since is not None) == limited]
-        for start in range(0, len(group), PER_QUERY):
-            chunk = group[start : start + PER_QUERY]
-            wanted = [_wanted(criteria[n], correlated_id, tax_column, columns.missing) for n in chunk]
+    every = [_wanted(c, correlated_id, tax_column, columns.missing) for c in criteria]
+    for limited, only_ids in ((False, True), (False, False), (True, False)):
+        size = IDS_PER_QUERY if only_ids else PER_QUERY
+        group = [
+            n
+            for n, c in enumerate(criteria)
+            if (c.created_since is not None) == limited and (limited or (every[n].keys() <= {"id"}) == only_ids)
+        ]
+        for start in range(0, len(group), size):
+            chunk = group[start : start + size]
+            wanted = [every[n] for n in chunk]
             since = min((criteria[n].created_since or 0.0 for n in chunk), default=0.0) if limited else None
+            by_id: dict[str, list[int]] = {}
+            for i, one in enumerate(wanted if only_ids else ()):
+                for value in one.get("id", ()):
+                    by_id.setdefault(value, []).append(i)
             for record in _ask(queries, columns, wanted, since):
-                for n, one in zip(chunk, wanted, strict=True):
-                    if len(out[n]) < AT_MOST and _matches(record, one, criteria[n].created_since):
+                for i in by_id.get(_folded(record.ref), ()) if only_ids else range(len(chunk)):
+                    n = chunk[i]
+                    if len(out[n]) < AT_MOST and _matches(record, wanted[i], criteria[n].created_since):
                         out[n].append(record)
     return out
 

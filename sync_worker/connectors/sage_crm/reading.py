@@ -109,7 +109,7 @@ class Reader:
     def _shows(self, part: str, key: str, ask: Ask, known: _Known) -> bool:
         """Asked for, or found to be another row than the one known."""
         switched = ask.key in known.rows["company"] and key != ask.children.get(part)
-        return bool(ask.parts & BIT[part]) or switched
+        return bool(ask.parts & BIT[part]) or (switched and not ask.alone)
 
     def _primary(self, part: str, ask: Ask, known: _Known) -> str | None:
         """Id of the primary child as far as known: "" = there is none, None = not known."""

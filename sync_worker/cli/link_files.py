@@ -1,0 +1,100 @@
+"""``links export`` and ``links upload``: the link table as a file that people edit."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sync_worker.cli.links import group
+from sync_worker.cli.shared import ConfigPath, Json, done, load
+from sync_worker.errors import RetryableError
+from sync_worker.output import Printer
+
+LINE_SECONDS = 10.0
+AGAIN = "--resume goes on from here"
+
+
+@group.command("export")
+def export_links(
+    file: Annotated[Path, typer.Argument(help=".xlsx or .csv, written anew")],
+    flow: Annotated[str | None, typer.Option("--flow", help="only this flow")] = None,
+    unsynced: Annotated[bool, typer.Option("--unsynced", help="only what has never been synced")] = False,
+    config: ConfigPath = None,
+) -> None:
+    """Every known record in the Customers template, also what is linked with nobody."""
+    from sync_worker import desk
+    from sync_worker.desk import link_lists
+
+    with desk.opened(load(config)) as worker_app:
+        print(f"{file}: {link_lists.export(worker_app, file, flow, unsynced=unsynced)} rows")
+
+
+@group.command("upload")
+def upload_links(
+    file: Annotated[Path, typer.Argument(help=".xlsx or .csv in the Customers template")],
+    flow: Annotated[str | None, typer.Option("--flow", help="only this flow's companies count")] = None,
+    relink: Annotated[bool, typer.Option("--relink", help="unlink what is linked otherwise first")] = False,
+    errors: Annotated[Path | None, typer.Option("--errors", help="where wrong rows go, with what is wrong")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, link nothing")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the upload that was interrupted")] = False,
+    config: ConfigPath = None,
+    json: Json = False,
+) -> None:
+    """Link existing records by a file. Good rows are linked, wrong ones are left. Nothing is created."""
+    from sync_worker import desk
+    from sync_worker.desk import link_upload
+
+    with desk.opened(load(config)) as worker_app:
+        try:
+            with _progress() as progress:
+                found = link_upload.upload(
+                    worker_app, file, flow, relink=relink, dry_run=dry_run, resume=resume, progress=progress
+                )
+        except KeyboardInterrupt:
+            print(f"sync-worker: stopped; {AGAIN}", file=sys.stderr)
+            raise typer.Exit(130) from None
+        except RetryableError as error:
+            raise RetryableError(f"{error}; {AGAIN}") from error
+        if errors is not None and found.wrong:
+            count = link_upload.write_errors(worker_app, file, errors, found.run)
+            print(f"{errors}: {count} rows to correct and upload again", file=sys.stderr)
+    Printer(json).uploaded(found.document())
+    done(1 if found.wrong else 0)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """How far it is, on stderr: a bar on a terminal, a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        yield _Lines().tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, count: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=count, total=total)
+
+        yield tell
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._said_at = time.monotonic()
+
+    def tell(self, what: str, count: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._said_at > LINE_SECONDS:
+            self._said_at = now
+            print(f"{what}: {count} of {total} rows", file=sys.stderr, flush=True)

@@ -1,0 +1,303 @@
+"""Uploading a link file: every row checked first, then the good ones linked, as a run one can go on with (LAY-8).
+
+Two walks. The first reads the file and asks the vendors, chunk by chunk; each row's verdict is kept as a row of the
+run. The second links what was found good, in portions that are stored together with their verdicts, so that a run that
+was interrupted does nothing twice. Memory holds one chunk, and three numbers per row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from sync_worker import sheets
+from sync_worker.connectors.http import writes_allowed
+from sync_worker.desk.link_claims import Claims
+from sync_worker.desk.link_rows import ACCOUNT, ALSO, OWN, REQUIRED, SAGE_ID, TEMPLATE, Asked, Reader
+from sync_worker.desk.shared import ACTOR
+from sync_worker.engine.flow import Flow
+from sync_worker.errors import PermanentError, SyncError
+from sync_worker.sheets import Line, Sheet, SheetError
+from sync_worker.store import pairing, runs
+from sync_worker.store.pairing import By, Paired, Wanted
+from sync_worker.store.runs import Row, Run
+from sync_worker.store.session import Database
+from sync_worker.store.tables import link
+from sync_worker.wiring import App
+
+KIND, DRY_KIND = "links_upload", "links_upload_dry"
+CHUNK = 500
+GOOD, WRONG = "good", "wrong"  # good: checked, and still to be linked
+VERDICTS = ("linked", "relinked", "unchanged", "skipped", "refused", WRONG)
+NOT_DONE = (WRONG, "refused")
+ERRORS = ("_line", "_errors")
+SHOWN = 100  # wrong rows that a report names; all of them are in the error file
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Uploaded:
+    """``counts``: one per verdict; together they are ``rows``. ``errors``: the first wrong rows, (line, texts)."""
+
+    run: int
+    dry_run: bool
+    rows: int
+    counts: dict[str, int]
+    errors: list[tuple[int, list[str]]] = field(default_factory=list)
+
+    @property
+    def wrong(self) -> int:
+        return sum(self.counts[verdict] for verdict in NOT_DONE)
+
+    def document(self) -> dict[str, Any]:
+        """``links upload --json``."""
+        errors = [{"line": line, "errors": texts} for line, texts in self.errors]
+        return {"run": self.run, "dry_run": self.dry_run, "rows": self.rows, **self.counts, "errors": errors}
+
+
+def open_sheet(path: Path) -> Sheet:
+    """A file with the template's columns, spaced or not. Raises SheetError."""
+    sheet = sheets.read(path, required=REQUIRED, known=(*TEMPLATE, *OWN), also=ALSO)
+    if ACCOUNT not in sheet.headers and SAGE_ID not in sheet.headers:
+        raise SheetError(f"{path} has neither the column {ACCOUNT} nor {SAGE_ID}: one of them says which customer")
+    return sheet
+
+
+def upload(
+    app: App,
+    path: Path,
+    flow: str | None = None,
+    *,
+    relink: bool = False,
+    dry_run: bool = False,
+    resume: bool = False,
+    progress: Progress = lambda _what, _done, _total: None,
+) -> Uploaded:
+    """Check and link the rows of a file; the wrong ones are left. Nothing is written at the vendors.
+
+    ``resume``: go on with the run of this file that was interrupted. Raises SheetError and other SyncErrors; the run
+    then rests, as it does after Ctrl-C.
+    """
+    if flow is not None and flow not in app.flows:
+        raise PermanentError(f"no flow {flow}; there are: {', '.join(sorted(app.flows))}")
+    total = sum(1 for _ in open_sheet(path).lines)  # also: the whole file can be read
+    run = _run(app, path, flow, total, relink=relink, dry_run=dry_run, resume=resume)
+    work = _Upload(app, path, flow, run, total, progress, relink=relink, dry_run=dry_run)
+    allowed = writes_allowed.set(False)
+    try:
+        work.check()
+        work.link()
+    except (KeyboardInterrupt, SyncError):
+        runs.end(app.db, run.id, "stopped")
+        raise
+    finally:
+        writes_allowed.reset(allowed)
+    return work.ended()
+
+
+def _run(app: App, path: Path, flow: str | None, total: int, *, relink: bool, dry_run: bool, resume: bool) -> Run:
+    kind, name = DRY_KIND if dry_run else KIND, flow or ""
+    params = {"file": path.name, "sha256": _digest(path), "rows": total, "relink": relink}
+    if not resume:
+        return runs.begin(app.db, kind, name, ACTOR, params)
+    found = runs.unfinished(app.db, kind, name)
+    if found is None:
+        raise PermanentError("no interrupted upload of this flow: leave out --resume")
+    if {**found.params, "file": ""} != {**params, "file": ""}:
+        raise PermanentError(
+            f"the interrupted run {found.id} was of another file ({found.params.get('file')}), or without the same "
+            "options: give those, or leave out --resume"
+        )
+    return found
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _key(line: int) -> str:
+    """Lines as keys of a run's rows, in the order of the file."""
+    return f"{line:09d}"
+
+
+class _Upload:
+    def __init__(
+        self,
+        app: App,
+        path: Path,
+        flow: str | None,
+        run: Run,
+        total: int,
+        progress: Progress,
+        *,
+        relink: bool,
+        dry_run: bool,
+    ) -> None:
+        self._app, self._path, self._only, self._run = app, path, flow, run
+        self._total, self._progress = total, progress
+        self._relink, self._dry_run = relink, dry_run
+
+    @property
+    def _db(self) -> Database:
+        return self._app.db
+
+    # --- the first walk ---
+
+    def check(self) -> None:
+        """Every row against the flows, the vendors and the others; what is checked already is not asked again."""
+        position = self._run.position or {"phase": "check", "line": 0}
+        if position["phase"] == "link":
+            return
+        reader = Reader(self._app, self._only)
+        lines = iter(open_sheet(self._path).lines)
+        done = 0
+        while chunk := list(islice(lines, CHUNK)):
+            done += len(chunk)
+            fresh = [(line.number, line.cells) for line in chunk if line.number > position["line"]]
+            if fresh:
+                known = self._standing(reader.wanted_keys(fresh))
+                self._remember(reader.read(fresh, known), fresh[-1][0])
+            self._progress("checked", done, self._total)
+        self._settle_claims()
+
+    def _standing(self, crm_keys: Sequence[str]) -> dict[str, dict[str, tuple[str, str]]]:
+        """Flow -> CRM key -> the customer it is linked with."""
+        c = link.c
+        query = select(c.flow, c.crm_key, c.erp_key, c.erp_ref).where(
+            c.entity == "customer", c.crm_key.in_(crm_keys), c.erp_key.is_not(None)
+        )
+        found: dict[str, dict[str, tuple[str, str]]] = {}
+        with self._db.read() as conn:
+            for flow, crm_key, erp_key, erp_ref in conn.execute(query):
+                found.setdefault(flow, {})[crm_key] = (erp_key, erp_ref)
+        return found
+
+    def _remember(self, asked: Sequence[Asked], last: int) -> None:
+        rows = [Row(_key(one.line), _verdict(one), None, one.detail()) for one in asked]
+
+        def store(conn: Connection) -> None:
+            runs.put_rows_in(conn, self._run.id, rows)
+            runs.note_in(conn, self._run.id, {"phase": "check", "line": last}, {"rows": self._total})
+
+        self._db.run(store)
+
+    def _settle_claims(self) -> None:
+        """Two rows may not claim one record: both are wrong. A row that stands there twice counts once."""
+        claims = Claims()
+        for some in runs.rows(self._db, self._run.id, (GOOD, WRONG, "unchanged")):
+            for row in some:
+                claims.add(int(row.key), row.detail or {})
+        problems = claims.problems()
+        wanted = [_key(line) for line in sorted(problems)]
+        for some in runs.rows(self._db, self._run.id, (GOOD, WRONG, "unchanged")) if wanted else ():
+            changed = [
+                Row(row.key, WRONG, None, _with_error(row.detail, problems[int(row.key)]))
+                for row in some
+                if int(row.key) in problems
+            ]
+            self._db.run(lambda conn, changed=changed: runs.put_rows_in(conn, self._run.id, changed))  # type: ignore[misc]  # bound per turn
+        self._db.run(lambda conn: runs.note_in(conn, self._run.id, {"phase": "link"}, {"rows": self._total}))
+
+    # --- the second walk ---
+
+    def link(self) -> None:
+        """Link what is good, portion by portion; verdicts are stored together with the links."""
+        total = runs.tally(self._db, self._run.id).get(GOOD, 0)
+        done = 0
+        for some in runs.rows(self._db, self._run.id, (GOOD,)):
+            by_flow: dict[str, list[Row]] = {}
+            for row in some:
+                by_flow.setdefault((row.detail or {})["flow"], []).append(row)
+            for name, rows in by_flow.items():
+                self._link(self._app.flows[name], rows)
+            done += len(some)
+            self._progress("linked", done, total)
+
+    def _link(self, flow: Flow, rows: Sequence[Row]) -> None:
+        wanted = [_wanted(row) for row in rows]
+        by = By(ACTOR, "a row of an uploaded file", self._run.id, "bulk")
+
+        def also(conn: Connection, paired: Sequence[Paired]) -> None:
+            ended = zip(rows, paired, strict=True)
+            runs.put_rows_in(conn, self._run.id, [_ended(flow, row, one) for row, one in ended])
+
+        pairing.pair(self._db, flow.scope, wanted, by, relink=self._relink, dry_run=self._dry_run, also=also)
+
+    def ended(self) -> Uploaded:
+        """Count the verdicts, which is what the run says of itself."""
+        tally = Counter(runs.tally(self._db, self._run.id))
+        counts = {verdict: tally[verdict] for verdict in VERDICTS}
+        runs.end(self._db, self._run.id, "done", {"rows": self._total, **counts})
+        errors = [(line, texts) for line, texts in islice(_errors(self._db, self._run.id), SHOWN)]
+        return Uploaded(self._run.id, self._dry_run, self._total, counts, errors)
+
+
+def _verdict(one: Asked) -> str:
+    if one.errors:
+        return WRONG
+    return "skipped" if one.blank else "unchanged" if one.same else GOOD
+
+
+def _wanted(row: Row) -> Wanted:
+    detail = row.detail or {}
+    return Wanted(detail["crm_key"], detail.get("crm_ref", ""), detail["erp_key"], detail.get("erp_ref", ""))
+
+
+def _ended(flow: Flow, row: Row, one: Paired) -> Row:
+    detail = row.detail
+    if one.verdict in ("refused", "busy"):
+        detail = _with_error(detail, why_not(flow, one))
+    return Row(row.key, "refused" if one.verdict == "busy" else one.verdict, one.link_id, detail)
+
+
+def why_not(flow: Flow, one: Paired) -> str:
+    """Why two records were not linked, and what to do."""
+    if one.verdict == "busy":
+        return "a partner of it is just being made: try again in a minute"
+    crm, erp = flow.systems["crm"], flow.systems["erp"]
+    standing = " and ".join(
+        f"{crm} {o.crm_key} is linked with {erp} {o.erp_key} (link {o.link_id})" for o in one.others
+    )
+    return f"{standing}; --relink unlinks that first"
+
+
+def _with_error(detail: Mapping[str, Any] | None, text: str) -> dict[str, Any]:
+    found = dict(detail or {})
+    return {**found, "errors": list(dict.fromkeys([*found.get("errors", []), text]))}
+
+
+def _errors(db: Database, run_id: int) -> Iterator[tuple[int, list[str]]]:
+    """Lines that were not linked, in order, with everything that is wrong."""
+    for some in runs.rows(db, run_id, NOT_DONE):
+        for row in some:
+            yield int(row.key), list((row.detail or {}).get("errors", []))
+
+
+def write_errors(app: App, source: Path, target: Path, run_id: int) -> int:
+    """The wrong rows as they were, with what is wrong: corrected, the file can be uploaded as it is."""
+    if target.exists() and target.samefile(source):
+        raise PermanentError(f"--errors {target} is the uploaded file itself: give another name")
+    sheet = open_sheet(source)
+    headers = [name for name in sheet.headers if name and name not in ERRORS]
+    return sheets.write(target, [*headers, *ERRORS], _error_rows(headers, sheet.lines, _errors(app.db, run_id)))
+
+
+def _error_rows(
+    headers: Sequence[str], lines: Iterable[Line], errors: Iterator[tuple[int, list[str]]]
+) -> Iterator[list[str]]:
+    wanted = next(errors, None)
+    for line in lines:
+        if wanted is None:
+            return
+        if line.number == wanted[0]:
+            yield [*(line.cells.get(name, "") for name in headers), str(line.number), "; ".join(wanted[1])]
+            wanted = next(errors, None)
