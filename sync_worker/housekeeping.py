@@ -16,9 +16,9 @@ from sync_worker.doorbell import Rings
 from sync_worker.errors import AuthFailed, PermanentError, RetryableError
 from sync_worker.events import Side
 from sync_worker.ringer import Ringer
-from sync_worker.scheduler import Task
 from sync_worker.store import counters, managers, pauses, retention
 from sync_worker.store.schedules import directory_task
+from sync_worker.task import Task
 
 if TYPE_CHECKING:
     from sync_worker.connectors.base import Connector

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from sync_worker.errors import RetryableError, SyncError
 from sync_worker.processes import STOP_SECONDS, WATCHDOG_EXIT, StopSignal, end_with_parent, end_within, worker_processes
 from sync_worker.store import schedules
 from sync_worker.store.session import Database
+from sync_worker.task import Task
 
 if TYPE_CHECKING:
     from sync_worker.config import Config
@@ -35,19 +36,6 @@ LONGEST_BACKOFF = 30.0
 UNKNOWN_SECONDS = 3600.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Something that happens every ``every`` seconds.
-
-    ``steady``: a short task that keeps its lease between its turns instead of taking it anew for each.
-    """
-
-    name: str
-    every: float
-    work: Callable[[], object]
-    steady: bool = False
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ from sync_worker import broker, metrics
 from sync_worker.doorbell import Doorbell, RingingThread
 from sync_worker.processes import STOP_SECONDS, SUPERVISOR_ENV, end_with_parent, end_within, exit_on_signal, listen
 from sync_worker.store import migrate
-from sync_worker.store.inbox import InboxWriter
+from sync_worker.store.inbox_writer import InboxWriter
 from sync_worker.web import status
 from sync_worker.web.api import site as api
 from sync_worker.web.hooks import HookRoute

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
 from sync_worker.connectors.base import Connector, HookRefused
-from sync_worker.store.inbox import InboxFull, InboxWriter
+from sync_worker.store.inbox_writer import InboxFull, InboxWriter
 from sync_worker.web import body as body_of
 
 BODY_LIMIT = 1024 * 1024

@@ -244,7 +244,8 @@ import os, sys, threading, time
 from pathlib import Path
 from sync_worker.errors import SystemUnavailable
 from sync_worker.processes import StopSignal
-from sync_worker.scheduler import Scheduler, Task
+from sync_worker.scheduler import Scheduler
+from sync_worker.task import Task
 from sync_worker.store.session import Database
 
 diary = Path(sys.argv[2])

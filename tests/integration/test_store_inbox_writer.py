@@ -11,7 +11,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker.events import Change
-from sync_worker.store.inbox import Accepted, Inbox, InboxFull, InboxWriter, Listener
+from sync_worker.store.inbox import Accepted, Inbox, Listener
+from sync_worker.store.inbox_writer import InboxFull, InboxWriter
 from sync_worker.store.session import Database
 from sync_worker.store.tables import event, link
 from sync_worker.store.touches import Touched

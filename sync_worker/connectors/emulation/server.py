@@ -97,6 +97,7 @@ def _make_server(app: EmulatorApp, on_ready: Callable[[], None]) -> _Server:
         lifespan="off",
         access_log=False,
         log_level="warning",
+        log_config=None,  # whoever serves in a process of its own logs as that process does
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=60,

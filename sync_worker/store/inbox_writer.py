@@ -1,0 +1,144 @@
+"""The one writer of the inbox in a process: notices that arrive together are stored in one transaction."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from sync_worker.events import Change, LinkClass
+from sync_worker.store.inbox import Accepted, Inbox
+from sync_worker.store.touches import Touched
+
+# A commit costs much the same for one notice as for ten. In a burst the writer gives those on their way a moment to
+# join; a notice that comes alone is stored at once.
+BURST_SECONDS = 0.02
+GATHER_SECONDS = 0.003
+
+
+class InboxFull(Exception):
+    """More notices wait for the disk than is sensible, or the inbox is closing: the sender should try again later."""
+
+
+@dataclass(slots=True)
+class _Submission:
+    changes: Sequence[Change]
+    klass: LinkClass
+    may_create: str | None
+    done: Future[Accepted]
+
+
+class InboxWriter:
+    """One thread that stores what many callers submit, one commit for all that is waiting.
+
+    A future resolves after its commit, with the outcome of the whole commit, or gets the database's exception.
+    ``on_commit`` is called once per commit, after it, with what it touched (never nothing); it must not raise. Should
+    the thread end by a defect all the same, whoever waits is answered, and nothing more is taken.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        on_commit: Callable[[Sequence[Touched]], None],
+        max_group: int = 512,
+        max_waiting: int = 20_000,
+    ) -> None:
+        self._inbox = inbox
+        self._on_commit = on_commit
+        self._max_group = max_group
+        self._max_waiting = max_waiting
+        self._queue: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        self._open = True
+        self._burst_until = 0.0
+        self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, changes: Sequence[Change], klass: LinkClass = "live", may_create: str | None = None
+    ) -> Future[Accepted]:
+        """Hand over notices. Raises ``InboxFull`` when too many wait already, or after ``close``."""
+        item = _Submission(changes, klass, may_create, Future())
+        with self._gate:
+            if not self._open:
+                raise InboxFull("the inbox is closed")
+            if self._queue.qsize() >= self._max_waiting:
+                raise InboxFull("too many notices wait to be stored")
+            self._queue.put(item)
+        return item.done
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that stores is there."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Store what was submitted, then end."""
+        with self._gate:
+            if self._open:
+                self._open = False
+                self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while (group := self._next_group()) is not None:
+                self._commit(group)
+                self._burst_until = time.monotonic() + BURST_SECONDS if len(group) > 1 else 0.0
+        finally:
+            self._abandon()
+
+    def _next_group(self) -> list[_Submission] | None:
+        first = self._queue.get()
+        if first is None:
+            return None
+        if time.monotonic() < self._burst_until:
+            time.sleep(GATHER_SECONDS)
+        group = [first]
+        while len(group) < self._max_group:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                self._queue.put(None)
+                break
+            group.append(item)
+        return group
+
+    def _commit(self, group: list[_Submission]) -> None:
+        live = [one for one in group if one.done.set_running_or_notify_cancel()]
+        try:
+            outcome = self._inbox.accept_all([(one.changes, one.klass, one.may_create) for one in live])
+        except SQLAlchemyError as error:
+            _fail(live, error)
+            return
+        except BaseException as error:
+            _fail(live, error)
+            raise
+        for one in live:
+            one.done.set_result(outcome)
+        if outcome.touched:
+            self._on_commit(outcome.touched)
+
+    def _abandon(self) -> None:
+        """Answer what cannot be stored any more, so that nobody waits for a thread that has ended."""
+        with self._gate:
+            self._open = False
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if item is not None and item.done.set_running_or_notify_cancel():
+                _fail([item], InboxFull("the inbox is closed"))
+
+
+def _fail(group: Iterable[_Submission], error: BaseException) -> None:
+    for one in group:
+        one.done.set_exception(error)
