@@ -7,6 +7,7 @@ stores and, under ``run``, workers are up · ``/metrics`` Prometheus · ``/api/v
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -141,6 +142,8 @@ def serve(app: App, url: str, sock: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    gc.collect()
+    gc.freeze()  # what was imported and built stays: no collection has to look at it again
     log.info("web.started", pid=os.getpid(), port=sock.getsockname()[1])
     _Server(settings).run(sockets=[sock])
     log.info("web.stopped", pid=os.getpid())
