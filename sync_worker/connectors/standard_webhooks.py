@@ -41,7 +41,7 @@ def secret_bytes(secret: str) -> bytes:
 def sign(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:
     """The value of one ``webhook-signature`` entry."""
     signed = b".".join((webhook_id.encode(), timestamp.encode(), body))
-    digest = hmac.new(secret_bytes(secret), signed, hashlib.sha256).digest()
+    digest = hmac.digest(secret_bytes(secret), signed, "sha256")
     return "v1," + base64.b64encode(digest).decode()
 
 

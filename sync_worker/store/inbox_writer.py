@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,10 +16,11 @@ from sync_worker.events import Change, LinkClass
 from sync_worker.store.inbox import Accepted, Inbox
 from sync_worker.store.touches import Touched
 
-# A commit costs much the same for one notice as for ten. In a burst the writer gives those on their way a moment to
-# join; a notice that comes alone is stored at once.
+# A commit costs much the same for one notice as for ten. In a burst of which each commit finds only a few, the writer
+# gives those on their way a moment to join; a notice that comes alone is stored at once, and so is a crowd.
 BURST_SECONDS = 0.02
-GATHER_SECONDS = 0.003
+GATHER_SECONDS = 0.002
+CROWD = 20
 
 
 class InboxFull(Exception):
@@ -30,13 +32,13 @@ class _Submission:
     changes: Sequence[Change]
     klass: LinkClass
     may_create: str | None
-    done: Future[Accepted]
+    answer: asyncio.Future[Accepted]
 
 
 class InboxWriter:
-    """One thread that stores what many callers submit, one commit for all that is waiting.
+    """One thread that stores what many callers hand over, one commit for all that is waiting.
 
-    A future resolves after its commit, with the outcome of the whole commit, or gets the database's exception.
+    Callers are answered after their commit with the outcome of the whole commit, or get the database's exception.
     ``on_commit`` is called once per commit, after it, with what it touched (never nothing); it must not raise. Should
     the thread end by a defect all the same, whoever waits is answered, and nothing more is taken.
     """
@@ -55,22 +57,30 @@ class InboxWriter:
         self._queue: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._open = True
-        self._burst_until = 0.0
+        self._gather_until = 0.0
         self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
         self._thread.start()
 
-    def submit(
+    async def store(
         self, changes: Sequence[Change], klass: LinkClass = "live", may_create: str | None = None
-    ) -> Future[Accepted]:
-        """Hand over notices. Raises ``InboxFull`` when too many wait already, or after ``close``."""
-        item = _Submission(changes, klass, may_create, Future())
+    ) -> Accepted:
+        """Hand over notices and wait for their commit; who stops waiting has them stored all the same.
+
+        Raises ``InboxFull`` when too many wait already or after ``close``, ``SQLAlchemyError`` when nothing was stored.
+        """
+        item = _Submission(changes, klass, may_create, asyncio.get_running_loop().create_future())
         with self._gate:
             if not self._open:
                 raise InboxFull("the inbox is closed")
             if self._queue.qsize() >= self._max_waiting:
                 raise InboxFull("too many notices wait to be stored")
             self._queue.put(item)
-        return item.done
+        return await item.answer
+
+    @property
+    def waiting(self) -> int:
+        """How many submissions wait to be picked up by the thread that stores."""
+        return self._queue.qsize()
 
     @property
     def alive(self) -> bool:
@@ -89,7 +99,8 @@ class InboxWriter:
         try:
             while (group := self._next_group()) is not None:
                 self._commit(group)
-                self._burst_until = time.monotonic() + BURST_SECONDS if len(group) > 1 else 0.0
+                meager = 1 < len(group) < CROWD
+                self._gather_until = time.monotonic() + BURST_SECONDS if meager else 0.0
         finally:
             self._abandon()
 
@@ -97,7 +108,7 @@ class InboxWriter:
         first = self._queue.get()
         if first is None:
             return None
-        if time.monotonic() < self._burst_until:
+        if time.monotonic() < self._gather_until:
             time.sleep(GATHER_SECONDS)
         group = [first]
         while len(group) < self._max_group:
@@ -112,17 +123,15 @@ class InboxWriter:
         return group
 
     def _commit(self, group: list[_Submission]) -> None:
-        live = [one for one in group if one.done.set_running_or_notify_cancel()]
         try:
-            outcome = self._inbox.accept_all([(one.changes, one.klass, one.may_create) for one in live])
+            outcome = self._inbox.accept_all([(one.changes, one.klass, one.may_create) for one in group])
         except SQLAlchemyError as error:
-            _fail(live, error)
+            _answer(group, error)
             return
         except BaseException as error:
-            _fail(live, error)
+            _answer(group, error)
             raise
-        for one in live:
-            one.done.set_result(outcome)
+        _answer(group, outcome)
         if outcome.touched:
             self._on_commit(outcome.touched)
 
@@ -135,10 +144,25 @@ class InboxWriter:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 return
-            if item is not None and item.done.set_running_or_notify_cancel():
-                _fail([item], InboxFull("the inbox is closed"))
+            if item is not None:
+                _answer([item], InboxFull("the inbox is closed"))
 
 
-def _fail(group: Iterable[_Submission], error: BaseException) -> None:
+def _answer(group: Iterable[_Submission], outcome: Accepted | BaseException) -> None:
+    """Tell the callers' event loop: one wake-up for the whole group, not one for each."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[Accepted]]] = {}
     for one in group:
-        one.done.set_exception(error)
+        by_loop.setdefault(one.answer.get_loop(), []).append(one.answer)
+    for loop, answers in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, answers, outcome)
+
+
+def _settle(answers: Iterable[asyncio.Future[Accepted]], outcome: Accepted | BaseException) -> None:
+    for answer in answers:
+        if answer.done():
+            continue  # its caller has stopped waiting
+        if isinstance(outcome, Accepted):
+            answer.set_result(outcome)
+        else:
+            answer.set_exception(outcome)

@@ -233,6 +233,7 @@ def _sqlite_engine(url: URL, pool_size: int, begin: str, *, durable: bool, reado
             pragmas.append("query_only=ON")
         else:
             _use_wal(connection)
+            pragmas.append("busy_timeout=0")  # ``_wait_for_turn`` waits; whoever has the write lock is never busy (WAL)
             pragmas.append(f"synchronous={'FULL' if durable else 'OFF'}")
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
@@ -254,21 +255,17 @@ def _wait_for_turn(conn: Connection, begin: str) -> None:
     a lock that came free would lie idle. Raises what SQLite says once ``BUSY_SECONDS`` are over.
     """
     raw: Any = conn.connection.driver_connection
-    raw.execute("PRAGMA busy_timeout=0")
-    try:
-        begun_at = time.monotonic()
-        while (waited := time.monotonic() - begun_at) < BUSY_SECONDS:
-            try:
-                raw.execute(begin)
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorname not in TRANSIENT_SQLITE:
-                    raise
-            longest = SHORT_WAIT if waited < 1.0 else LONG_WAIT
-            time.sleep(random.uniform(0.2 * longest, longest))
-        conn.exec_driver_sql(begin)
-    finally:
-        raw.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+    begun_at = time.monotonic()
+    while (waited := time.monotonic() - begun_at) < BUSY_SECONDS:
+        try:
+            raw.execute(begin)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname not in TRANSIENT_SQLITE:
+                raise
+        longest = SHORT_WAIT if waited < 1.0 else LONG_WAIT
+        time.sleep(random.uniform(0.2 * longest, longest))
+    conn.exec_driver_sql(begin)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -136,7 +136,8 @@ def _link_upsert(side: Side, *, sqlite: bool) -> Executable:
             c.klass: case((or_(new.klass == "live", c.due_at.is_(None)), new.klass), else_=c.klass),
             c.may_create: case(
                 (linked, c.may_create),
-                (new.may_create.in_(("manual", "import")), new.may_create),  # a person's outweighs an invoice's
+                # A person's outweighs an invoice's. Not ``in_``: its list would be put together at every execution.
+                (or_(new.may_create == "manual", new.may_create == "import"), new.may_create),
                 else_=func.coalesce(c.may_create, new.may_create),
             ),
         },

@@ -30,7 +30,7 @@ from sync_worker.store import migrate
 from sync_worker.store.inbox_writer import InboxWriter
 from sync_worker.web import status
 from sync_worker.web.api import site as api
-from sync_worker.web.hooks import HookRoute
+from sync_worker.web.hooks import PATH, HookRoute, HooksFirst
 
 if TYPE_CHECKING:
     from sync_worker.config import Config
@@ -54,18 +54,18 @@ class Site:
         self._ringing = RingingThread(Doorbell(self._broker))
         self._writer = InboxWriter(app.inbox, self._ringing.ring)
 
-    def build(self) -> Starlette:
+    def build(self) -> HooksFirst:
         """The ASGI application; its lifespan ends what this site has started."""
         hooks = HookRoute(self._app.systems, self._writer, self._ringing.ring_parts)
-        routes: list[BaseRoute] = [  # the webhook first: it is what this process is there for
-            Route("/hooks/{system}", hooks, methods=["POST"]),
+        routes: list[BaseRoute] = [
+            Route(f"{PATH}{{system}}", hooks, methods=["POST"]),  # for other methods to be told so
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
             Route("/metrics", self.scrape),
             Route("/", self.status),
             Mount("/api", api.build(self._app, self._ringing.ring)),
         ]
-        return Starlette(routes=routes, lifespan=self._lifespan)
+        return HooksFirst(hooks, Starlette(routes=routes, lifespan=self._lifespan))
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -139,6 +139,7 @@ def serve(app: App, url: str, sock: socket.socket) -> None:
         lifespan="on",
         access_log=False,
         log_config=None,
+        proxy_headers=False,  # nobody asks who the caller is: signatures and tokens decide
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

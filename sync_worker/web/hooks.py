@@ -7,18 +7,18 @@ paid once per notice and a mass edit at a vendor sends thousands.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sync_worker.connectors.base import Connector, HookRefused
 from sync_worker.store.inbox_writer import InboxFull, InboxWriter
 from sync_worker.web import body as body_of
 
+PATH = "/hooks/"
 BODY_LIMIT = 1024 * 1024
 RETRY_AFTER = b"5"
 
@@ -40,7 +40,7 @@ class HookRoute:
         self._ring_parts = ring_parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connector = self._systems.get(scope["path_params"]["system"])
+        connector = self._systems.get(scope["path"].removeprefix(PATH))
         if connector is None:
             return await _answer(send, 404, b'{"error":"unknown system"}')
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -57,13 +57,25 @@ class HookRoute:
             return await _answer(send, refused.status, _REFUSALS[refused.status])
         if changes:
             try:
-                accepted = await asyncio.wrap_future(self._writer.submit(changes))
+                accepted = await self._writer.store(changes)
             except (SQLAlchemyError, InboxFull) as error:
                 log.error("hook.not_stored", system=connector.system, error=type(error).__name__)
                 return await _answer(send, 503, b'{"error":"cannot store, try again"}', (b"retry-after", RETRY_AFTER))
             if accepted.unresolved:
                 self._ring_parts(connector.system)
         return await _answer(send, 200, _OK)
+
+
+class HooksFirst:
+    """ASGI: webhooks go straight to their route, everything else to ``site`` with its middlewares and routing."""
+
+    def __init__(self, hooks: HookRoute, site: ASGIApp) -> None:
+        self._hooks = hooks
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        told = scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith(PATH)
+        await (self._hooks if told else self._site)(scope, receive, send)
 
 
 _REFUSALS = {401: b'{"error":"signature missing, wrong or too old"}', 400: b'{"error":"unreadable body"}'}
