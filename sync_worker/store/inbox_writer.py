@@ -16,10 +16,10 @@ from sync_worker.events import Change, LinkClass
 from sync_worker.store.inbox import Accepted, Inbox
 from sync_worker.store.touches import Touched
 
-# A commit costs much the same for one notice as for ten. In a burst of which each commit finds only a few, the writer
-# gives those on their way a moment to join; a notice that comes alone is stored at once, and so is a crowd.
+# A commit costs much the same for one notice as for ten. In a burst the writer gives those on their way a moment to
+# join, until they are a crowd; a notice that comes alone is stored at once.
 BURST_SECONDS = 0.02
-GATHER_SECONDS = 0.002
+GATHER_SECONDS = 0.005
 CROWD = 20
 
 
@@ -57,7 +57,8 @@ class InboxWriter:
         self._queue: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._open = True
-        self._gather_until = 0.0
+        self._crowd = threading.Event()
+        self._burst_until = 0.0
         self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
         self._thread.start()
 
@@ -75,6 +76,8 @@ class InboxWriter:
             if self._queue.qsize() >= self._max_waiting:
                 raise InboxFull("too many notices wait to be stored")
             self._queue.put(item)
+        if self._queue.qsize() >= CROWD:
+            self._crowd.set()
         return await item.answer
 
     @property
@@ -99,8 +102,7 @@ class InboxWriter:
         try:
             while (group := self._next_group()) is not None:
                 self._commit(group)
-                meager = 1 < len(group) < CROWD
-                self._gather_until = time.monotonic() + BURST_SECONDS if meager else 0.0
+                self._burst_until = time.monotonic() + BURST_SECONDS if len(group) > 1 else 0.0
         finally:
             self._abandon()
 
@@ -108,8 +110,9 @@ class InboxWriter:
         first = self._queue.get()
         if first is None:
             return None
-        if time.monotonic() < self._gather_until:
-            time.sleep(GATHER_SECONDS)
+        if time.monotonic() < self._burst_until and self._queue.qsize() < CROWD:
+            self._crowd.clear()
+            self._crowd.wait(GATHER_SECONDS)
         group = [first]
         while len(group) < self._max_group:
             try:

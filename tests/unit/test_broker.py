@@ -9,6 +9,7 @@ import threading
 import pytest
 import redis
 import structlog
+from dramatiq import MessageProxy
 from dramatiq.middleware import Retries, TimeLimit
 from structlog.testing import capture_logs
 
@@ -56,9 +57,37 @@ def test_a_script_never_times_out_on_the_socket_and_tcp_is_kept_alive() -> None:
     assert options["db"] == 3
 
 
-def test_a_worker_looks_every_100_ms_and_fetches_no_more_than_its_threads_can_do(queue: QueueBroker) -> None:
+def test_a_worker_fetches_no_more_than_its_threads_can_do(queue: QueueBroker) -> None:
     worker = broker.make_worker(queue, 6)
-    assert (worker.worker_timeout, worker.queue_prefetch, worker.worker_threads) == (100, 6, 6)
+    assert (worker.queue_prefetch, worker.worker_threads) == (6, 6)
+
+
+def test_a_consumer_waits_at_the_server_instead_of_asking_again_and_again(queue: QueueBroker) -> None:
+    consumer = queue.consume(LIVE, prefetch=8)
+    assert next(consumer) is None  # loads the scripts
+    queue.client.config_resetstat()
+    assert [next(consumer) for _ in range(2)] == [None, None]
+    asked: dict[str, dict[str, int]] = queue.client.info("commandstats")
+    assert asked["cmdstat_blmove"]["calls"] == 2
+    assert asked["cmdstat_evalsha"]["calls"] == 2
+
+
+def test_a_message_ends_the_wait_and_is_fetched_at_once(queue: QueueBroker) -> None:
+    consumer = queue.consume(LIVE, prefetch=8)
+    assert next(consumer) is None  # an empty queue: the next look waits first
+    found: list[object] = []
+    waiting = threading.Thread(target=lambda: found.append(next(consumer)))
+    waiting.start()
+    until(lambda: blocked(queue) == 1)
+    Doorbell(queue).send([link_message(7, "live")])
+    waiting.join(10)
+    assert [message.args for message in found if isinstance(message, MessageProxy)] == [(7,)]
+    assert queue.client.llen(f"{NAMESPACE}:{LIVE}") == 0
+
+
+def blocked(queue: QueueBroker) -> int:
+    answer: dict[str, int] = queue.client.info("clients")
+    return answer["blocked_clients"]
 
 
 def test_bulk_work_leaves_half_of_the_threads_to_live_work(queue: QueueBroker) -> None:
