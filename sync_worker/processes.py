@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import select
 import signal
@@ -70,6 +71,12 @@ def exit_on_signal() -> None:
     """Until this process has parts that must be stopped in order, a stop signal simply ends it, with exit code 0."""
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda _number, _frame: sys.exit(0))
+
+
+def settled() -> None:
+    """All that this process needs has been imported and built: no garbage collection has to look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def end_with_parent() -> None:

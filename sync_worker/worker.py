@@ -11,7 +11,15 @@ import redis
 import structlog
 
 from sync_worker import actors, broker
-from sync_worker.processes import STOP_SECONDS, WATCHDOG_EXIT, StopSignal, end_with_parent, end_within, worker_processes
+from sync_worker.processes import (
+    STOP_SECONDS,
+    WATCHDOG_EXIT,
+    StopSignal,
+    end_with_parent,
+    end_within,
+    settled,
+    worker_processes,
+)
 
 if TYPE_CHECKING:
     from sync_worker.config import Config
@@ -33,6 +41,7 @@ def serve(app: App, url: str, threads: int, stop: StopSignal) -> int:
     queue = broker.make_broker(url)
     actors.bind(app, queue)
     worker = broker.make_worker(queue, threads)
+    settled()
     worker.start()
     log.info("worker.started", pid=os.getpid(), threads=threads)
     report = _Report(url, threads)

@@ -7,7 +7,6 @@ stores and, under ``run``, workers are up · ``/metrics`` Prometheus · ``/api/v
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -25,7 +24,15 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from sync_worker import broker, metrics
 from sync_worker.doorbell import Doorbell, RingingThread
-from sync_worker.processes import STOP_SECONDS, SUPERVISOR_ENV, end_with_parent, end_within, exit_on_signal, listen
+from sync_worker.processes import (
+    STOP_SECONDS,
+    SUPERVISOR_ENV,
+    end_with_parent,
+    end_within,
+    exit_on_signal,
+    listen,
+    settled,
+)
 from sync_worker.store import migrate
 from sync_worker.store.inbox_writer import InboxWriter
 from sync_worker.web import status
@@ -143,8 +150,7 @@ def serve(app: App, url: str, sock: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    gc.collect()
-    gc.freeze()  # what was imported and built stays: no collection has to look at it again
+    settled()
     log.info("web.started", pid=os.getpid(), port=sock.getsockname()[1])
     _Server(settings).run(sockets=[sock])
     log.info("web.stopped", pid=os.getpid())
