@@ -5,6 +5,9 @@
 .DELETE_ON_ERROR:
 .PHONY: help setup demo run test check bench lock force
 
+# Where an installation starts many processes, compiling everything anew in each would cost a third of a second each.
+unexport PYTHONDONTWRITEBYTECODE
+
 READY := .venv/.ready
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 

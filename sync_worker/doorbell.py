@@ -150,6 +150,11 @@ class RingingThread:
             self._systems.add(system)
             self._wake.notify()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that rings is there."""
+        return self._thread.is_alive()
+
     def close(self, seconds: float = 2.0) -> None:
         """Ring what waits and end; a thread that hangs on a dead connection is left behind after ``seconds``."""
         with self._wake:

@@ -191,6 +191,7 @@ def _flow(name: str, config: Config, db: Database, connectors: Mapping[str, Conn
         crm_company_column=columns.get("erp_company", ""),
         invoices_of=tuple(side for side in SIDES if one.waits_for_invoice(side)),
         sub_companies=_sub_companies(config, one),
+        create_without_manager=one.create_without_manager,
     )
 
 

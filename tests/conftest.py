@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
+from sqlalchemy import Connection, Dialect, Engine, event
 
 from support.clock import FakeClock
 from support.postgres import PostgresMissing, PostgresServer, running
-from sync_worker.store import migrate
+from sync_worker.store import migrate, session
 from sync_worker.store.session import Database
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: no garbage collection has to look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def statements_compiled_once() -> Iterator[None]:
+    """Every test has engines of its own; those of one kind share what the first of them has made of our statements."""
+    plain, dialects, compiled = session.create_engine, dict[str, Dialect](), dict[Any, Any]()
+
+    def create_engine(*args: Any, **options: Any) -> Engine:
+        engine = plain(*args, **options)
+        kind = engine.dialect.name
+        if kind in dialects:
+            engine.dialect = dialects[kind]
+        else:
+            event.listen(engine, "engine_connect", lambda conn: keep(kind, conn), once=True)
+        engine.update_execution_options(compiled_cache=compiled)
+        return engine
+
+    def keep(kind: str, conn: Connection) -> None:
+        dialects.setdefault(kind, conn.dialect)  # not before: the first connection teaches a dialect its server
+
+    session.create_engine = create_engine  # type: ignore[assignment]  # the same, for the Databases of the tests
+    yield
+    session.create_engine = plain
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -54,7 +54,9 @@ def map_manager(
         made = managers.propose(worker_app, flow, erp, crm, preferred=preferred)
         for line in _about(made):
             print(line, flush=True)
-        if not dry_run:
+        if dry_run:
+            managers.check_managers(worker_app, [made])
+        else:
             print(f"mapped; {managers.map_managers(worker_app, [made])} links released")
 
 
@@ -142,6 +144,8 @@ def upload(
         for made in found.rows:
             for line in _about(made):
                 print(line)
+        if dry_run:
+            managers.check_managers(worker_app, found.rows)
         released = 0 if dry_run else managers.map_by_flow(worker_app, found.rows)
         said = "would change" if dry_run else f"changed, {released} links released"
         print(f"{len(found.rows)} rows {said}; {found.same} stand so already, {found.left} without a CRM user")

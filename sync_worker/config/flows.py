@@ -62,7 +62,8 @@ class FlowConfig(Section):
     """One entity, kept in step between one ERP and one CRM. Several flows may share a CRM (E21).
 
     ``sub_companies``: those of the CRM whose records this flow takes (LAY-15); ``default_sub_company``: it takes the
-    records without one.
+    records without one. ``create_without_manager``: is a customer made in the ERP though its account manager has no
+    mapping row (the field waits), or does the whole record wait for the row (AM-9)?
     """
 
     entity: Literal["customer"]
@@ -73,6 +74,7 @@ class FlowConfig(Section):
     create_in_crm: Create = "on_create"
     on_conflict: Winner = "review"
     initial: Winner = "review"
+    create_without_manager: bool = True
     new_customer_id: str = "CRM-{crm_key}"
     match_policy: Literal["ladder", "strict_gumu"] = "ladder"
     overwrite: bool = False

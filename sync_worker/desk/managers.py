@@ -98,10 +98,19 @@ def map_managers(app: App, made: Sequence[Proposal], *, actor: str = ACTOR, bell
     if not made:
         return 0
     systems = (made[0].erp.system, made[0].crm.system)
-    rows = [managers.NewRow(one.erp.key, one.crm.key, one.preferred) for one in made]
-    released = managers.map_managers(app.db, made[0].flow, rows, systems=systems, actor=actor)
+    released = managers.map_managers(app.db, made[0].flow, _rows(made), systems=systems, actor=actor)
     ring(app, released, bell)
     return len(released)
+
+
+def check_managers(app: App, made: Sequence[Proposal]) -> None:
+    """Could the proposed rows be made? Changes nothing. Raises ``AmbiguousMapping``."""
+    for name in dict.fromkeys(one.flow for one in made):
+        managers.check_managers(app.db, name, _rows(one for one in made if one.flow == name))
+
+
+def _rows(made: Iterable[Proposal]) -> list[managers.NewRow]:
+    return [managers.NewRow(one.erp.key, one.crm.key, one.preferred) for one in made]
 
 
 def map_by_flow(app: App, made: Sequence[Proposal], *, actor: str = ACTOR) -> int:

@@ -31,6 +31,8 @@ def create(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record) -> 
         return _later(row, desk.clock() + 1.0, "intent_open", {"side": side})
     values = flow.maps[side].get(record.native)
     translated, waiting = _translate(flow, side, into, values)
+    if waiting and into == "erp" and not flow.create_without_manager:
+        return _held(row, waiting)
     row.writes += 1
     now = desk.clock()
     row.intent = {
@@ -48,6 +50,16 @@ def create(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record) -> 
     write = Write(None, columns, idempotency_key=row.intent["key"], link_id=row.id)
     (outcome,) = flow.connectors[into].write_many(flow.entity, [write])
     return _created(desk, flow, side, row, record, outcome)
+
+
+def _held(row: LinkRow, waiting: dict[str, Open]) -> Save:
+    """AM-9, where the flow says so: nothing is made before its manager has a row. The permission to create stays."""
+    row.opens = waiting
+    found = states.worst(row.opens)
+    if found is not None:
+        row.state, row.cause, row.cause_params = found
+    row.due_at, row.klass, row.attempts = states.next_due(row), "bulk", 0
+    return Save(row)
 
 
 def _translate(

@@ -36,7 +36,8 @@ class Flow:
     ``invoices_of``: the sides whose final invoices permit a partner on the other.
     ``switched_on_at``: seconds; what the vendors stamped before that is no notice (E7). ``ways_opened_at``: since when
     the direction leads to a side. ``shared_crm``: all flows over the same CRM records, itself included (E21);
-    ``others_create``: another of them makes customers in its own ERP by itself.
+    ``others_create``: another of them makes customers in its own ERP by itself. ``create_without_manager``: are
+    customers made in the ERP whose manager cannot be translated yet (AM-9)?
     """
 
     name: str
@@ -59,6 +60,7 @@ class Flow:
     crm_company_column: str = ""
     invoices_of: tuple[Side, ...] = ()
     sub_companies: SubCompanies | None = None
+    create_without_manager: bool = True
 
     def linked_ref(self, crm: Record) -> str | None:
         """The ERP's human id that a CRM record names in its own column."""

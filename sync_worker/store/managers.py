@@ -168,13 +168,7 @@ def map_managers(
 
     def work(conn: Connection) -> tuple[Touched, ...]:
         lock_waiting_key(conn, flow, _TABLE_LOCK, *waits)
-        rows = {row.erp_key: row for row in _rows(conn, flow)}
-        before = {key: (row.crm_key, row.preferred) for key, row in rows.items()}
-        after = dict(before)
-        for one in made:
-            after = _with_row(after, *one)
-        moved = [before[one.erp_key][0] for one in made if one.erp_key in before]
-        _refuse_ambiguous(after, {*(one.crm_key for one in made), *moved})
+        before, after = _with_rows(conn, flow, made)
         now = db.now(conn)
         for key in sorted({one.erp_key for one in made}):
             _store(conn, Mapped(flow, key, *after[key], *systems, actor, now))
@@ -185,6 +179,23 @@ def map_managers(
         return release_waiting_in(conn, flow, *waits, now=now)
 
     return db.run(work)
+
+
+def check_managers(db: Database, flow: str, made: Sequence[NewRow]) -> None:
+    """Could these rows be made? Changes nothing. Raises ``AmbiguousMapping`` as ``map_managers`` would."""
+    with db.read() as conn:
+        _with_rows(conn, flow, made)
+
+
+def _with_rows(conn: Connection, flow: str, made: Sequence[NewRow]) -> tuple[dict[str, Way], dict[str, Way]]:
+    """The flow's rows before and after, by ERP key. Raises ``AmbiguousMapping``."""
+    before: dict[str, Way] = {row.erp_key: (row.crm_key, row.preferred) for row in _rows(conn, flow)}
+    after: Mapping[str, Way] = before
+    for one in made:
+        after = _with_row(after, *one)
+    moved = [before[one.erp_key][0] for one in made if one.erp_key in before]
+    _refuse_ambiguous(after, {*(one.crm_key for one in made), *moved})
+    return before, dict(after)
 
 
 def unmap_manager(db: Database, flow: str, erp_key: str, *, actor: str = "") -> bool:

@@ -1,7 +1,7 @@
 """The web process: webhooks in, health, metrics, status page, API. One process: one writer stores all notices.
 
-``GET /healthz`` the process is alive · ``/readyz`` it can serve: migrated, database and queue reachable, the inbox
-stores and, under ``run``, workers are up · ``/metrics`` Prometheus · ``/api/v1`` see ``web/api``.
+``GET /healthz`` the process is alive · ``/readyz`` it can serve: migrated, database and queue reachable and, under
+``run``, workers are up · ``/metrics`` Prometheus · ``/api/v1`` see ``web/api``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
 import redis
@@ -27,6 +27,7 @@ from sync_worker.doorbell import Doorbell, RingingThread
 from sync_worker.processes import (
     STOP_SECONDS,
     SUPERVISOR_ENV,
+    WATCHDOG_EXIT,
     end_with_parent,
     end_within,
     exit_on_signal,
@@ -86,6 +87,11 @@ class Site:
         self._broker.close()
         self._questions.close()
 
+    def dead_threads(self) -> list[str]:
+        """Names of threads that ended by themselves: without them this process takes no notice, or rings for none."""
+        threads = {"inbox-writer": self._writer.alive, "doorbell": self._ringing.alive}
+        return [name for name, alive in threads.items() if not alive]
+
     async def healthz(self, _request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -95,7 +101,7 @@ class Site:
 
     def _missing(self) -> list[str]:
         """What keeps this process from serving; a vendor that is down does not."""
-        missing = [] if self._writer.alive else ["inbox: its thread has ended; start this process again"]
+        missing: list[str] = []
         try:
             with self._app.db.read() as conn:
                 if migrate.standing_in(conn) == "behind":
@@ -124,7 +130,21 @@ class Site:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but a stop signal ends in exit code 0 and a hanging shutdown ends all the same."""
+    """uvicorn, but a stop signal ends in exit code 0, a dead thread in 70, and a hanging shutdown ends all the same."""
+
+    def __init__(self, config: uvicorn.Config, dead_threads: Callable[[], list[str]]) -> None:
+        super().__init__(config)
+        self._dead_threads = dead_threads
+        self.code = 0
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second."""
+        dead = self._dead_threads()
+        if dead:
+            log.critical("web.thread_dead", threads=dead)
+            self.code = WATCHDOG_EXIT
+            return True
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -134,12 +154,12 @@ class _Server(uvicorn.Server):
             self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        end_within(STOP_SECONDS - 2.0)
+        end_within(STOP_SECONDS - 2.0, self.code)
         await super().shutdown(sockets)
 
 
-def serve(app: App, url: str, sock: socket.socket) -> None:
-    """Serve on a listening socket until a stop signal."""
+def serve(app: App, url: str, sock: socket.socket) -> int:
+    """Serve on a listening socket until a stop signal; the exit code: 0, or 70 when a thread was found dead."""
     site = Site(app, url, supervised=SUPERVISOR_ENV in os.environ)
     settings = uvicorn.Config(
         site.build(),
@@ -152,12 +172,14 @@ def serve(app: App, url: str, sock: socket.socket) -> None:
     )
     settled()
     log.info("web.started", pid=os.getpid(), port=sock.getsockname()[1])
-    _Server(settings).run(sockets=[sock])
+    server = _Server(settings, site.dead_threads)
+    server.run(sockets=[sock])
     log.info("web.stopped", pid=os.getpid())
+    return server.code
 
 
 def main(config: Config, host: str, port: int) -> int:
-    """The web process: blocks until SIGTERM or Ctrl-C; its exit code. Raises ``CannotListen``."""
+    """The web process: blocks until SIGTERM or Ctrl-C; its exit code (70: start me again). Raises ``CannotListen``."""
     from sync_worker import wiring
 
     exit_on_signal()
@@ -166,7 +188,6 @@ def main(config: Config, host: str, port: int) -> int:
     sock = listen(host, port)
     app = wiring.build(config)
     try:
-        serve(app, broker.url_of(config), sock)
+        return serve(app, broker.url_of(config), sock)
     finally:
         app.close()
-    return 0

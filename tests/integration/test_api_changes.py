@@ -138,17 +138,24 @@ def test_mapping_a_manager_releases_exactly_the_links_that_waited_and_is_signed(
             conn.execute(insert(link).values({**base, "id": n, "erp_key": str(n)}))
             wait = {"why": "waiting", "waiting_on": f"account_manager:erp:{key}", "at": 0.0}
             conn.execute(insert(open_field).values(link_id=n, field="account_manager", **wait))
+    foreseen = api.ask("PUT", "/managers/map/customers/E%2F1", {"crm": "4"}, dry_run="true")
+    assert (foreseen.status, foreseen.json) == (200, {"row": None, "waiting": 2, "replaces": None, "released": 0})
+    with api.world.db.read() as conn:
+        assert conn.execute(link.select().where(link.c.due_at.is_not(None))).first() is None
+    assert (api.get("/managers/map")["items"], signed(api, "manager_mapped")) == ([], [])
+    assert api.ask("PUT", "/managers/map/customers/E%2F1", {"crm": "4"}, token=api.reader, dry_run="1").status == 403
     made = api.ask("PUT", "/managers/map/customers/E%2F1", {"crm": "4"})
     assert made.status == 200, made
-    assert made.json["released"] == 2
+    assert (made.json["waiting"], made.json["released"]) == (2, 2)
     row = {"flow": "customers", "erp_key": "E/1", "crm_key": "4", "preferred": False, "actor": "ops"}
     assert made.json["row"] == {**row, "at": made.json["row"]["at"]}
     assert api.get("/managers/map")["items"] == [made.json["row"]]
     with api.world.db.read() as conn:
         due = {i for (i,) in conn.execute(link.select().with_only_columns(link.c.id).where(link.c.due_at.is_not(None)))}
     assert due == {1, 2}
-    ambiguous = api.ask("PUT", "/managers/map/customers/E%202", {"crm": "4"})
-    assert (ambiguous.status, ambiguous.json["type"]) == (409, "/api/docs#ambiguous")
+    for dry in ("false", "true"):
+        ambiguous = api.ask("PUT", "/managers/map/customers/E%202", {"crm": "4"}, dry_run=dry)
+        assert (ambiguous.status, ambiguous.json["type"]) == (409, "/api/docs#ambiguous")
     assert api.ask("PUT", "/managers/map/customers/E%2F1", {"crm": "4", "preferred": True}).json["row"]["preferred"]
     assert api.ask("PUT", "/managers/map/customers/E%202", {"crm": "4"}).json["released"] == 1
     assert len(api.get("/managers/map", flow="customers")["items"]) == 2

@@ -321,6 +321,18 @@ def test_gumu_8_am_4_a_row_added_in_one_company_releases_nobody_in_the_other(two
     assert two.customer("erp2", second)[REP] is None
 
 
+def test_gumu_8_am_9_a_company_promoted_into_another_erp_company_takes_that_ones_mapping(make: Make) -> None:
+    two = make()
+    mapped(two)
+    managers.map_manager(two.db, FLOW, "E-12", "3", systems=("erp", "crm"))
+    crm = two.new_crm("Promoted Ltd", Comp_PrimaryUserId=2)
+    two.settle()
+    two.ask_for(crm, SECOND)
+    rest(two)
+    assert two.customer("erp2", str(two.link_of(SECOND, crm).erp_key))[REP] == "E-11"
+    assert two.customer("erp", str(two.link_of(FLOW, crm).erp_key))[REP] == "E-10"
+
+
 def test_gumu_8_an_invoice_or_an_edit_makes_no_second_customer_for_another_companys_record(make_light: Make) -> None:
     two = make_light(second='create_in_erp = "on_first_invoice"')
     two.new_in("erp", "Archer Foods", id="C-9")

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from support.companies import SECOND, TwoErps, shared, worlds_of_two
 from support.rules import FLOW, entries, rest
 from sync_worker import reports
+from sync_worker.cli import app as cli
 from sync_worker.desk import linking
 from sync_worker.errors import PermanentError
 from sync_worker.store import links
@@ -110,6 +112,37 @@ def test_e21_a_person_chooses_the_default_and_it_is_journalled_with_their_name(t
     assert two.crm_record(crm)["Comp_Name"] == "Shared now"
     assert two.customer("erp", first)["name"] == "No longer shared"
     assert "already" in linking.make_default(two.app, chosen.id)
+
+
+def test_e21_links_default_by_the_command_line_makes_the_shared_fields_come_from_that_link(
+    two: TwoErps, tmp_path: Path, database_url: str
+) -> None:
+    first, crm, second = shared(two)
+    chosen = two.link_of(SECOND, crm).id
+    config = tmp_path / "sync.toml"
+    config.write_text(f'[database]\nurl = "{database_url}"\n{two.text}')
+    run = CliRunner(env={"SYNC_DATA_DIR": str(tmp_path)})
+
+    def said(*args: str) -> tuple[int, str, str]:
+        ended = run.invoke(cli, ["links", "default", *args, "--config", str(config)])
+        return ended.exit_code, ended.stdout, str(ended.exception)
+
+    code, out, _ = said("--link", str(chosen))
+    assert (code, out) == (
+        0,
+        f"link {chosen} (flow {SECOND}) is now the default of its CRM record; its shared fields are compared anew\n",
+    )
+    assert [two.link_of(flow, crm).is_default for flow in (FLOW, SECOND)] == [False, True]
+    two.settle()
+    rest(two)
+    two.edit_in("erp", first, name="No longer shared")
+    two.edit_in("erp2", second, name="Shared now")
+    two.settle()
+    rest(two)
+    assert two.crm_record(crm)["Comp_Name"] == "Shared now"
+    assert said("--link", str(chosen))[:2] == (0, f"link {chosen} is its record's default already\n")
+    code, out, refused = said("--link", "9999")
+    assert (code, out) == (1, "") and "there is no link 9999" in refused
 
 
 def test_e21_what_was_open_on_the_former_default_is_closed_and_no_old_edit_comes_back(two: TwoErps) -> None:

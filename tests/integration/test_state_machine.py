@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -19,7 +20,8 @@ from support.judge import COLUMNS, FieldStory, Historian, in_step, read_current
 from support.world import World
 from sync_worker.store import migrate
 
-EXAMPLES = int(os.environ.get("SYNC_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("SYNC_EXAMPLES", "25"))
+SECONDS = 60 + 10 * EXAMPLES  # a life takes two or three on an idle machine
 STALE = 20.0
 _template: list[Path] = []
 
@@ -326,7 +328,7 @@ def lives(examples: int) -> settings:
     )
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.timeout(SECONDS)(Life.TestCase)
 TestLife.settings = lives(EXAMPLES)
-TestInvoicedLife = InvoicedLife.TestCase
+TestInvoicedLife = pytest.mark.timeout(SECONDS)(InvoicedLife.TestCase)
 TestInvoicedLife.settings = lives(max(1, EXAMPLES // 4))

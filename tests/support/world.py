@@ -23,7 +23,7 @@ from sync_worker.connectors.intacct.emulator import make as make_intacct
 from sync_worker.connectors.sage_crm.emulator import make as make_sage_crm
 from sync_worker.errors import RetryableError
 from sync_worker.events import Change
-from sync_worker.store import waiting
+from sync_worker.store import parts, waiting
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
 
@@ -103,8 +103,8 @@ class World:
         self.app = self.build()
 
     def _configured(self, flow: str) -> configuration.Config:
-        text = CONFIG.format(stale=self._stale, secret=HOOK_SECRET, flow=flow, columns=self._columns)
-        return configuration.parse(text, environ={"SYNC_DATA_DIR": str(self._directory)})
+        self.text = CONFIG.format(stale=self._stale, secret=HOOK_SECRET, flow=flow, columns=self._columns)
+        return configuration.parse(self.text, environ={"SYNC_DATA_DIR": str(self._directory)})
 
     def reconfigure(self, flow: str) -> None:
         """The worker is restarted with other lines of ``[flows.customers]``."""
@@ -197,7 +197,7 @@ class World:
         """Bring everything that is due now to an end; returns how many passes that took."""
         count = 0
         for _ in range(rounds):
-            for system in self.vendors:
+            for system in parts.due_systems(self.db):
                 with suppress(RetryableError):
                     self.app.engine.resolve_parts(system)
             due = waiting.due_counts(self.db)
@@ -237,8 +237,8 @@ class World:
             ).scalar_one()
             from sync_worker.store.tables import part
 
-            parts = conn.execute(select(func.min(part.c.due_at)).where(part.c.due_at.is_not(None))).scalar_one()
-        times = [t for t in (due if due is None or due > self.clock() else None, leased, parts) if t is not None]
+            children = conn.execute(select(func.min(part.c.due_at)).where(part.c.due_at.is_not(None))).scalar_one()
+        times = [t for t in (due if due is None or due > self.clock() else None, leased, children) if t is not None]
         if due is not None and due <= self.clock() and leased is None:
             times.append(self.clock())
         return min(times, default=None)

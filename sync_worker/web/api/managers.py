@@ -19,6 +19,7 @@ from sync_worker.web.api.problems import AMBIGUOUS, NOT_FOUND
 router = APIRouter(tags=["managers"])
 
 FlowName = Annotated[Word, Path(description="a flow from sync.toml")]
+DryRun = Annotated[bool, Query(description="only say what it would release; changes nothing")]
 Erp = Annotated[Word, Path(description="the ERP manager's API key or reference")]
 
 
@@ -62,17 +63,22 @@ def list_mappings(here: Here, query: Annotated[MapQuery, Query()]) -> shapes.Map
 
 
 @router.put("/managers/map/{flow}/{erp:path}", summary="Map a manager", responses=may_answer(*CHANGES, AMBIGUOUS))
-def map_manager(here: Here, flow: FlowName, erp: Erp, wish: Partner) -> shapes.Mapped:
+def map_manager(here: Here, flow: FlowName, erp: Erp, wish: Partner, dry_run: DryRun = False) -> shapes.Mapped:
     """Let an ERP manager and a CRM user stand for one another; links that waited for that are due at once.
 
-    Records that have a manager keep the one they have. Both must be in their system's directory.
+    Records that have a manager keep the one they have. Both must be in their system's directory. A dry run says how
+    many links wait for it, and whether the row could be made.
     """
     proposal = desk.propose(here.app, flow, erp, wish.crm, preferred=wish.preferred, ask=False)
+    foreseen = {"waiting": proposal.waiting, "replaces": proposal.replaces}
+    if dry_run:
+        desk.check_managers(here.app, [proposal])
+        return shapes.Mapped(row=None, released=0, **foreseen)
     released = desk.map_managers(here.app, [proposal], actor=here.actor, bell=here.bell)
     found = lists.mapping_row(here.app.db, flow, proposal.erp.key)
     if found is None:
         raise NotKnown(f"flow {flow}: the row of {erp} was removed again just now; look at it, and map them again")
-    return shapes.Mapped(row=_row(found), released=released)
+    return shapes.Mapped(row=_row(found), released=released, **foreseen)
 
 
 @router.delete(

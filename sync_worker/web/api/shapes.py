@@ -220,10 +220,12 @@ class MappingRows(Page[MappingRow]):
 
 
 class Mapped(BaseModel):
-    """A mapping row that was made."""
+    """A mapping row that was made, or would be."""
 
-    row: MappingRow
-    released: int = Field(description="links that waited for it and are due now")
+    row: MappingRow | None = Field(description="null in a dry run")
+    waiting: int = Field(description="links that waited for it, counted before anything was changed")
+    replaces: str | None = Field(description="the CRM user the ERP manager stood for before")
+    released: int = Field(description="links that are due now; 0 in a dry run")
 
 
 class Run(BaseModel):
