@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 
 from sync_worker import broker, metrics
 from sync_worker.doorbell import Doorbell, RingingThread
@@ -37,8 +38,8 @@ from sync_worker.processes import (
 from sync_worker.store import migrate
 from sync_worker.store.inbox_writer import InboxWriter
 from sync_worker.web import status
-from sync_worker.web.api import site as api
 from sync_worker.web.hooks import PATH, HookRoute, HooksFirst
+from sync_worker.web.later import Later
 
 if TYPE_CHECKING:
     from sync_worker.config import Config
@@ -71,9 +72,14 @@ class Site:
             Route("/readyz", self.readyz),
             Route("/metrics", self.scrape),
             Route("/", self.status),
-            Mount("/api", api.build(self._app, self._ringing.ring)),
+            Mount("/api", Later(self._api)),
         ]
         return HooksFirst(hooks, Starlette(routes=routes, lifespan=self._lifespan))
+
+    def _api(self) -> ASGIApp:
+        from sync_worker.web.api import site as api
+
+        return api.build(self._app, self._ringing.ring)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
