@@ -28,6 +28,7 @@ LANES = 4
 DRAGGING_SECONDS = 0.5
 BURST = 5  # links in a batch, so that the next waits a moment for company
 GATHER_SECONDS = 0.05
+GATHER_ROUNDS = 4
 BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under 2 s
 
 
@@ -135,7 +136,7 @@ class Engine:
             return Worked()
         pace = self.paces.setdefault(flow_name, Pace())
         lane = (flow_name, klass)
-        if not self.lanes.enter(lane, lambda: waiting.due_at_least(self.db, flow.scope, klass, pace.limit)):
+        if not self.lanes.enter(lane, lambda: self._due(flow, klass, pace.limit) >= pace.limit):
             return Worked()
         worked = Worked()
         try:
@@ -146,10 +147,11 @@ class Engine:
 
     def _run_batch(self, flow: Flow, klass: LinkClass, pace: Pace) -> Worked:
         limit = pace.limit
-        if not waiting.due_at_least(self.db, flow.scope, klass, 1):
+        due = self._due(flow, klass, limit)
+        if due == 0:
             return Worked()  # somebody was quicker: found without asking for the write lock
-        if pace.in_burst() and not waiting.due_at_least(self.db, flow.scope, klass, limit):
-            self.sleep(GATHER_SECONDS)
+        if pace.in_burst():
+            self._gather(flow, klass, limit, due)
         rows = links.claim(self.db, flow.scope, klass=klass, limit=limit)
         if not rows:
             return Worked()
@@ -162,6 +164,19 @@ class Engine:
             again = batch.run(rows)
         pace.note(time.monotonic() - began, len(rows))
         return Worked(len(rows), tuple(again), (flow.name, klass) if len(rows) >= limit else None)
+
+    def _due(self, flow: Flow, klass: LinkClass, most: int) -> int:
+        return waiting.due_up_to(self.db, flow.scope, klass, most)
+
+    def _gather(self, flow: Flow, klass: LinkClass, limit: int, due: int) -> None:
+        """Let those on their way join: until a batch is full, nobody came for a while, or it has been long enough."""
+        for _ in range(GATHER_ROUNDS):
+            if due >= limit:
+                return
+            self.sleep(GATHER_SECONDS)
+            before, due = due, self._due(flow, klass, limit)
+            if due <= before:
+                return
 
     def resolve_parts(self, system: str) -> tuple[Touched, ...]:
         """Ask the vendor whose the unknown child rows and invoices are; their records become due.

@@ -35,11 +35,11 @@ def due_counts(db: Database, now: float | None = None) -> list[tuple[str, str, L
         return [tuple(row) for row in rows]
 
 
-def due_at_least(db: Database, scope: Scope, klass: LinkClass, count: int) -> bool:
-    """Do at least so many links of a flow and class wait to be claimed?"""
+def due_up_to(db: Database, scope: Scope, klass: LinkClass, most: int) -> int:
+    """How many links of a flow and class wait to be claimed; more than ``most`` are not counted."""
     with db.read() as conn:
-        values = {"flow": scope.flow, "entity": scope.entity, "klass": klass, "now": db.now(conn), "most": count}
-        return len(conn.execute(_WAITING, values).all()) >= count
+        values = {"flow": scope.flow, "entity": scope.entity, "klass": klass, "now": db.now(conn), "most": most}
+        return len(conn.execute(_WAITING, values).all())
 
 
 def intents_before(conn: Connection, flow: str, entity: str, side: Side, at: float) -> int:

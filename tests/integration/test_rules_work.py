@@ -24,7 +24,7 @@ from support.rules import (
 )
 from support.world import World
 from sync_worker import desk
-from sync_worker.engine.core import BATCH_SECONDS, Pace
+from sync_worker.engine.core import BATCH_SECONDS, BURST, Pace
 from sync_worker.events import Change
 from sync_worker.store import links, managers
 
@@ -318,6 +318,27 @@ def test_e2_a_batch_shrinks_to_what_fits_into_the_time_and_grows_again() -> None
     for _ in range(10):
         pace.note(0.01, pace.limit)
     assert pace.limit >= 64
+
+
+def test_in_a_burst_a_batch_waits_for_company_as_long_as_some_comes(make_light: Make) -> None:
+    world = make_light()
+    first = [pair(world, f"Customer {number}", comp_vatnumber="") for number in range(BURST)]
+    late = [pair(world, f"Latecomer {number}", comp_vatnumber="") for number in range(3)]
+    coming = list(late)
+
+    def sleep(_seconds: float) -> None:
+        if coming:
+            world.notice("crm", coming.pop().crm)
+
+    world.app.engine.sleep = sleep
+    for one in first:
+        world.notice("crm", one.crm)
+    alone = world.app.engine.run_due("customers", "live")
+    assert (alone.claimed, len(coming)) == (BURST, 3)  # it is the first: nothing says that more will come
+    world.notice("crm", first[0].crm)
+    assert world.app.engine.run_due("customers", "live").claimed == 1 + len(late)
+    world.notice("crm", first[0].crm)
+    assert world.app.engine.run_due("customers", "live").claimed == 1  # nobody came: it did not wait again
 
 
 def test_e2_live_links_are_not_behind_a_pile_of_others(make_light: Make) -> None:
