@@ -19,7 +19,7 @@ from typing import Literal
 from rapidfuzz.fuzz import token_sort_ratio
 
 from mappings.codecs import collapse, email_key, fold, vat_key
-from mappings.names import normal_name, search_names
+from mappings.names import normal_name, same_name, search_names
 
 __all__ = ["Candidate", "Facts", "Match", "MatchPolicy", "Side", "decide", "normal_name", "search_names"]
 
@@ -140,7 +140,6 @@ def _pair(subject_side: Side, subject: Facts, other: Facts, scope: _Scope) -> _P
     crm_key = _flat(crm.erp_key) if in_scope else None
     crm_ref = fold(_flat(crm.erp_ref) or "") if in_scope else ""
     erp_ref = fold(_flat(erp.ref) or "")
-    name, other_name = normal_name(subject.name or ""), normal_name(other.name or "")
     email, tax = email_key(subject.email or ""), _tax(subject.tax_number)
     return _Pair(
         facts=other,
@@ -148,7 +147,7 @@ def _pair(subject_side: Side, subject: Facts, other: Facts, scope: _Scope) -> _P
         key_other=crm_key is not None and crm_key != _flat(erp.key),
         ref_equal=bool(crm_ref) and crm_ref == erp_ref,
         ref_other=bool(crm_ref) and bool(erp_ref) and crm_ref != erp_ref,
-        name_equal=bool(name) and name == other_name,
+        name_equal=same_name(subject.name or "", other.name or ""),
         email_equal="@" in email and email == email_key(other.email or ""),
         tax_equal=_same_tax(tax, _tax(other.tax_number)),
     )

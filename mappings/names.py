@@ -22,6 +22,12 @@ LEGAL_FORMS = frozenset(form for forms in _FORMS_BY_COUNTRY.values() for form in
 DOTTED_FORMS = LEGAL_FORMS | frozenset(("spa", "as", "se", "doo", "zoo", "eu", "sc"))
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i"})
 _WORD = re.compile(r"[^\W_]+")
+_DIGRAPHS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
+_JOINERS = {"und": "and", "et": "and"}  # "Smith & Sons", "Schmidt und Söhne", "Petit et Fils"
+# Where spellings differ: what is no plain letter or digit, umlauts written with an e, and ss for ß.
+_VARIES = re.compile(r"(?i)ae|oe|ue|aa|ss|[^a-z0-9]", re.ASCII)
+_NO_LETTER = re.compile(r"[^A-Za-z0-9]")
+MIN_STEM = 3  # letters: a shorter piece is everybody's
 
 
 @lru_cache(maxsize=65536)
@@ -32,6 +38,39 @@ def normal_name(name: str) -> str:
     while end > 1 and _is_form(words[end - 1], stripped=end < len(words)):
         end -= 1
     return " ".join(word for word, _ in words[:end])
+
+
+@lru_cache(maxsize=65536)
+def name_keys(name: str) -> frozenset[str]:
+    """The normal forms of a name: an umlaut may stand for its bare letter or for that with an e (Muller, Mueller)."""
+    composed = unicodedata.normalize("NFKC", name).casefold()
+    return frozenset({normal_name(name), normal_name(composed.translate(_DIGRAPHS))} - {""})
+
+
+def same_name(a: str, b: str) -> bool:
+    """Equal in a normal form; names of punctuation only equal nothing."""
+    return not name_keys(a).isdisjoint(name_keys(b))
+
+
+def stems(name: str) -> tuple[str, ...]:
+    """Pieces that every spelling of a name has, in this order: for a vendor's search, which knows no normal form.
+
+    The first is "" where a name may begin in several ways. Empty when together they are too short to mean much.
+    """
+    shortest = search_names(name)[-1:]
+    words = (
+        [word for word in _plain_words(shortest[0]) if word.casefold() not in ("and", *_JOINERS)] if shortest else []
+    )
+    for varies in (_VARIES, _NO_LETTER):
+        pieces = [piece for word in words for piece in varies.split(word)]
+        found = [piece for piece in pieces if piece]
+        if sum(map(len, found)) >= MIN_STEM:
+            return (*([""] if not pieces[0] else []), *found)
+    return ()
+
+
+def _plain_words(text: str) -> list[str]:
+    return text.replace("&", " ").replace("+", " ").split()
 
 
 def search_names(name: str) -> tuple[str, ...]:
@@ -49,8 +88,8 @@ def search_names(name: str) -> tuple[str, ...]:
 def _words(name: str) -> list[tuple[str, bool]]:
     """Words without case and marks; single letters in a row are one word, marked as written with dots."""
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold().translate(_LETTERS))
-    plain = "".join(c for c in plain if not unicodedata.combining(c)).replace("&", " and ").replace("'", "")
-    plain = plain.replace("\u2019", "")
+    plain = "".join(c for c in plain if not unicodedata.combining(c)).replace("&", " and ").replace("+", " and ")
+    plain = plain.replace("'", "").replace("\u2019", "")
     words: list[tuple[str, bool]] = []
     letters: list[str] = []
     for word in (*_WORD.findall(plain), ""):
@@ -61,7 +100,7 @@ def _words(name: str) -> list[tuple[str, bool]]:
             words.append(("".join(letters), len(letters) > 1))
             letters = []
         if word:
-            words.append((word, False))
+            words.append((_JOINERS.get(word, word), False))
     return words
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mappings.matching import Facts, Match, MatchPolicy, decide, normal_name, search_names
+from mappings.names import same_name, stems
 
 COMPANY = "Acme UK"
 ERP = Facts("501", "C-77", "Orchard Foods Ltd", email="ivy@orchard.example", tax_number="GB123456789")
@@ -178,6 +179,7 @@ class TestNames:
             ("O'Brien & Sons, Inc.", "O’Brien and Sons LLC"),
             ("Łódź Sp. z o.o.", "LODZ"),
             ("J.P. Morgan PLC", "JP Morgan"),
+            ("Schmidt + Söhne GmbH", "SCHMIDT UND SÖHNE G.m.b.H."),
         ],
     )
     def test_case_marks_punctuation_and_legal_form_make_no_difference(self, a: str, b: str) -> None:
@@ -204,3 +206,32 @@ class TestNames:
         self, name: str, asked: tuple[str, ...]
     ) -> None:
         assert search_names(name) == asked
+
+    @pytest.mark.parametrize(
+        ("a", "b", "same"),
+        [
+            ("Müller Bau GmbH", "Mueller Bau", True),
+            ("Müller Bau GmbH", "MULLER BAU", True),
+            ("Straße 7", "Strasse 7", True),
+            ("Mueller", "Muller", False),  # without an umlaut on either side these are two names
+            ("Bauer", "Baur", False),
+            ("!!", "??", False),
+        ],
+    )
+    def test_an_umlaut_may_be_written_with_an_e_or_without_its_dots(self, a: str, b: str, same: bool) -> None:
+        assert same_name(a, b) is same_name(b, a) is same
+
+    @pytest.mark.parametrize(
+        ("name", "pieces"),
+        [
+            ("Smith & Sons Ltd.", ("Smith", "Sons")),
+            ("Schmidt und Söhne GmbH", ("Schmidt", "S", "hne")),
+            ("Mueller Bau", ("M", "ller", "Bau")),
+            ("Österreich AG", ("", "sterreich")),
+            ("Esso Ltd", ("Esso",)),
+            ("X Ltd", ()),
+            ("", ()),
+        ],
+    )
+    def test_a_search_asks_for_the_pieces_that_every_spelling_has(self, name: str, pieces: tuple[str, ...]) -> None:
+        assert stems(name) == pieces

@@ -73,17 +73,21 @@ def test_a_configured_column_name_cannot_carry_a_predicate(column: str) -> None:
         where.equals(column, "1")
 
 
-@pytest.mark.parametrize(
-    ("prefix", "pattern"),
-    [("Acme", "'Acme%'"), ("100% Pure", "'100%'"), ("a_b", "'a%'"), ("O'Hara", "'O''Hara%'"), ("x[1]", "'x%'")],
-)
-def test_a_prefix_search_ends_before_the_first_wildcard(prefix: str, pattern: str) -> None:
-    assert where.starts_with("comp_name", prefix) == f"comp_name like {pattern}"
+def test_a_search_for_spellings_lets_anything_stand_between_the_pieces() -> None:
+    (predicate,) = where.patterns("comp_name", [("Smith", "Sons"), ("", "sterreich"), ("Smith", "Sons"), ()])
+    assert predicate == "comp_name like 'Smith%Sons%' or comp_name like '%sterreich%'"
 
 
-@pytest.mark.parametrize("prefix", ["%", "_x", "[a"])
-def test_a_prefix_that_begins_with_a_wildcard_is_not_searched_for(prefix: str) -> None:
-    assert where.starts_with("comp_name", prefix) is None
+def test_wildcards_and_quotes_in_a_piece_mean_nothing() -> None:
+    assert list(where.patterns("comp_name", [("a%b[1]", "O'Hara")])) == ["comp_name like 'a_b_1_%O''Hara%'"]
+
+
+def test_many_spellings_are_asked_for_in_as_many_predicates_as_urls_can_hold() -> None:
+    wanted = [(f"Customer{n}", "Tools") for n in range(200)]
+    found = list(where.patterns("comp_name", wanted))
+    assert 1 < len(found) < 20
+    assert all(len(quote_plus(one)) <= where.MAX_LIST for one in found)
+    assert sum(one.count(" like ") for one in found) == 200
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mappings.codecs import vat_key
-from mappings.names import normal_name, search_names
+from mappings.names import search_names, stems
 from sync_worker.connectors.base import Criteria, Record
+from sync_worker.connectors.evidence import same_name, tax_spellings
 from sync_worker.connectors.intacct.query import CREATED, CUSTOMER, Columns, Filter, QueryService, record_of, stamp_of
 
 AT_MOST = 20  # candidates per criteria
 PER_QUERY = 25  # criteria that share a query
 IDS_PER_QUERY = 200  # such that ask for nothing but customer ids: one filter holds all of them
-MIN_START = 3  # letters: a shorter beginning is everybody's
 EMAIL = "contacts.default.email1"
+ONE_BY_ONE = ("name", EMAIL)  # typed by people: compared without case, which is documented for $eq
 
 Wanted = dict[str, dict[str, str]]  # column -> folded value -> the value as given
 
@@ -59,7 +59,7 @@ def _wanted(c: Criteria, correlated_id: Callable[[str], str | None], tax_column:
         ("id", ids),
         ("name", search_names(c.name) if c.name and c.created_since is None else [c.name]),
         (EMAIL, [c.email]),
-        (tax_column, _tax_forms(c.tax_number)),
+        (tax_column, tax_spellings(c.tax_number)),
     ]
     values = {column: {_folded(v): v.strip() for v in asked if v and v.strip()} for column, asked in pairs}
     return {column: some for column, some in values.items() if column and some and column not in missing}
@@ -70,13 +70,16 @@ def _ask(queries: QueryService, columns: Columns, wanted: Sequence[Wanted], sinc
     for one in wanted:
         for column, values in one.items():
             together.setdefault(column, {}).update(values)
-    filters: list[Filter] = [{"$in": {"id": sorted(together.pop("id").values())}}] if "id" in together else []
-    starts = [name for name in together.get("name", {}).values() if since is None and len(name) >= MIN_START]
-    filters += [{"$eq": {column: value}} for column, values in together.items() for value in values.values()]
-    filters += [{"$startsWith": {"name": name}} for name in starts]  # the same name with another legal form
-    if not filters:
+    names = together.get("name", {}).values()
+    lists = [(column, sorted(values.values())) for column, values in together.items()]
+    groups: list[list[Filter]] = [[{"$in": {column: some}}] for column, some in lists if column not in ONE_BY_ONE]
+    groups += [[{"$eq": {column: value}}] for column, some in lists if column in ONE_BY_ONE for value in some]
+    if since is None:  # the same name, spelled otherwise
+        groups += [filters for pieces in dict.fromkeys(map(stems, names)) if (filters := _spelled(pieces))]
+    if not groups:
         return []
-    expression = " or ".join(str(n + 1) for n in range(len(filters)))
+    filters = [one for group in groups for one in group]
+    expression = _any_of(groups)
     if since is not None:
         filters.append({"$gte": {CREATED: stamp_of(since)}})
         expression = f"({expression}) and {len(filters)}"
@@ -85,22 +88,31 @@ def _ask(queries: QueryService, columns: Columns, wanted: Sequence[Wanted], sinc
     return [record_of(row, asked) for row in page.rows]
 
 
+def _spelled(pieces: Sequence[str]) -> list[Filter]:
+    """A name that begins with the first piece, and holds the longest of the others."""
+    first, others = pieces[0] if pieces else "", sorted(pieces[1:], key=len)
+    start: list[Filter] = [{"$startsWith": {"name": first}}] if first else []
+    return start + [{"$contains": {"name": piece}} for piece in others[-1:]]
+
+
+def _any_of(groups: Sequence[Sequence[Filter]]) -> str:
+    """Numbers of filters: all of a group, any of the groups."""
+    said, at = [], 1
+    for group in groups:
+        numbers = " and ".join(str(n) for n in range(at, at + len(group)))
+        said.append(f"({numbers})" if len(group) > 1 else numbers)
+        at += len(group)
+    return " or ".join(said)
+
+
 def _matches(record: Record, wanted: Wanted, since: float | None) -> bool:
     if since is not None and record.created_at is not None and record.created_at < int(since):
         return False
     shown: Mapping[str, Any] = {**record.native, "id": record.ref}
     if any(_folded(str(shown.get(column) or "")) in values for column, values in wanted.items()):
         return True
-    alike = {normal_name(name) for name in wanted.get("name", {}).values()} if since is None else set()
-    return normal_name(str(shown.get("name") or "")) in alike - {""}
-
-
-def _tax_forms(number: str | None) -> list[str]:
-    """How the same tax number may stand there: as given, without blanks, without its country."""
-    key = vat_key(number or "")
-    if not number or not key:
-        return []
-    return [number, key, key[2:]] if key[:2].isalpha() else [number, key]
+    name = str(shown.get("name") or "")
+    return since is None and any(same_name(one, name) for one in wanted.get("name", {}).values())
 
 
 def _folded(value: str) -> str:

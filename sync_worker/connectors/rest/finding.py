@@ -8,7 +8,7 @@ from functools import partial
 from mappings.codecs import email_key
 from mappings.names import search_names
 from sync_worker.connectors.base import Criteria, Record
-from sync_worker.connectors.evidence import MOST, same_name, same_tax, same_text, tax_forms
+from sync_worker.connectors.evidence import MOST, Mark, Marked, marks, same_name, same_tax, same_text, tax_forms
 from sync_worker.connectors.fanout import Fanout
 from sync_worker.connectors.rest.calls import Calls
 from sync_worker.connectors.rest.records import Ours, Records
@@ -31,7 +31,12 @@ class Finder:
         queries = dict.fromkeys(query for one in criteria for query in self._queries(one))
         jobs = [partial(self._ask, name, value) for name, value in queries]
         known = {record.key: record for found in self._fanout.run(jobs) for record in found}
-        return [self._matching(one, known.values()) for one in criteria]
+        own, marked = self._records.own, Marked()
+        for record in known.values():
+            ids = self._ours.key(record), self._ours.key(record, "erp_ref"), own(record, "tax_number")
+            marked.add(record.key, marks(*ids, [own(record, "email")], own(record, "name")))
+        found = ([known[key] for key in marked.sharing(_marks(one))] for one in criteria)
+        return [self._matching(one, some) for one, some in zip(criteria, found, strict=True)]
 
     def _queries(self, one: Criteria) -> list[tuple[str, str]]:
         layout = self._records.profile.find
@@ -73,3 +78,7 @@ class Finder:
         if one.email and email_key(one.email) == email_key(own(record, "email")):
             return 2
         return 1 if same_name(one.name, own(record, "name")) else 0
+
+
+def _marks(one: Criteria) -> set[Mark]:
+    return marks(one.correlation, one.ref, one.tax_number, [one.email], one.name)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mappings.codecs import collapse, email_key, fold
-from mappings.names import search_names
+from mappings.names import search_names, stems
 from sync_worker.connectors.base import Criteria, Record
-from sync_worker.connectors.evidence import MOST, same_name, same_tax, same_text, tax_forms
+from sync_worker.connectors.evidence import MOST, Marked, marks, same_name, same_tax, same_text, tax_forms
 from sync_worker.connectors.fanout import Fanout
 from sync_worker.connectors.sage_crm import where
 from sync_worker.connectors.sage_crm.rest import Rest
@@ -18,7 +18,6 @@ from sync_worker.errors import Rejected
 
 _SIMILAR = 100  # rows looked at, per name, that only begin alike
 _RESOLUTION = 1.0  # seconds: native dates carry no fraction
-_MIN_START = 3  # letters: a shorter beginning is everybody's
 _NAME = "Comp_Name"
 EMAIL_COLUMN = "Emai_EmailAddress"
 
@@ -45,7 +44,11 @@ class Finder:
         *by_column, by_email = self._fanout.run([*jobs, lambda: self._by_email(criteria)])
         rows = {row.key(COMPANY): row for found in (*by_column, by_email) for row in found}
         records = {key: self._record(row) for key, row in rows.items()}
-        return [self._matching(one, rows, records) for one in criteria]
+        marked = Marked()
+        for key, row in rows.items():
+            ids = self._own(row, "erp_key"), self._own(row, "erp_ref"), self._own(row, "tax_number")
+            marked.add(key, marks(*ids, self._emails(row), str(row.cell(_NAME) or "")))
+        return [self._matching(one, marked, rows, records) for one in criteria]
 
     def named_key(self, record: Record) -> str | None:
         """The ERP key that a company names in its key column, if that speaks about our ERP company."""
@@ -72,10 +75,9 @@ class Finder:
 
     def _by_name(self, criteria: Sequence[Criteria]) -> list[Row]:
         exact = [name for c in criteria if c.name for name in search_names(c.name)]
-        starts = [start for c in criteria if c.name and c.created_since is None for start in _starts(c.name)]
+        spelled = [stems(c.name) for c in criteria if c.name and c.created_since is None]
         found = self._rest.rows(COMPANY, where.lists(_NAME, map(where.text, exact)), most=len(exact) * _SIMILAR)
-        if starts:
-            found += self._rest.rows(COMPANY, dict.fromkeys(starts), most=len(starts) * _SIMILAR)
+        found += self._rest.rows(COMPANY, where.patterns(_NAME, spelled), most=len(spelled) * _SIMILAR)
         return found
 
     def _by_email(self, criteria: Sequence[Criteria]) -> list[Row]:
@@ -96,10 +98,12 @@ class Finder:
 
     # --- tests -------------------------------------------------------------------------------------------------------
 
-    def _matching(self, one: Criteria, rows: dict[str, Row], records: dict[str, Record]) -> list[Record]:
+    def _matching(
+        self, one: Criteria, marked: Marked, rows: dict[str, Row], records: dict[str, Record]
+    ) -> list[Record]:
         ranked = []
-        for key, row in rows.items():
-            strength = self._strength(one, row)
+        for key in marked.sharing(marks(one.correlation, one.ref, one.tax_number, [one.email], one.name)):
+            strength = self._strength(one, rows[key])
             born = records[key].created_at
             if strength and (one.created_since is None or born is None or born >= one.created_since - _RESOLUTION):
                 ranked.append((-strength, int(key), key))
@@ -113,13 +117,13 @@ class Finder:
             return 4
         if same_tax(one.tax_number, self._own(row, "tax_number")):
             return 3
-        if any(
-            one.email and email_key(one.email) == email_key(str(row.cell(f"{EMAIL_COLUMN}@{kind}") or ""))
-            for kind in self._shape.types["email"]
-        ):
+        if one.email and email_key(one.email) in map(email_key, self._emails(row)):
             return 2
         name = str(row.cell(_NAME) or "")
         return 1 if same_name(one.name, name) else 0
+
+    def _emails(self, row: Row) -> list[str]:
+        return [str(row.cell(f"{EMAIL_COLUMN}@{kind}") or "") for kind in self._shape.types["email"]]
 
     def _own(self, row: Row, name: str) -> str:
         column = self._columns.get(name)
@@ -145,10 +149,3 @@ class Finder:
             row.created_at(COMPANY, zone),
             row.changed_at(COMPANY, zone),
         )
-
-
-def _starts(name: str) -> list[str]:
-    """``like`` predicates for a name without its legal form; none for beginnings that are too short to mean much."""
-    short = search_names(name)[-1:]
-    found = [where.starts_with(_NAME, start) for start in short if len(start) >= _MIN_START]
-    return [predicate for predicate in found if predicate]

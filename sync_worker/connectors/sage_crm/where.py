@@ -7,7 +7,7 @@ doubled, as in SQL. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote_plus
 from zoneinfo import ZoneInfo
@@ -36,10 +36,24 @@ def text(value: str) -> str:
     return "'" + value.replace("\0", "").replace("'", "''") + "'"
 
 
-def starts_with(column: str, prefix: str) -> str | None:
-    """``column like 'prefix%'``; the prefix ends before the first character that means something in a pattern."""
-    plain = _LIKE_SPECIAL.split(prefix, maxsplit=1)[0]
-    return f"{named(column)} like {text(plain + '%')}" if plain else None
+def patterns(column: str, wanted: Iterable[Sequence[str]]) -> Iterator[str]:
+    """``column like`` any of these: pieces that follow one another with anything between and behind them.
+
+    In as many predicates as keep each URL short enough. Pieces are letters and digits, so none means anything itself.
+    """
+    chunk: list[str] = []
+    size = 0
+    for pieces in dict.fromkeys(tuple(pieces) for pieces in wanted if any(pieces)):
+        pattern = "%".join(_LIKE_SPECIAL.sub("_", piece) for piece in pieces) + "%"
+        one = f"{named(column)} like {text(pattern)}"
+        cost = len(quote_plus(one)) + 4
+        if chunk and size + cost > MAX_LIST:
+            yield " or ".join(chunk)
+            chunk, size = [], 0
+        chunk.append(one)
+        size += cost
+    if chunk:
+        yield " or ".join(chunk)
 
 
 def named(column: str) -> str:
