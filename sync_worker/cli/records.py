@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, Key, System, app, done, load
 from sync_worker.output import Printer
+
+if TYPE_CHECKING:
+    from sync_worker.wiring import App
 
 
 @app.command()
@@ -32,23 +36,45 @@ def explain(system: System, key: Key, config: ConfigPath = None, json: Json = Fa
 @app.command()
 def sync(
     system: Annotated[str | None, typer.Argument(help="system name from sync.toml")] = None,
-    key: Annotated[str | None, typer.Argument(help="API key or human reference")] = None,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="API keys or human references")] = None,
     flow: Annotated[str | None, typer.Option("--flow", help="through this flow only")] = None,
     due: Annotated[bool, typer.Option("--due", help="everything that is due")] = False,
     config: ConfigPath = None,
 ) -> None:
-    """Sync one record now (it may be created), or everything that is due."""
+    """Sync one record or several now (their partners may be created), or everything that is due."""
     from sync_worker import desk
 
-    if (system is None or key is None) == (not due):
-        raise typer.BadParameter("name one record (SYSTEM KEY), or give --due [--flow F]")
+    if (system is None or not keys) == (not due):
+        raise typer.BadParameter("name the records (SYSTEM KEY...), or give --due [--flow F]")
     with desk.opened(load(config)) as worker_app:
-        if system is not None and key is not None:
-            found = desk.sync_record(worker_app, system, key, flow)
+        if system is not None and keys and len(keys) == 1:
+            found = desk.sync_record(worker_app, system, keys[0], flow)
             Printer(False).explanations(found)
-            done(0 if all(one["state"] not in ("failing", "conflict", "waiting") for one in found) else 1)
+            done(0 if _well(found) else 1)
+        elif system is not None and keys:
+            done(0 if _sync_list(worker_app, system, keys, flow) else 1)
         else:
             print(f"{desk.sync_due(worker_app, flow)} links brought to an end")
+
+
+def _sync_list(worker_app: App, system: str, keys: list[str], flow: str | None) -> bool:
+    """A line per record as it ends; says whether all of them ended well."""
+    from sync_worker import desk
+
+    ended = []
+    for key, found, wrong in desk.sync_records(worker_app, system, keys, flow):
+        for one in found:
+            partners = " <-> ".join(f"{one[s]['system']} {one[s]['key'] or '(none)'}" for s in ("erp", "crm"))
+            print(f"{key}\t{one['state']}\t{partners}\t{one['cause']['text']}", flush=True)
+        if wrong:
+            print(f"{key}\trefused\t\t{wrong}", flush=True)
+        ended.append(not wrong and _well(found))
+    print(f"{len(ended)} records, {ended.count(False)} of them to look at", file=sys.stderr)
+    return all(ended)
+
+
+def _well(found: list[dict[str, Any]]) -> bool:
+    return all(one["state"] not in ("failing", "conflict", "waiting") for one in found)
 
 
 @app.command()

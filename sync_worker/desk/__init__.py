@@ -2,7 +2,7 @@
 
 from sync_worker.desk.records import explain, replay, resolve, resume, settle, status
 from sync_worker.desk.shared import ACTOR, opened
-from sync_worker.desk.syncing import ask_sync, sync_due, sync_record
+from sync_worker.desk.syncing import ask_sync, sync_due, sync_record, sync_records
 
 __all__ = [
     "ACTOR",
@@ -16,4 +16,5 @@ __all__ = [
     "status",
     "sync_due",
     "sync_record",
+    "sync_records",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -15,7 +15,7 @@ from sync_worker.desk.managers import flow_of
 from sync_worker.desk.records import explain
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.shared import ACTOR, Bell, known_system, note, one_key
-from sync_worker.errors import PermanentError
+from sync_worker.errors import AuthFailed, PermanentError, RetryableError
 from sync_worker.events import Change
 from sync_worker.store import waiting
 from sync_worker.store.tables import link
@@ -37,6 +37,25 @@ def sync_record(app: App, system: str, key: str, flow: str | None = None) -> lis
     for one in _accept(app, system, key, chosen, ACTOR):
         _run_until_rest(app, one.link_id)
     return [one for one in explain(app, system, f"key:{key}") if one["flow"] in chosen]
+
+
+def sync_records(
+    app: App, system: str, keys: Sequence[str], flow: str | None = None
+) -> Iterator[tuple[str, list[dict[str, Any]], str]]:
+    """A list of records, one after the other (GUMU-11): key, how it ended, and why it could not begin.
+
+    One that cannot be synced stops none of the others. Raises what would stop all of them: a system that is away or
+    shuts us out, a name that is wrong.
+    """
+    known_system(app, system)
+    _named(app, flow)
+    for key in dict.fromkeys(keys):
+        try:
+            yield key, sync_record(app, system, key, flow), ""
+        except (RetryableError, AuthFailed):
+            raise
+        except PermanentError as error:
+            yield key, [], str(error)
 
 
 def ask_sync(
