@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mappings.matching import Facts, Match, decide
+from mappings.matching import Candidate, Facts, Match, decide
+from mappings.names import same_name
 from sync_worker.connectors.base import Record
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
@@ -15,11 +16,16 @@ def partner_of(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record,
     into = other(side)
     linked = desk.linked_keys(flow.name, flow.entity, into, [c.key for c in candidates])
     made_by_us = [c for c in candidates if c.key not in linked and _own_id(flow, side, record, c)]
-    if len(made_by_us) == 1:
-        return Match("link", made_by_us[0].key, "own_id", "the customer id was given by us to this record")
     mine = facts(flow, side, record, linked=row.linked)
-    theirs = [facts(flow, into, c, linked=c.key in linked) for c in candidates]
-    return decide(side, mine, theirs, flow.match_policy, flow.company, shared=bool(flow.shared_crm))
+    if len(made_by_us) == 1:
+        theirs = facts(flow, into, made_by_us[0], linked=False)
+        if same_name(mine.name or "", theirs.name or ""):
+            return Match("link", theirs.key, "own_id", "the customer id was given by us to this record")
+        # somebody may have given such an id to a stranger, or renamed one of the two: a person knows
+        listed = (Candidate(theirs.key, theirs.ref, theirs.name, "customer id"),)
+        return Match("candidates", None, "suggested", "the customer id would be ours, the name is another", listed)
+    others = [facts(flow, into, c, linked=c.key in linked) for c in candidates]
+    return decide(side, mine, others, flow.match_policy, flow.company, shared=bool(flow.shared_crm))
 
 
 def _own_id(flow: Flow, side: Side, record: Record, candidate: Record) -> bool:
