@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from mappings.codecs import collapse, fold
 from sync_worker.connectors.base import Record
+from sync_worker.engine import sub_companies
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.rule import BY_A_PERSON, LeftOut, Permission
 from sync_worker.events import Side
@@ -61,7 +62,7 @@ def _of_another_sub_company(flow: Flow, record: Record) -> LeftOut | None:
     by = {"filter": f"crm.{taken.column}"}
     if key in taken.mapped or not taken.tells:
         return LeftOut("excluded", "filter", by)
-    waiting_on = f"sub_company:{flow.systems['crm']}:{named or '-'}"
+    waiting_on = sub_companies.waiting_key(flow.systems["crm"], named)
     return LeftOut("waiting", "sub_company_unmapped", {**by, "sub_company": named or "none"}, waiting_on)
 
 

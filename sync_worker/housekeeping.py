@@ -13,6 +13,7 @@ from sync_worker import directories
 from sync_worker.alerts.turn import Alerts
 from sync_worker.connectors.base import Ask
 from sync_worker.doorbell import Rings
+from sync_worker.engine import sub_companies
 from sync_worker.errors import AuthFailed, PermanentError, RetryableError
 from sync_worker.events import Side
 from sync_worker.ringer import Ringer
@@ -51,7 +52,7 @@ def tasks_for(app: App, doorbell: Rings, ringer: Ringer) -> list[Task]:
     tasks = [
         Task("ring", RING_SECONDS, ringer.tick, steady=True),
         Task("counters", FOLD_SECONDS, partial(counters.fold, app.db)),
-        Task("waits", WAIT_SWEEP_SECONDS, lambda: doorbell.ring(managers.wait_sweep(app.db))),
+        Task("waits", WAIT_SWEEP_SECONDS, lambda: doorbell.ring(_ended_waits(app))),
         Task("paused", RECHECK_SECONDS, Recheck(app.db, app.systems).turn),
         Task("retention", RETENTION_SECONDS, lambda: forget_old(app)),
     ]
@@ -69,6 +70,11 @@ def tasks_for(app: App, doorbell: Rings, ringer: Ringer) -> list[Task]:
         if settings.event_queue:
             tasks.append(Task(f"events:{name}", settings.poll_seconds, _ringing(doorbell, app.feeds.drain, name)))
     return tasks
+
+
+def _ended_waits(app: App) -> tuple[Touched, ...]:
+    """Waits that could end all the same: a mapping made, or a configuration changed, between a look and its save."""
+    return (*managers.wait_sweep(app.db), *sub_companies.release_mapped(app.db, app.flows))
 
 
 def _ringing(doorbell: Rings, look: Callable[[str], Sequence[Touched]], system: str) -> Callable[[], None]:

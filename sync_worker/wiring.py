@@ -22,6 +22,7 @@ from sync_worker.connectors.breaker import Breaker
 from sync_worker.connectors.http import CallSeen
 from sync_worker.connectors.limiter import Limiter, LocalLimiter
 from sync_worker.connectors.parts import FlowParts, Parts
+from sync_worker.engine import sub_companies
 from sync_worker.engine.core import Engine
 from sync_worker.engine.flow import Flow, SubCompanies
 from sync_worker.engine.invoices import Invoices
@@ -93,6 +94,8 @@ def build(
     flows = {name: _flow(name, config, database, connectors, starting=starting) for name in config.flows}
     for flow in flows.values() if starting else ():
         defaults.heal(database, flow.entity, flow.shared_crm or (flow.name,))
+    if starting:
+        sub_companies.release_mapped(database, flows)
     inbox = Inbox(
         database,
         [one for flow in flows.values() for one in _listeners(flow)],

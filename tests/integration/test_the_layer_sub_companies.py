@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from support.rules import rest
 from support.the_layer import LayerWorld, Make, layer_worlds
-from sync_worker import desk, reports
+from sync_worker import reports
 from sync_worker.connectors.intacct.emulator import make as make_intacct
 from sync_worker.desk import verifying
 from sync_worker.errors import ConfigError
@@ -102,17 +102,47 @@ def test_lay_15_an_unmapped_sub_company_waits_once_with_a_clear_cause_and_goes_n
     assert (names_in(world, "erp"), names_in(world, "erp2")) == ([], [])
 
 
-def test_lay_15_once_it_is_mapped_exactly_what_waited_for_it_is_released(make: Make) -> None:
+@pytest.mark.parametrize("taker", ["customers", "second"])
+def test_lay_15_once_a_flow_takes_it_exactly_what_waited_for_it_is_released_by_itself(make: Make, taker: str) -> None:
     world = world_of(make)
-    key = new(world, "Archer Foods", "West Ltd")
+    keys = [new(world, f"Archer Foods {n}", "West Ltd") for n in range(3)]
     other = new(world, "Baker Tools", "Isle Ltd")
-    world.reconfigure(lines('sub_companies = ["North Ltd", "West Ltd"]', SOUTH))
-    assert desk.replay(world.app, waiting_on="sub_company:crm:West Ltd") == 1
+    world.edit_layer(keys[0], companyName="Archer Works")
+    world.crm.take_notices()  # nobody is told: the record as it is now counts, not as it was
+    calls_before = rows(world, other)["customers"].erp_dirty, rows(world, other)["customers"].crm_dirty
+    first = 'sub_companies = ["North Ltd", "WEST  ltd"]' if taker == "customers" else NORTH
+    second = SOUTH if taker == "customers" else 'sub_companies = ["South GmbH", "West Ltd"]'
+    world.reconfigure(lines(first, second))
     world.settle()
     rest(world)
-    assert states(world, key)["customers"] == ("in_sync", "")
+    system = {"customers": "erp", "second": "erp2"}
+    assert {states(world, key)[taker] for key in keys} == {("in_sync", "")}
+    assert names_in(world, system[taker]) == ["Archer Foods 1", "Archer Foods 2", "Archer Works"]
+    assert names_in(world, system["second" if taker == "customers" else "customers"]) == []
     assert states(world, other)["customers"] == ("waiting", "sub_company_unmapped")
-    assert names_in(world, "erp") == ["Archer Foods"]
+    assert (rows(world, other)["customers"].erp_dirty, rows(world, other)["customers"].crm_dirty) == calls_before
+
+
+def test_lay_15_a_worker_that_dies_while_it_starts_or_works_releases_each_once(make: Make) -> None:
+    world = world_of(make)
+    keys = [new(world, f"Archer Foods {n}", "West Ltd") for n in range(4)]
+    world.reconfigure(lines('sub_companies = ["North Ltd", "West Ltd"]', SOUTH))
+    with world.crashing_after(7):
+        world.work()
+    world.settle()
+    rest(world)
+    assert {states(world, key)["customers"] for key in keys} == {("in_sync", "")}
+    assert names_in(world, "erp") == [f"Archer Foods {n}" for n in range(4)]
+
+
+def test_lay_15_what_waits_without_a_sub_company_is_released_by_a_default_flow(make: Make) -> None:
+    world = world_of(make)
+    key = new(world, "Archer Foods", None)
+    assert states(world, key)["customers"] == ("waiting", "sub_company_unmapped")
+    world.reconfigure(lines(NORTH, f"{SOUTH}\ndefault_sub_company = true"))
+    world.settle()
+    rest(world)
+    assert states(world, key) == {"customers": ("excluded", "filter"), "second": ("in_sync", "")}
 
 
 def test_lay_15_a_customer_that_names_its_sub_company_later_goes_then(make: Make) -> None:
