@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,9 @@ from sync_worker.cli.links import group
 from sync_worker.cli.shared import ConfigPath, Json, done, load
 from sync_worker.errors import RetryableError
 from sync_worker.output import Printer
+
+if TYPE_CHECKING:
+    from sync_worker.wiring import App
 
 LINE_SECONDS = 10.0
 AGAIN = "--resume goes on from here"
@@ -41,7 +45,8 @@ def upload_links(
     flow: Annotated[str | None, typer.Option("--flow", help="only this flow's companies count")] = None,
     relink: Annotated[bool, typer.Option("--relink", help="unlink what is linked otherwise first")] = False,
     errors: Annotated[Path | None, typer.Option("--errors", help="where wrong rows go, with what is wrong")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, link nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="link nothing: say what would be written")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="with --dry-run: write it to .xlsx or .csv")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the upload that was interrupted")] = False,
     config: ConfigPath = None,
     json: Json = False,
@@ -64,8 +69,25 @@ def upload_links(
         if errors is not None and found.wrong:
             count = link_upload.write_errors(worker_app, file, errors, found.run)
             print(f"{errors}: {count} rows to correct and upload again", file=sys.stderr)
-    Printer(json).uploaded(found.document())
+        document = found.document() | (_foreseen(worker_app, found.run, out, json=json) if dry_run else {})
+    Printer(json).uploaded(document)
     done(1 if found.wrong else 0)
+
+
+def _foreseen(worker_app: App, run: int, out: Path | None, *, json: bool) -> dict[str, Any]:
+    """What the links would write: into a file, as a table, or as the key ``preview`` of the document."""
+    from sync_worker import sheets
+    from sync_worker.desk import foreseen, link_preview
+
+    found = link_preview.preview(worker_app, run)
+    if out is not None:
+        count = sheets.write(out, foreseen.COLUMNS, foreseen.lines(found, Counter()))
+        print(f"{out}: {count} lines", file=sys.stderr)
+        return {}
+    documents = [foreseen.document(one) for one in found]
+    if documents and not json:
+        Printer(False).foreseen(documents)
+    return {"preview": documents}
 
 
 @contextmanager

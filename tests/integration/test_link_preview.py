@@ -1,0 +1,144 @@
+"""``links upload --dry-run``: what the links would write, field by field; and the files that people upload."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.rules import FLOW, Make, api_writes, entries, in_the_past, rest, row_of
+from support.world import World
+from sync_worker import sheets
+from sync_worker.desk import foreseen, link_preview, link_upload
+from sync_worker.sheets import SheetError
+from sync_worker.store import runs
+
+HEADER = ("CustomerId", "SageCompanyName", "SageSiteId", "SageAccountNumber", "SageCustomerId", "Synced")
+URL = "contacts.default.URL1"
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make('create_in_crm = "never"\ncreate_in_erp = "manual"\ninitial = "erp"')
+
+
+def strangers(world: World, name: str, **columns: Any) -> tuple[str, str]:
+    with in_the_past(world):
+        erp = world.new_erp(name, id=f"K-{name}", **{URL: f"http://{name.lower()}.example"})
+        return erp, world.new_crm(f"{name} of the CRM", Comp_WebSite=None, comp_vatnumber="GB123456789", **columns)
+
+
+def saved(tmp_path: Path, *rows: tuple[str, ...], header: tuple[str, ...] = HEADER, mark: str = ",",
+          encoding: str = "utf-8") -> Path:  # fmt: skip
+    path = tmp_path / "in.csv"
+    path.write_bytes("".join(f"{mark.join(row)}\n" for row in (header, *rows)).encode(encoding))
+    return path
+
+
+def dry(world: World, path: Path) -> list[dict[str, Any]]:
+    found = link_upload.upload(world.app, path, dry_run=True)
+    return [foreseen.document(one) for one in link_preview.preview(world.app, found.run)]
+
+
+def test_lay_8_a_dry_upload_says_what_each_link_would_write_and_the_upload_writes_just_that(
+    world: World, tmp_path: Path
+) -> None:
+    pairs = [strangers(world, name) for name in ("Northwind", "Southwind")]
+    path = saved(tmp_path, *((crm, "Acme UK", "ACME", "", erp, "") for erp, crm in pairs))
+    before, links = api_writes(world), world.links()
+    said = dry(world, path)
+    assert api_writes(world) == before and world.links() == links
+    assert [one["verdict"] for one in said] == ["link", "link"]
+    assert said[0]["fields"]["name"] == {"side": "crm", "before": "Northwind of the CRM", "after": "Northwind"}
+    assert said[0]["fields"]["website"] == {"side": "crm", "before": None, "after": "http://northwind.example"}
+    assert said[0]["fields"]["tax_number"] == {"side": "erp", "before": None, "after": "GB123456789"}
+
+    assert link_upload.upload(world.app, path).counts["linked"] == 2
+    world.settle()
+    rest(world)
+    for one, (_, crm) in zip(said, pairs, strict=True):
+        link = row_of(world, crm=crm).id
+        written: dict[str, Any] = {}
+        for entry in entries(world, "update"):
+            if entry["link_id"] == link:
+                for name, value in (entry["after"] or {}).items():
+                    past = (entry["before"] or {}).get(name)
+                    written[name] = {"side": entry["side"], "before": past, "after": value}
+        assert {name: value for name, value in written.items() if name in one["fields"]} == one["fields"]
+
+
+def test_lay_13_a_dry_relink_shows_the_new_partners_values(world: World, tmp_path: Path) -> None:
+    (first, crm), (second, _) = strangers(world, "Northwind"), strangers(world, "Southwind")
+    link_upload.upload(world.app, saved(tmp_path, (crm, "Acme UK", "ACME", "", first, "")))
+    world.settle()
+    rest(world)
+    path = saved(tmp_path, (crm, "Acme UK", "ACME", "", second, ""))
+    found = link_upload.upload(world.app, path, dry_run=True, relink=True)
+    (one,) = link_preview.preview(world.app, found.run)
+    assert one.fields["name"] == {"side": "crm", "before": "Northwind", "after": "Southwind"}
+    assert row_of(world, crm=crm).erp_key == first
+
+
+def test_a_dry_upload_under_review_names_the_conflicts_it_would_make(make_light: Make, tmp_path: Path) -> None:
+    world = make_light('create_in_crm = "never"\ncreate_in_erp = "manual"')
+    erp, crm = strangers(world, "Northwind")
+    (one,) = dry(world, saved(tmp_path, (crm, "Acme UK", "ACME", "", erp, "")))
+    assert (one["verdict"], one["open"]) == ("link", ["name"]) and "name" not in one["fields"]
+    assert json.dumps(one)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_lay_12_files_as_excel_saves_them_are_uploaded(
+    make_light: Make, tmp_path: Path, encoding: str, mark: str
+) -> None:
+    world = make_light('create_in_crm = "never"\ncreate_in_erp = "manual"')
+    erp, crm = strangers(world, "Northwind")
+    header = (*HEADER, "Bemerkung für später")
+    path = saved(tmp_path, (crm, "Acme UK", "ACME", "", erp, "", "Müller"), header=header, mark=mark, encoding=encoding)
+    assert link_upload.upload(world.app, path).counts["linked"] == 1
+
+
+@pytest.mark.parametrize("name", ["wrong.csv", "wrong.xlsx"])
+def test_the_error_file_keeps_formulas_as_text_and_is_uploaded_as_it_is_once_corrected(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    erp, crm = strangers(world, "Northwind")
+    header, evil = (*HEADER, "Note"), "=cmd()"
+    path = saved(tmp_path, (crm, "Nobody Ltd", "ACME", "", erp, "", evil), header=header)
+    found = link_upload.upload(world.app, path)
+    wrong = tmp_path / name
+    assert link_upload.write_errors(world.app, path, wrong, found.run) == 1
+    sheet = sheets.read(wrong)
+    (line,) = list(sheet.lines)
+    assert line.cells["Note"] == evil and "Nobody Ltd" in line.cells["_errors"]
+    if name.endswith(".csv"):
+        assert "'=cmd()" in wrong.read_text("utf-8-sig")
+    corrected = tmp_path / f"corrected-{name}"
+    cells = {**line.cells, "SageCompanyName": "Acme UK"}
+    sheets.write(corrected, sheet.headers, [[cells[column] for column in sheet.headers]])
+    assert link_upload.upload(world.app, corrected).counts["linked"] == 1
+
+
+@pytest.mark.parametrize("name", ["large.csv", "large.xlsx"])
+def test_a_file_of_100_mb_is_refused_in_one_line_before_it_is_read(world: World, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with path.open("wb") as large:
+        large.truncate(100 * 1024 * 1024)
+    with pytest.raises(SheetError, match=r"has 100 MB; at most 50 MB: split it into several files") as refused:
+        link_upload.upload(world.app, path)
+    assert "\n" not in str(refused.value)
+    assert runs.unfinished(world.db, "links_upload", FLOW) is None
+
+
+@pytest.mark.parametrize(("content", "why"), [(b"", "is empty"), (b"Name,Town\na,b\n", "lacks the column CustomerId")])
+def test_an_empty_file_and_one_with_wrong_columns_are_refused_in_one_line(
+    world: World, tmp_path: Path, content: bytes, why: str
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_bytes(content)
+    with pytest.raises(SheetError, match=why) as refused:
+        link_upload.upload(world.app, path)
+    assert "\n" not in str(refused.value)
