@@ -69,7 +69,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
     "sub_company_unmapped": (
         "no flow takes the sub-company {sub_company}",
-        "add it to `sub_companies` of a flow and restart, then: sync-worker replay --waiting-on KEY",
+        "add it to `sub_companies` of a flow and restart: what waits for it goes then by itself",
     ),
     "several_made": (
         "several records of this name were made while a create was under way",
