@@ -168,6 +168,18 @@ def test_sync_creates_what_is_older_than_the_flow_and_replay_makes_links_due(it:
     assert (replayed.returncode, replayed.stdout) == (0, "1 links are due again\n")
 
 
+def test_gumu_11_a_list_at_the_command_line_gets_a_line_each_and_exit_code_1_for_one_that_cannot(
+    it: Installation,
+) -> None:
+    it.crm.post("seed", {"customers": 2})
+    found = it.cli("sync", "crm", "1", "2", "999")
+    assert found.returncode == 1, found.stdout + found.stderr
+    ended = [line.split("\t")[:2] for line in found.stdout.splitlines()]
+    assert ended == [["1", "in_sync"], ["2", "in_sync"], ["999", "refused"]]
+    assert "3 records, 1 of them to look at" in found.stderr
+    assert it.cli("sync", "crm").returncode == it.cli("sync").returncode == 2
+
+
 def test_am_6_mapping_a_manager_says_beforehand_who_waits_and_releases_them(it: Installation) -> None:
     customers = [new_customer(it, f"Managed {n} Ltd", f"C-88{n}") for n in range(3)]
     for erp, _ in customers:

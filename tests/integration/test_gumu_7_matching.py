@@ -139,3 +139,48 @@ def test_gumu_7_the_stored_link_outweighs_whatever_the_columns_say_since(make: M
     assert imported(world) == {"unchanged": 1}
     rest(world)
     assert row_of(world, erp=one.erp).crm_key == one.crm != rival
+
+
+@pytest.mark.parametrize(
+    ("stored", "typed"),
+    [
+        ("GB 123 4567 89", "GB123456789"),
+        ("123 4567 89", "GB123456789"),
+        ("DE 123 456 789", "de123456789"),
+        ("FR 12 345678901", "FR12345678901"),
+        ("GB123456789", "GB 123 4567 89"),
+    ],
+)
+def test_gumu_7_lay_4_a_tax_number_that_intacct_holds_in_groups_is_found(
+    make_light: Make, stored: str, typed: str
+) -> None:
+    world = make_light()
+    with in_the_past(world):
+        key = world.new_erp("Archer Foods", id="C-78", taxId=stored)
+    crm = world.new_crm("Baker Tools", comp_vatnumber=typed)
+    world.settle()
+    shown = world.explain("crm", crm)
+    assert (shown["state"], [(one["key"], one["why"]) for one in shown["candidates"]]) == (
+        "waiting",
+        [(key, "tax number")],
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "typed"),
+    [
+        ("Müller & Söhne GmbH", "MUELLER UND SOEHNE"),
+        ("Mueller Und Soehne", "Müller + Söhne"),
+        ("Smith-Jones  Timber Ltd", "Smith Jones Timber"),
+        ("Österreich Glas AG", "Oesterreich Glas"),
+    ],
+)
+def test_gumu_7_lay_4_a_name_that_intacct_holds_in_another_spelling_is_found(
+    make_light: Make, stored: str, typed: str
+) -> None:
+    world = make_light()
+    with in_the_past(world):
+        key = world.new_erp(stored, id="C-78")
+    crm = world.new_crm(typed)
+    world.settle()
+    assert [(one["key"], one["why"]) for one in world.explain("crm", crm)["candidates"]] == [(key, "name")]
