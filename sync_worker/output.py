@@ -104,11 +104,17 @@ class Printer:
         ]
         self._table("suggestions", ("erp", "crm", "", "because"), rows)
 
-    def imported(self, flow: str, counts: Mapping[str, int]) -> None:
-        """``import``: customers by verdict, which add up to those seen."""
-        if self._document({"flow": flow, "seen": sum(counts.values()), **counts}):
+    def imported(self, found: Mapping[str, Any]) -> None:
+        """``import``: customers by verdict, which add up to those seen, and who was planned anew since a preview."""
+        if self._document(found):
             return
-        print(f"{sum(counts.values())} customers: " + (", ".join(f"{n} {v}" for v, n in counts.items()) or "none"))
+        apart = ("flow", "run", "seen", "planned_anew", "planned_anew_keys")
+        counts = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if verdict not in apart)
+        print(f"{found['seen']} customers: {counts or 'none'}")
+        if found.get("planned_anew"):
+            keys = found["planned_anew_keys"]
+            more = ", …" if found["planned_anew"] > len(keys) else ""
+            print(f"{found['planned_anew']} not as the preview said, edited since: {', '.join(keys)}{more}")
 
     def foreseen(self, found: Sequence[Mapping[str, Any]]) -> None:
         """A preview: a line per field that would be written, and the verdicts counted."""

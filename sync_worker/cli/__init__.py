@@ -9,7 +9,18 @@ import os
 import sys
 from typing import Any
 
-from sync_worker.cli import alerts, imports, link_files, links, managers, processes, records, tokens, verify
+from sync_worker.cli import (
+    alerts,
+    imports,
+    link_files,
+    links,
+    managers,
+    previews,
+    processes,
+    records,
+    tokens,
+    verify,
+)
 from sync_worker.cli.shared import app
 from sync_worker.errors import ConfigError, SyncError
 
@@ -22,6 +33,7 @@ __all__ = [
     "links",
     "main",
     "managers",
+    "previews",
     "processes",
     "records",
     "tokens",

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sync_worker.cli.links import group
+from sync_worker.cli.progress import long_job
 from sync_worker.cli.shared import ConfigPath, Json, done, load
-from sync_worker.errors import RetryableError
 from sync_worker.output import Printer
 
 if TYPE_CHECKING:
     from sync_worker.wiring import App
-
-LINE_SECONDS = 10.0
-AGAIN = "--resume goes on from here"
 
 
 @group.command("export")
@@ -56,16 +50,10 @@ def upload_links(
     from sync_worker.desk import link_upload
 
     with desk.opened(load(config)) as worker_app:
-        try:
-            with _progress() as progress:
-                found = link_upload.upload(
-                    worker_app, file, flow, relink=relink, dry_run=dry_run, resume=resume, progress=progress
-                )
-        except KeyboardInterrupt:
-            print(f"sync-worker: stopped; {AGAIN}", file=sys.stderr)
-            raise typer.Exit(130) from None
-        except RetryableError as error:
-            raise RetryableError(f"{error}; {AGAIN}") from error
+        with long_job("--resume") as tell:
+            found = link_upload.upload(
+                worker_app, file, flow, relink=relink, dry_run=dry_run, resume=resume, progress=tell
+            )
         if errors is not None and found.wrong:
             count = link_upload.write_errors(worker_app, file, errors, found.run)
             print(f"{errors}: {count} rows to correct and upload again", file=sys.stderr)
@@ -88,35 +76,3 @@ def _foreseen(worker_app: App, run: int, out: Path | None, *, json: bool) -> dic
     if documents and not json:
         Printer(False).foreseen(documents)
     return {"preview": documents}
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """How far it is, on stderr: a bar on a terminal, a line now and then elsewhere."""
-    if not sys.stderr.isatty():
-        yield _Lines().tell
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(what: str, count: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=count, total=total)
-
-        yield tell
-
-
-class _Lines:
-    def __init__(self) -> None:
-        self._said_at = time.monotonic()
-
-    def tell(self, what: str, count: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._said_at > LINE_SECONDS:
-            self._said_at = now
-            print(f"{what}: {count} of {total} rows", file=sys.stderr, flush=True)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 from sync_worker import imports
+from sync_worker.desk import limits
+from sync_worker.desk.limits import Extent
 from sync_worker.desk.shared import ACTOR
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.preview import Foreseen
 from sync_worker.errors import PermanentError
-from sync_worker.imports import Import, Progress, Selection
+from sync_worker.imports import Import, Progress, Selection, foretold
 from sync_worker.routing import rule_for
 from sync_worker.store import runs, schedules
 from sync_worker.store.runs import Run
@@ -18,6 +23,24 @@ from sync_worker.wiring import App
 
 LEASE = 60.0
 RENEW_SECONDS = 15.0
+NAMED = 100  # keys in a report: more are counted only
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """``counts``: customers by verdict. ``anew``: ERP keys of those with whom something else was done than a preview
+    of the same selection foretold, the first ``NAMED``; ``anew_count``: how many, None without such a preview."""
+
+    run: int
+    flow: str
+    counts: dict[str, int]
+    anew: tuple[str, ...] = ()
+    anew_count: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As the command line shows it."""
+        told = {} if self.anew_count is None else {"planned_anew": self.anew_count, "planned_anew_keys": [*self.anew]}
+        return {"flow": self.flow, "run": self.run, "seen": sum(self.counts.values()), **self.counts, **told}
 
 
 def selection(app: App, flow: str, since: str | None, first: str | None, last: str | None) -> Selection:
@@ -33,9 +56,16 @@ def unfinished(app: App, flow: str) -> Run | None:
 
 
 def preview(app: App, flow: str, chosen: Selection) -> Iterator[Foreseen]:
-    """What the import would do with every customer; writes nothing."""
+    """What the import would do with every customer; writes nothing at a vendor. What was foretold is remembered."""
     one = _importable(app, flow)
-    return imports.preview(app.db, one, rule_for(one.entity), chosen)
+    run = runs.begin(app.db, foretold.KIND, flow, ACTOR, chosen.as_params())
+    return imports.kept(app.db, run, imports.preview(app.db, one, rule_for(one.entity), chosen))
+
+
+def extent(app: App, flow: str, chosen: Selection) -> Extent:
+    """How much the import would do at most; asks the ERP for its pages only. Raises SyncError."""
+    one = _importable(app, flow)
+    return Extent(*imports.extent(app.db, one, rule_for(one.entity), chosen))
 
 
 def run_import(
@@ -44,26 +74,44 @@ def run_import(
     chosen: Selection,
     *,
     resume: Run | None = None,
+    unlimited: bool = False,
     progress: Callable[[Progress], None] = lambda _progress: None,
-) -> dict[str, int]:
-    """Import, or go on; customers by verdict. Raises PermanentError while another import of the flow runs."""
+) -> Imported:
+    """Import, or go on. ``unlimited``: also beyond the flow's limits; a run to go on with has passed them.
+
+    Raises LimitReached before anything is done, and PermanentError while another import of the flow runs.
+    """
     one = _importable(app, flow)
     name = f"{imports.KIND}:{flow}"
     token = schedules.claim(app.db, name, lease=LEASE)
     if token is None:
         raise PermanentError(f"an import of {flow} is running; wait for it, or a minute if it was killed just now")
     held = _Holding(app, name, token, progress)
-    run = resume or runs.begin(app.db, imports.KIND, flow, ACTOR, chosen.as_params())
-    if resume is not None:
-        chosen = Selection(**resume.params)
-    threads = max(2, int(app.config.systems[one.systems["crm"]].concurrency))
     try:
-        return Import(app.db, app.inbox, app.engine, one, run, chosen, threads, held.tell).go()
+        if resume is None and not unlimited:
+            look = f"sync-worker import {flow} --dry-run"
+            limits.check(extent(app, flow, chosen), app.config.flows[flow].limits, look)
+        run = resume or runs.begin(app.db, imports.KIND, flow, ACTOR, chosen.as_params())
+        if resume is not None:
+            chosen = Selection(**resume.params)
+        return _run(app, one, run, chosen, held)
+    finally:
+        schedules.finish(app.db, name, token, time.time())
+
+
+def _run(app: App, flow: Flow, run: Run, chosen: Selection, held: _Holding) -> Imported:
+    threads = 1 + max(2, int(app.config.systems[flow.systems["crm"]].concurrency))  # one more than calls in flight
+    before = imports.expected(app.db, run)
+    try:
+        counts = Import(app.db, app.inbox, app.engine, flow, run, chosen, threads, held.tell).go()
     except KeyboardInterrupt:
         runs.end(app.db, run.id, "stopped")
         raise
-    finally:
-        schedules.finish(app.db, name, token, time.time())
+    if before is None:
+        return Imported(run.id, flow.name, counts)
+    anew = imports.planned_anew(app.db, run.id, before.id)
+    named = tuple(islice(anew, NAMED))
+    return Imported(run.id, flow.name, counts, named, len(named) + sum(1 for _ in anew))
 
 
 class _Holding:

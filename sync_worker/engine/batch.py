@@ -22,7 +22,7 @@ from sync_worker.errors import AuthFailed, LeaseLost, PermanentError, RetryableE
 from sync_worker.events import SIDES, LinkClass, Side
 from sync_worker.store import defaults, links, pauses, waiting
 from sync_worker.store.links import Save, Shown
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.rows import LinkRow, from_mapping, rows_of
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link
 from sync_worker.store.touches import Touched
@@ -156,9 +156,8 @@ class Batch:
         """The same links from the database's present version: a batch that failed may have changed those in hand."""
         wanted = {row.id: row.lease_token for row in rows}
         with self._db.read() as conn:
-            found = conn.execute(select(link).where(link.c.id.in_(wanted))).mappings()
-            fresh = [from_mapping(row) for row in found if row["lease_token"] == wanted[row["id"]]]
-            load_opens(conn, fresh)
+            found = rows_of(conn, select(link).where(link.c.id.in_(wanted)))
+        fresh = [row for row in found if row.lease_token == wanted[row.id]]
         self._rows.update((row.id, row) for row in fresh)
         return sorted(fresh, key=lambda row: row.id)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from mappings.fields import Value
 from mappings.merge import Plan, Sides
-from sync_worker.connectors.http import writes_allowed
+from sync_worker.connectors.http import call_class, writes_allowed
 from sync_worker.engine import halves, linked
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
@@ -55,11 +55,12 @@ def foresee(db: Database, flow: Flow, rule: Rule, rows: Sequence[LinkRow]) -> li
     Raises RetryableError and AuthFailed when a vendor cannot be asked.
     """
     desk = _Preview(db, flow, [copy.deepcopy(row) for row in rows])
-    allowed = writes_allowed.set(False)
+    allowed, kind = writes_allowed.set(False), call_class.set("bulk")
     try:
         desk.run(rule)
     finally:
         writes_allowed.reset(allowed)
+        call_class.reset(kind)
     return [desk.found[row.id] for row in rows]
 
 

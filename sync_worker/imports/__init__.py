@@ -4,8 +4,21 @@ A page is compared with what we know; what differs or is new becomes due bulk wo
 that stores how far the run has come. So a run that was killed goes on where it was, and repeats nothing.
 """
 
+from sync_worker.imports.extent import extent
 from sync_worker.imports.foresight import preview
+from sync_worker.imports.foretold import expected, kept, planned_anew
 from sync_worker.imports.run import KIND, Import, Progress
 from sync_worker.imports.selection import Selection, select_by
 
-__all__ = ["KIND", "Import", "Progress", "Selection", "preview", "select_by"]
+__all__ = [
+    "KIND",
+    "Import",
+    "Progress",
+    "Selection",
+    "expected",
+    "extent",
+    "kept",
+    "planned_anew",
+    "preview",
+    "select_by",
+]

@@ -6,18 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker.connectors.base import FeedRow
-from sync_worker.engine import comparing
+from sync_worker.connectors.http import call_class
 from sync_worker.engine.core import Engine
 from sync_worker.engine.flow import Flow
 from sync_worker.events import Change, LinkClass
 from sync_worker.imports.selection import Selection
-from sync_worker.imports.verdicts import UNDER_WAY, judge
+from sync_worker.imports.sorting import sort_in
+from sync_worker.imports.verdicts import UNDER_WAY, Verdicts
 from sync_worker.store import runs
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.runs import Row, Run
@@ -51,41 +52,44 @@ class Import:
     selection: Selection
     threads: int = 4
     progress: Callable[[Progress], None] = lambda _progress: None
+    verdicts: Verdicts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.verdicts = Verdicts.load(self.db, self.run.id)
 
     def go(self) -> dict[str, int]:
         """To the end; customers by verdict. What stops it leaves the run to be gone on with. Raises SyncError."""
-        total = self.flow.connectors["erp"].count(self.flow.entity)
-        with self._passes():
-            for page in self.flow.connectors["erp"].sweep(self.flow.entity, self.run.position):
-                self._take(page.rows, page.watermark)
-                while self._look(total) > AHEAD:
+        kind = call_class.set("bulk")
+        try:
+            total = self.flow.connectors["erp"].count(self.flow.entity)
+            with self._passes():
+                for page in self.flow.connectors["erp"].sweep(self.flow.entity, self.run.position):
+                    self._take(page.rows, page.watermark)
+                    while self._look(total) > AHEAD:
+                        time.sleep(LOOK_SECONDS)
+                while self._look(total):
                     time.sleep(LOOK_SECONDS)
-            while self._look(total):
-                time.sleep(LOOK_SECONDS)
-        counts = runs.tally(self.db, self.run.id)
+        finally:
+            call_class.reset(kind)
+        counts = self.verdicts.tally()
         runs.end(self.db, self.run.id, "done", counts)
         return counts
 
     def _take(self, rows: Sequence[FeedRow], last: str | None) -> None:
         """What of a page is to be done, and that it was read: one transaction."""
-        records = [row.record for row in rows if row.record is not None and self.selection.takes(row.record)]
 
-        def work(conn: Connection) -> None:
-            known = comparing.known_in(conn, self.flow, "erp", [record.key for record in records])
-            found: list[Row] = []
-            asked: list[str] = []
-            for record in records:
-                mine = known.get(record.key)
-                still = mine is not None and mine.linked and mine.state in ("in_sync", "conflict")
-                if still and mine is not None and not comparing.moved(self.flow, "erp", record, mine):
-                    found.append(Row(record.key, "unchanged" if mine.state == "in_sync" else "waiting", mine.link_id))
-                else:
-                    asked.append(record.key)
-            found.extend(self._touch(conn, asked))
+        def work(conn: Connection) -> list[Row]:
+            page = sort_in(conn, self.flow, self.selection, rows)
+            found = [
+                Row(record.key, "unchanged" if mine.state == "in_sync" else "waiting", mine.link_id)
+                for record, mine in page.still
+            ]
+            found.extend(self._touch(conn, page.keys))
             runs.put_rows_in(conn, self.run.id, found)
             runs.note_in(conn, self.run.id, last, {})
+            return found
 
-        self.db.run(work)
+        self.verdicts.note(self.db.run(work))
 
     def _touch(self, conn: Connection, keys: Sequence[str]) -> Iterator[Row]:
         """Bulk work that may create; a run's row remembers what counter answers it."""
@@ -102,9 +106,9 @@ class Import:
 
     def _look(self, total: int | None) -> int:
         """Judge who has come to an end; how many have not."""
-        left = judge(self.db, self.run.id)
-        tally = runs.tally(self.db, self.run.id)
-        self.progress(Progress(sum(tally.values()), left, total))
+        self.verdicts.judge()
+        left = len(self.verdicts.under_way)
+        self.progress(Progress(self.verdicts.counts.total(), left, total))
         return left
 
     @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select
 
@@ -33,29 +35,63 @@ def verdict_of(state: str, done: Iterable[str]) -> str:
     return next((verdict for what, verdict in DONE.items() if what in told), BY_STATE.get(state, "failed"))
 
 
-def judge(db: Database, run_id: int) -> int:
-    """Give a verdict to everybody whose pass has ended; returns how many are still under way."""
-    left = 0
-    for chunk in runs.rows(db, run_id, [UNDER_WAY], CHUNK):
-        ended = db.run(lambda conn, some=chunk: _judge_in(conn, run_id, some))  # type: ignore[misc]
-        left += len(chunk) - ended
-    return left
+@dataclass
+class Verdicts:
+    """A run's rows. Only those under way are held in memory, a page or two of them; of the others, how many."""
+
+    db: Database
+    run_id: int
+    counts: Counter[str] = field(default_factory=Counter)
+    under_way: dict[str, Row] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, db: Database, run_id: int) -> Verdicts:
+        """Those of a run that may have begun already."""
+        made = cls(db, run_id, Counter(runs.tally(db, run_id)))
+        for chunk in runs.rows(db, run_id, [UNDER_WAY], CHUNK):
+            made.under_way.update((row.key, row) for row in chunk)
+        return made
+
+    def note(self, rows: Iterable[Row]) -> None:
+        """These rows were stored; they may have stood under another verdict before."""
+        for row in rows:
+            self.counts[UNDER_WAY] -= self.under_way.pop(row.key, None) is not None
+            self.counts[row.verdict] += 1
+            if row.verdict == UNDER_WAY:
+                self.under_way[row.key] = row
+
+    def judge(self) -> None:
+        """Give a verdict to everybody whose pass has ended."""
+        waiting = list(self.under_way.values())
+        for start in range(0, len(waiting), CHUNK):
+            some = waiting[start : start + CHUNK]
+            self.note(self.db.run(lambda conn, some=some: _judge_in(conn, self.run_id, some)))  # type: ignore[misc]
+
+    def tally(self) -> dict[str, int]:
+        """Customers by verdict; none of those that nobody has."""
+        return {verdict: self.counts[verdict] for verdict in VERDICTS if self.counts[verdict]}
 
 
-def _judge_in(conn: Connection, run_id: int, chunk: list[Row]) -> int:
+def _judge_in(conn: Connection, run_id: int, chunk: list[Row]) -> list[Row]:
     asked: Mapping[int, Row] = {row.link_id: row for row in chunk if row.link_id is not None}
     c = link.c
     states = conn.execute(select(c.id, c.state, c.erp_done).where(c.id.in_(asked), c.state != "pending")).all()
     ended = {i: state for i, state, done in states if done >= (asked[i].detail or {}).get("dirty", 0)}
     told: dict[int, set[str]] = {}
-    since = min(((row.detail or {}).get("at", 0.0) for row in asked.values()), default=0.0)
+    since = min((taken_at(row) for row in asked.values()), default=0.0)
     j = journal.c
     written = select(j.link_id, j.what, j.at).where(j.link_id.in_(ended), j.at >= since, j.what.in_(DONE))
     for link_id, what, at in conn.execute(written):
-        if at >= (asked[link_id].detail or {}).get("at", 0.0):
+        if at >= taken_at(asked[link_id]):
             told.setdefault(link_id, set()).add(what)
     rows = [
-        Row(asked[i].key, verdict_of(state, told.get(i, ())), i, {"state": state}) for i, state in sorted(ended.items())
+        Row(asked[i].key, verdict_of(state, told.get(i, ())), i, {"state": state, "at": taken_at(asked[i])})
+        for i, state in sorted(ended.items())
     ]
     runs.put_rows_in(conn, run_id, rows)
-    return len(rows)
+    return rows
+
+
+def taken_at(row: Row) -> float:
+    """When the run took a customer; 0 where it had nothing to do."""
+    return float((row.detail or {}).get("at", 0.0))

@@ -18,7 +18,7 @@ from sync_worker.events import SIDES, Side
 from sync_worker.reconcile.position import Bits
 from sync_worker.reconcile.walk import ONLY, SUSPECT
 from sync_worker.store import runs
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.rows import LinkRow, rows_of
 from sync_worker.store.runs import Row
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
@@ -72,9 +72,7 @@ class SecondLook:
     def _judge(self, ids: Sequence[int], sides: Sequence[Side]) -> None:
         """Read these links' records again and store what is to be said about each; nothing, where all is well."""
         with self.db.read() as conn:
-            found = conn.execute(select(link).where(link.c.id.in_(ids))).mappings()
-            rows = [from_mapping(row) for row in found]
-            load_opens(conn, rows)
+            rows = rows_of(conn, select(link).where(link.c.id.in_(ids)))
             now = self.db.now(conn)
         passes = [reading.begin(row) for row in rows if row.linked]
         asks = {side: self.flow.connectors[side].capabilities.all_parts for side in sides}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, or_, select, true
 
 from mappings.merge import Open
 from sync_worker.events import LinkClass, Side
@@ -130,6 +130,13 @@ def from_mapping(row: RowMapping | Mapping[str, Any]) -> LinkRow:
     made = LinkRow(**{name: row[name] for name in COLUMNS})
     made.state_before = made.state
     return made
+
+
+def rows_of(conn: Connection, query: Select[Any]) -> list[LinkRow]:
+    """The rows that a query over ``link`` selects, with their open fields."""
+    found = [from_mapping(row) for row in conn.execute(query).mappings()]
+    load_opens(conn, found)
+    return found
 
 
 def load_opens(conn: Connection, rows: list[LinkRow]) -> None:

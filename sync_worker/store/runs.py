@@ -77,6 +77,15 @@ def unfinished(db: Database, kind: str, flow: str) -> Run | None:
     return _run(found) if found is not None else None
 
 
+def newest(db: Database, kind: str, flow: str, state: State) -> Run | None:
+    """The newest run of a kind that is in this state."""
+    c = run.c
+    query = select(run).where(c.kind == kind, c.flow == flow, c.state == state).order_by(c.id.desc()).limit(1)
+    with db.read() as conn:
+        found = conn.execute(query).mappings().first()
+    return _run(found) if found is not None else None
+
+
 def note_in(conn: Connection, run_id: int, position: Any, counts: Mapping[str, Any]) -> None:
     """Store how far a run has come, in the transaction that stores its rows."""
     values = {"position": dumps(position), "counts": dict(counts), "state": "running", "ended_at": None}
@@ -134,6 +143,14 @@ def rows(db: Database, run_id: int, verdicts: Sequence[str], chunk: int = CHUNK)
             return
         yield found
         after = found[-1].key
+
+
+def rows_by_key(db: Database, run_id: int, keys: Sequence[str]) -> list[Row]:
+    """The findings that stand under these keys."""
+    c = run_row.c
+    query = select(c.key, c.verdict, c.link_id, c.detail).where(c.run_id == run_id, c.key.in_(list(keys)))
+    with db.read() as conn:
+        return [Row(*row) for row in conn.execute(query)]
 
 
 def link_ids_in(conn: Connection, run_id: int, first: int, last: int) -> set[int]:

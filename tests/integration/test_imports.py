@@ -150,7 +150,7 @@ def test_an_import_does_what_its_preview_said(world: World) -> None:
     before = api_writes(world)
     said = Counter(one.verdict for one in importing.preview(world.app, FLOW, Selection()))
     assert said == {"create": 3, "link": 1, "ambiguous": 1} and api_writes(world) == before
-    assert importing.run_import(world.app, FLOW, Selection()) == {"created": 3, "linked": 1, "waiting": 1}
+    assert importing.run_import(world.app, FLOW, Selection()).counts == {"created": 3, "linked": 1, "waiting": 1}
     world.settle()
     again = Counter(one.verdict for one in importing.preview(world.app, FLOW, Selection()))
     assert again == {"unchanged": 4, "ambiguous": 1}
@@ -167,7 +167,7 @@ def test_gumu_13_a_second_import_of_the_flow_is_refused_while_one_runs(world: Wo
 
     importing.run_import(world.app, FLOW, Selection(), progress=another)
     assert refused and all("an import of customers is running" in one for one in refused)
-    assert importing.run_import(world.app, FLOW, Selection()) == {"unchanged": 2}
+    assert importing.run_import(world.app, FLOW, Selection()).counts == {"unchanged": 2}
 
 
 def test_gumu_15_an_import_against_the_direction_is_refused_before_anything_is_read(world: World) -> None:

@@ -1,0 +1,45 @@
+"""``sync-worker preview FLOW``, and how every preview is shown: a table, JSON, or a file to look through."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sync_worker.cli.shared import ConfigPath, Json, app, load
+from sync_worker.output import Printer
+
+if TYPE_CHECKING:
+    from sync_worker.engine.preview import Foreseen
+
+
+@app.command("preview")
+def preview_flow(
+    flow: Annotated[str, typer.Argument(help="flow name from sync.toml, e.g. customers")],
+    out: Annotated[Path | None, typer.Option("--out", help="write it to .xlsx or .csv")] = None,
+    config: ConfigPath = None,
+    json: Json = False,
+) -> None:
+    """What would be written now for everything that is due or differs. Writes nothing."""
+    from sync_worker.desk import opened, previewing
+
+    with opened(load(config)) as worker_app:
+        show(previewing.preview(worker_app, flow), flow, out, json=json)
+
+
+def show(found: Iterable[Foreseen], flow: str, out: Path | None, *, json: bool) -> None:
+    """A preview on stdout; with ``out`` in that file, and only the verdicts counted on stdout. Raises SheetError."""
+    from sync_worker import sheets
+    from sync_worker.desk import foreseen
+
+    if out is None:
+        Printer(json).foreseen([foreseen.document(one) for one in found])
+        return
+    counts: Counter[str] = Counter()
+    written = sheets.write(out, foreseen.COLUMNS, foreseen.lines(found, counts))
+    print(f"{out}: {written} lines", file=sys.stderr)
+    Printer(json).imported({"flow": flow, "seen": counts.total(), **counts})
