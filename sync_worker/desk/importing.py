@@ -21,8 +21,8 @@ from sync_worker.store import runs, schedules
 from sync_worker.store.runs import Run
 from sync_worker.wiring import App
 
-LEASE = 60.0
-RENEW_SECONDS = 15.0
+LEASE = 30.0
+RENEW_SECONDS = 5.0
 NAMED = 100  # keys in a report: more are counted only
 
 
@@ -85,7 +85,7 @@ def run_import(
     name = f"{imports.KIND}:{flow}"
     token = schedules.claim(app.db, name, lease=LEASE)
     if token is None:
-        raise PermanentError(f"an import of {flow} is running; wait for it, or a minute if it was killed just now")
+        raise PermanentError(f"an import of {flow} is running; wait for it, or half a minute if it was killed just now")
     held = _Holding(app, name, token, progress)
     try:
         if resume is None and not unlimited:

@@ -15,7 +15,7 @@ from sync_worker.connectors.base import Record
 from sync_worker.engine import comparing
 from sync_worker.engine.comparing import Known
 from sync_worker.engine.flow import Flow
-from sync_worker.engine.preview import Foreseen, foresee
+from sync_worker.engine.preview import Foreseen, Taken, foresee
 from sync_worker.engine.rule import Rule
 from sync_worker.errors import PermanentError
 from sync_worker.events import SIDES, Side
@@ -38,13 +38,13 @@ def preview(app: App, flow: str) -> Iterator[Foreseen]:
 
 @dataclass
 class _Preview:
-    """``told``: links that have their verdict; ``named``: keys that a verdict named as somebody's partner."""
+    """``told``: links that have their verdict; ``taken``: records that a verdict named as somebody's partner."""
 
     db: Database
     flow: Flow
     rule: Rule
     told: set[int] = field(default_factory=set)
-    named: dict[Side, set[str]] = field(default_factory=lambda: {"erp": set(), "crm": set()})
+    taken: Taken = field(default_factory=Taken)
 
     def all(self) -> Iterator[Foreseen]:
         for chunk in self._due():
@@ -57,13 +57,8 @@ class _Preview:
                     yield from self._foresee(rows[start : start + CHUNK])
 
     def _foresee(self, rows: Sequence[LinkRow]) -> Iterator[Foreseen]:
-        for before, found in zip(rows, foresee(self.db, self.flow, self.rule, rows), strict=True):
-            after = found.row
-            self.told.add(before.id)
-            for side in SIDES:
-                if before.key(side) is None and after.key(side) is not None:
-                    self.named[side].add(str(after.key(side)))
-            yield found
+        self.told.update(row.id for row in rows)
+        yield from foresee(self.db, self.flow, self.rule, rows, self.taken)
 
     def _due(self) -> Iterator[list[LinkRow]]:
         """Links that a pass would be made over now, by id."""
@@ -89,7 +84,7 @@ class _Preview:
 
     def _is_news(self, side: Side, record: Record, mine: Known | None) -> bool:
         if mine is None:
-            return record.key not in self.named[side]
+            return record.key not in self.taken.keys[side]
         if mine.link_id in self.told or (not mine.linked and mine.state == "unlinked"):
             return False
         left_out = self.rule.takes_part(self.flow, side, record)

@@ -49,12 +49,21 @@ class Foreseen:
         return list((self.params or {}).get("candidates", []))
 
 
-def foresee(db: Database, flow: Flow, rule: Rule, rows: Sequence[LinkRow]) -> list[Foreseen]:
+@dataclass(slots=True)
+class Taken:
+    """Keys that a preview has found a partner for so far: for the records that follow they count as linked."""
+
+    keys: dict[Side, set[str]] = field(default_factory=lambda: {"erp": set(), "crm": set()})
+
+
+def foresee(
+    db: Database, flow: Flow, rule: Rule, rows: Sequence[LinkRow], taken: Taken | None = None
+) -> list[Foreseen]:
     """One verdict per row, in order. ``rows`` are left as they are; those nobody stored yet have ids below zero.
 
-    Raises RetryableError and AuthFailed when a vendor cannot be asked.
+    ``taken``: of a preview in several batches. Raises RetryableError and AuthFailed when a vendor cannot be asked.
     """
-    desk = _Preview(db, flow, [copy.deepcopy(row) for row in rows])
+    desk = _Preview(db, flow, [copy.deepcopy(row) for row in rows], taken or Taken())
     allowed, kind = writes_allowed.set(False), call_class.set("bulk")
     try:
         desk.run(rule)
@@ -67,8 +76,8 @@ def foresee(db: Database, flow: Flow, rule: Rule, rows: Sequence[LinkRow]) -> li
 class _Preview:
     """A desk (``desk.Desk``) that never lets a pass write."""
 
-    def __init__(self, db: Database, flow: Flow, rows: list[LinkRow]) -> None:
-        self._db, self._flow, self._rows = db, flow, rows
+    def __init__(self, db: Database, flow: Flow, rows: list[LinkRow], taken: Taken) -> None:
+        self._db, self._flow, self._rows, self._taken = db, flow, rows, taken
         self.found = {row.id: Foreseen(row) for row in rows}
 
     def run(self, rule: Rule) -> None:
@@ -131,7 +140,7 @@ class _Preview:
         return defaults.flow_elsewhere(self._db, row.entity, row.crm_key, flow.shared_crm, but=row.id)
 
     def linked_keys(self, flow: str, entity: str, side: Side, keys: Sequence[str]) -> set[str]:
-        return waiting.linked_keys(self._db, flow, entity, side, keys)
+        return waiting.linked_keys(self._db, flow, entity, side, keys) | self._taken.keys[side].intersection(keys)
 
     def _ended(self, save: Save) -> None:
         one = self.found[save.row.id]
@@ -141,6 +150,7 @@ class _Preview:
         one.cause, one.params = save.row.cause, save.row.cause_params or {}
         if save.brings is not None:
             one.verdict = "link"
+            self._taken.keys[save.brings].add(str(save.row.key(save.brings)))
         elif save.gone is not None:
             one.verdict = "unlink"
         elif one.verdict == "unchanged":

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy import select
 
 from sync_worker.engine.flow import Flow
-from sync_worker.engine.preview import Foreseen, foresee
+from sync_worker.engine.preview import Foreseen, Taken, foresee
 from sync_worker.engine.rule import Rule
 from sync_worker.imports.selection import Selection
 from sync_worker.imports.sorting import Sorted, pages
@@ -20,11 +20,12 @@ CHUNK = 100  # customers foreseen at a time: read, decided and told before the n
 
 def preview(db: Database, flow: Flow, rule: Rule, selection: Selection) -> Iterator[Foreseen]:
     """One verdict per customer, page by page. Raises SyncError when a vendor cannot be asked."""
+    taken = Taken()
     for page in pages(db, flow, selection):
         rows, still = _rows(db, flow, page)
         yield from (Foreseen(row, "waiting" if row.state == "conflict" else "unchanged") for row in still)
         for start in range(0, len(rows), CHUNK):
-            yield from foresee(db, flow, rule, rows[start : start + CHUNK])
+            yield from foresee(db, flow, rule, rows[start : start + CHUNK], taken)
 
 
 def _rows(db: Database, flow: Flow, page: Sorted) -> tuple[list[LinkRow], list[LinkRow]]:

@@ -1,0 +1,52 @@
+"""Long jobs in a pipe: a line now and then with rate and remaining time, and one at the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync_worker.cli.progress import LINE_SECONDS, Lines, long_job
+from sync_worker.errors import RetryableError
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_line_tells_rate_and_remaining_time_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    lines = Lines(clock)
+    lines.tell("customers", 0, 10_000)
+    assert capsys.readouterr().err == ""
+    clock.now += LINE_SECONDS + 1
+    lines.tell("customers", 1_100, 10_000)
+    lines.tell("customers", 1_200, 10_000)
+    assert capsys.readouterr().err == "customers: 1100 of 10000, 100/s, 89 s left\n"
+    clock.now += LINE_SECONDS + 1
+    lines.tell("customers", 1_122, None)
+    assert capsys.readouterr().err == "customers: 1122 of ?, 51/s\n"
+
+
+def test_the_end_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(Clock())
+    lines.tell("erp", 5, 5)
+    lines.tell("erp", 5, 5)
+    assert capsys.readouterr().err == "erp: 5 of 5\n"
+
+
+def test_slow_work_is_told_by_the_minute_and_in_hours(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    lines = Lines(clock)
+    lines.tell("rows", 0, 1_000)
+    clock.now += 100
+    lines.tell("rows", 10, 1_000)
+    assert capsys.readouterr().err == "rows: 10 of 1000, 6/min, 2.8 h left\n"
+
+
+def test_a_vendor_that_is_away_leaves_a_job_to_go_on_with() -> None:
+    with pytest.raises(RetryableError, match="away; sync-worker import customers --resume goes on from here"):
+        with long_job("sync-worker import customers --resume"):
+            raise RetryableError("away")
