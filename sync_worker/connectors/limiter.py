@@ -1,6 +1,8 @@
 """How many calls may be in flight to one system. Slots are held per call; live work goes first.
 
-Work that is not live (retry, bulk) never takes the last slot when there is more than one, so live always finds one.
+Work that is not live (retry, bulk) leaves the last slot, when there is more than one, as long as somebody live has
+asked for one within ``QUIET`` seconds. So an edit waits for the end of one call at most, and then for none; and where
+nobody edits, no slot lies idle.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import Protocol
 from sync_worker.errors import RateLimited
 from sync_worker.events import LinkClass
 
+QUIET = 0.5  # seconds without live work after which other work may have the last slot too; longer than a live call's
+# slot may be kept without being asked for again (shared_slots)
 HEARTBEAT = 0.25  # seconds between two calls of on_wait, so that a waiting thread keeps its lease
 
 
@@ -34,15 +38,11 @@ def no_slot(system: str) -> RateLimited:
     return RateLimited("all call slots stayed busy", after=1.0, system=system)
 
 
-def cap_of(limit: int, klass: LinkClass) -> int:
-    """How many slots may be taken, this one included, for work of this class to have one."""
-    return max(1, limit if klass == "live" else limit - 1)
-
-
 @dataclass(slots=True)
 class _Room:
     used: int = 0
     live_waiting: int = 0
+    live_asked_at: float = float("-inf")
     changed: threading.Condition = field(default_factory=threading.Condition)
 
 
@@ -73,10 +73,18 @@ class LocalLimiter:
     def _acquire(
         self, room: _Room, system: str, limit: int, klass: LinkClass, wait_until: float, on_wait: Callable[[], None]
     ) -> None:
-        cap = cap_of(limit, klass)
         live = klass == "live"
+
+        def free() -> bool:
+            if live:
+                return room.used < limit
+            quiet = limit == 1 or self._clock() - room.live_asked_at > QUIET
+            return room.used < (limit if quiet else limit - 1) and not room.live_waiting
+
         with room.changed:
-            if room.used < cap and (live or not room.live_waiting):
+            if live:
+                room.live_asked_at = self._clock()
+            if free():
                 room.used += 1
                 return
             room.live_waiting += live
@@ -84,10 +92,7 @@ class LocalLimiter:
             while True:
                 with room.changed:
                     left = wait_until - self._clock()
-                    free = room.changed.wait_for(
-                        lambda: room.used < cap and (live or not room.live_waiting), min(max(left, 0.0), HEARTBEAT)
-                    )
-                    if free:
+                    if room.changed.wait_for(free, min(max(left, 0.0), HEARTBEAT)):
                         room.used += 1
                         return
                 if left <= 0:

@@ -18,30 +18,38 @@ from typing import Any
 import redis
 import structlog
 
-from sync_worker.connectors.limiter import HEARTBEAT, LocalLimiter, cap_of, no_slot
+from sync_worker.connectors.limiter import HEARTBEAT, QUIET, LocalLimiter, no_slot
 from sync_worker.events import LinkClass
 
 log = structlog.get_logger(__name__)
 
 AWAY = 1.0  # seconds before Redis is asked again after it failed
 IDLE = 0.25  # seconds a slot may be kept without a call; also how often a kept one is confirmed
+SPARE_IDLE = 0.02  # the same for work that is not live: it hears at its next call that somebody live has asked
 TIDY = 1.0  # seconds of waiting between two looks for slots of ours that nobody here holds
 
 # Takes a slot (2) or confirms one that stands (1). Expired ones (their process died) are removed first; the server's
 # clock decides, not the workers'. Who finds none and has less than its share (ARGV[5]) leaves word for a moment; who
-# confirms a slot and finds another's word gives that slot up.
+# confirms a slot and finds another's word gives that slot up. Live work (ARGV[6]) leaves a mark for QUIET (ARGV[7], ms);
+# while it stands, other work neither takes nor keeps the last slot.
 _ACQUIRE = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local limit = tonumber(ARGV[2])
+if ARGV[6] == '1' then
+    redis.call('SET', KEYS[3], '1', 'PX', ARGV[7])
+elseif limit > 1 and redis.call('EXISTS', KEYS[3]) == 1 then
+    limit = limit - 1
+end
 local stands = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if stands then
     local waiting = redis.call('GET', KEYS[2])
-    if waiting and waiting ~= ARGV[4] then
+    if (waiting and waiting ~= ARGV[4]) or redis.call('ZCARD', KEYS[1]) > limit then
         redis.call('ZREM', KEYS[1], ARGV[1])
         return 0
     end
-elseif redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
+elseif redis.call('ZCARD', KEYS[1]) >= limit then
     if ARGV[5] == '1' then redis.call('SET', KEYS[2], ARGV[4], 'PX', 150) end
     return 0
 end
@@ -145,12 +153,12 @@ class RedisLimiter:
     ) -> _Slot | None:
         """A slot that is held from now on; None = Redis is away. A kept one that was confirmed just now costs nothing.
 
-        A kept slot is used for work that is not live only if it was taken by such work: the last slot stays free.
+        A kept slot is used for work that is not live only if it was taken by such work.
         """
         with self._changed:
             held = self._held.setdefault(system, _Held())
             slot = None if held.claims >= len(held.idle) else self._kept(held, klass)
-            if slot is not None and self._clock() - slot.confirmed_at < self._confirm:
+            if slot is not None and self._clock() - slot.confirmed_at < self._confirmed_for(klass):
                 return slot
             if slot is None:
                 slot = _Slot(f"{self._me}:{uuid.uuid4().hex[:12]}", klass != "live")
@@ -195,9 +203,10 @@ class RedisLimiter:
             if asked_at < self._away_until:
                 return False
             slot = asking.slot
-            args = [slot.token, cap_of(limit, klass), self._slot_ms, self._me, int(held.count < share)]
+            live, quiet_ms = int(klass == "live"), int(QUIET * 1000)
+            args = [slot.token, limit, self._slot_ms, self._me, int(held.count < share), live, quiet_ms]
             try:
-                taken = self._script(keys=[key, f"{key}:waiting"], args=args)
+                taken = self._script(keys=[key, f"{key}:waiting", f"{key}:live"], args=args)
                 if taken:
                     slot.confirmed_at = asked_at
                     slot.spare = klass != "live" if taken == 2 else slot.spare
@@ -232,7 +241,11 @@ class RedisLimiter:
                 return False
             held.tokens.discard(asking.slot.token)
             asking.slot = slot
-            return self._clock() - slot.confirmed_at < self._confirm
+            return self._clock() - slot.confirmed_at < self._confirmed_for(klass)
+
+    def _confirmed_for(self, klass: LinkClass) -> float:
+        """Seconds for which a slot that the server confirmed is used without asking again."""
+        return self._confirm if klass == "live" else min(SPARE_IDLE, self._confirm)
 
     def _tidy(self, system: str) -> None:
         """Give back slots of this process that it does not hold: a server that was killed may have forgotten that."""

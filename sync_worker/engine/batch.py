@@ -197,8 +197,8 @@ class Batch:
         self._lost |= tries.keys() - held
         return [p for p in passes if p.row.id in held]
 
-    def commit(self, save: Save) -> bool:
-        return not links.save(self._db, [save]).lost
+    def commit(self, saves: Sequence[Save]) -> set[int]:
+        return {one.row.id for one in saves} - links.save(self._db, saves).lost
 
     def finish(self, *saves: Save) -> None:
         self._finished.update(save.row.id for save in saves)

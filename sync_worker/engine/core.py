@@ -30,6 +30,7 @@ BURST = 5  # links in a batch, so that the next waits a moment for company
 GATHER_SECONDS = 0.05
 GATHER_ROUNDS = 4
 BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under 2 s
+BULK_SECONDS = 6.0  # nobody waits for it, and it is stored as it goes; fewer and fuller batches cost fewer calls
 
 
 @dataclass
@@ -43,8 +44,9 @@ class Worked:
 
 @dataclass
 class Pace:
-    """How many links of a flow fit into one batch, learned from how long batches take."""
+    """How many links of a flow and class fit into one batch of ``seconds``, learned from how long batches take."""
 
+    seconds: float = BATCH_SECONDS
     limit: int = 32
     _burst_at: float = 0.0
 
@@ -55,9 +57,9 @@ class Pace:
     def note(self, seconds: float, count: int) -> None:
         """A full batch that was quick lets the next be larger; one that took too long makes them smaller."""
         self._burst_at = time.monotonic() if count >= BURST else 0.0
-        if seconds > BATCH_SECONDS:
-            self.limit = max(1, int(min(self.limit, count) * BATCH_SECONDS / seconds))
-        elif seconds < BATCH_SECONDS / 3 and count >= self.limit:
+        if seconds > self.seconds:
+            self.limit = max(1, int(min(self.limit, count) * self.seconds / seconds))
+        elif seconds < self.seconds / 3 and count >= self.limit:
             self.limit = min(BATCH, self.limit * 2)
 
 
@@ -117,7 +119,7 @@ class Engine:
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     rng: random.Random = field(default_factory=random.Random)
-    paces: dict[str, Pace] = field(default_factory=dict)
+    paces: dict[tuple[str, LinkClass], Pace] = field(default_factory=dict)
     lanes: Lanes = field(default_factory=Lanes)
     portions: dict[str, dict[Side, int]] = field(default_factory=dict)
 
@@ -134,8 +136,8 @@ class Engine:
         flow = self.flows.get(flow_name)
         if flow is None:
             return Worked()
-        pace = self.paces.setdefault(flow_name, Pace())
         lane = (flow_name, klass)
+        pace = self.paces.setdefault(lane, Pace(BULK_SECONDS if klass == "bulk" else BATCH_SECONDS))
         if not self.lanes.enter(lane, lambda: self._due(flow, klass, pace.limit) >= pace.limit):
             return Worked()
         worked = Worked()

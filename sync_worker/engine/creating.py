@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mappings.fields import Value
@@ -18,11 +20,24 @@ from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
 
 CALL_DEADLINE = 15.0  # seconds: the longest a create may still be under way
+WAVE = 24  # creates whose intents are open at the same time
 GIVE_UP = 5  # creates refused as "exists already" without anything to be found
 
 
-def create(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record) -> Save:
-    """Commit the intent, then create on the other side. The intent's payload is both sides' past on adoption (E10)."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A create that was decided; its intent stands on the row and is not stored yet. ``columns``: of the new record."""
+
+    row: LinkRow
+    record: Record
+    columns: dict[str, Any]
+
+
+def want(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record) -> Wanted | Save:
+    """Open the intent of a create on the other side; its payload is both sides' past on adoption (E10).
+
+    A ``Save`` where it has to wait for another create that is still open (E17).
+    """
     into = other(side)
     names_nobody = (
         flow.connectors[side].capabilities.correlation and flow.connectors[side].correlated_key(record) is None
@@ -44,12 +59,43 @@ def create(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record) -> 
     row.intent_at, row.intent_side = now, into
     row.opens = waiting
     row.state, row.cause, row.cause_params = "pending", "creating", {"side": into}
-    if not desk.commit(Save(row, seen=False, keep_lease=True)):
-        return Save(row, seen=False)
-    columns = _columns(flow, side, into, row, record, translated)
-    write = Write(None, columns, idempotency_key=row.intent["key"], link_id=row.id)
-    (outcome,) = flow.connectors[into].write_many(flow.entity, [write])
-    return _created(desk, flow, side, row, record, outcome)
+    return Wanted(row, record, _columns(flow, side, into, row, record, translated))
+
+
+def create_all(desk: Desk, flow: Flow, side: Side, wanted: Sequence[Wanted]) -> list[Save]:
+    """Creates in waves: a wave's intents are stored together, each is a call of its own, and so are its ends.
+
+    A wave is what a crash leaves to be looked for: where no key column tells what is ours, each create is one.
+    """
+    size = WAVE if flow.connectors[other(side)].capabilities.correlation else 1
+    saves: list[Save] = []
+    for start in range(0, len(wanted), size):
+        saves.extend(_wave(desk, flow, side, wanted[start : start + size]))
+    return saves
+
+
+def _wave(desk: Desk, flow: Flow, side: Side, wanted: Sequence[Wanted]) -> list[Save]:
+    """Links that ended without a partner; what was made is stored before the next wave. Raises AuthFailed."""
+    into = other(side)
+    held = desk.commit([Save(one.row, seen=False, keep_lease=True) for one in wanted])
+    sent = [one for one in wanted if one.row.id in held]
+    saves = [Save(one.row, seen=False) for one in wanted if one.row.id not in held]
+    writes = [
+        Write(None, one.columns, idempotency_key=(one.row.intent or {})["key"], link_id=one.row.id) for one in sent
+    ]
+    outcomes = flow.connectors[into].write_many(flow.entity, writes) if writes else []
+    failed: AuthFailed | None = None
+    for one, outcome in zip(sent, outcomes, strict=True):
+        if isinstance(outcome.error, AuthFailed) and outcome.key is None:
+            failed = outcome.error
+        else:
+            saves.append(_created(desk, flow, side, one.row, one.record, outcome))
+    made = saves if failed is not None else [one for one in saves if one.brings is not None]
+    if made:
+        desk.finish(*made)
+    if failed is not None:
+        raise failed
+    return [one for one in saves if one.brings is None]
 
 
 def _held(row: LinkRow, waiting: dict[str, Open]) -> Save:
@@ -100,8 +146,6 @@ def _created(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, o
             _forget_unwritten(flow, into, row, outcome)
         made = Record(outcome.key, outcome.ref or outcome.key, outcome.stored, outcome.children)
         return adopt(row, into, made, "created", desk.clock())
-    if isinstance(error, AuthFailed):
-        raise error
     if isinstance(error, RetryableError):
         if error.code != "outcome_unknown":
             _end_intent(row)  # surely not applied: a new decision may create at once
@@ -170,7 +214,7 @@ def adopt(row: LinkRow, into: Side, partner: Record, why: str, now: float) -> Sa
     row.may_create = row.was_linked_to = None
     row.first_synced_at, row.attempts = None, 0
     row.state, row.cause, row.cause_params = "pending", "linking", {"step": why}
-    row.due_at, row.klass = now, "live"
+    states.due_next(row, now)
     entry = {
         "what": "create",
         "side": into,

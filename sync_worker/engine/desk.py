@@ -32,8 +32,8 @@ class Desk(Protocol):
     def alive(self) -> set[int]:
         """Ids of this batch's links whose lease still counts; leases with little left are renewed (E2)."""
 
-    def commit(self, save: Save) -> bool:
-        """Store one link in the middle of its pass, keeping the lease; False: the token no longer counts."""
+    def commit(self, saves: Sequence[Save]) -> set[int]:
+        """Store links in the middle of their passes, keeping the leases; ids of those whose token still counts."""
 
     def finish(self, *saves: Save) -> None:
         """Store links at the end of their passes, before the rest of their batch."""

@@ -12,7 +12,7 @@ from mappings.memory import Memory
 from mappings.merge import Open
 from sync_worker.connectors.base import Ask, Criteria, Record
 from sync_worker.engine import companies, states
-from sync_worker.engine.creating import create, resume_intent
+from sync_worker.engine.creating import Wanted, create_all, resume_intent, want
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.ladder import partner_of
@@ -104,7 +104,7 @@ def _offer(desk: Desk, flow: Flow, side: Side, unlinked: list[tuple[LinkRow, Rec
 
 
 def _search(desk: Desk, flow: Flow, rule: Rule, side: Side, searching: list[tuple[LinkRow, Record]]) -> list[Save]:
-    """Look for partners in one batch per kind of look-up, then decide one by one; creates go singly (E18)."""
+    """Look for partners in one batch per kind of look-up, decide one by one, and create what has none (E18)."""
     if not searching:
         return []
     into = other(side)
@@ -112,16 +112,19 @@ def _search(desk: Desk, flow: Flow, rule: Rule, side: Side, searching: list[tupl
     found = flow.connectors[into].find_many(flow.entity, criteria)
     named = _named(flow, side, [record for _, record in searching])
     saves: list[Save] = []
+    wanted: list[Wanted] = []
     for (row, record), candidates in zip(searching, found, strict=True):
         key = flow.connectors[side].correlated_key(record)
         partner = named.get(key) if key is not None else None
         fresh = [partner] if partner is not None and all(c.key != key for c in candidates) else []
         ended = _decide(desk, flow, rule, side, row, record, [*fresh, *candidates])
-        if ended.brings is not None:
-            desk.finish(ended)  # a create is stored before the next one begins
+        if isinstance(ended, Wanted):
+            wanted.append(ended)
+        elif ended.brings is not None:
+            desk.finish(ended)  # linked: for those that follow it is nobody's candidate any more
         else:
             saves.append(ended)
-    return saves
+    return saves + create_all(desk, flow, side, wanted)
 
 
 def _criteria(flow: Flow, side: Side, row: LinkRow, record: Record) -> Criteria:
@@ -148,7 +151,7 @@ def _named(flow: Flow, side: Side, records: Sequence[Record]) -> dict[str, Recor
 
 def _decide(
     desk: Desk, flow: Flow, rule: Rule, side: Side, row: LinkRow, record: Record, candidates: list[Record]
-) -> Save:
+) -> Save | Wanted:
     into = other(side)
     if row.intent is not None:
         return resume_intent(desk, flow, side, row, candidates)
@@ -172,7 +175,7 @@ def _decide(
     if not permission.allowed:
         state = "unlinked" if row.was_linked_to is not None else "not_synced"
         return _state(row, state, permission.cause, dict(permission.params or {"side": into}))
-    return create(desk, flow, side, row, record)
+    return want(desk, flow, side, row, record)
 
 
 def link_to(row: LinkRow, into: Side, partner: Record, step: str, now: float) -> Save:
@@ -184,6 +187,6 @@ def link_to(row: LinkRow, into: Side, partner: Record, step: str, now: float) ->
     row.may_create = row.intent = row.intent_at = row.intent_side = row.was_linked_to = None
     row.state, row.cause, row.cause_params = "pending", "linking", {"step": step}
     row.first_synced_at, row.attempts = None, 0
-    row.due_at, row.klass = now, "live"
+    states.due_next(row, now)
     entry = {"what": "linked", "side": into, "key": partner.key, "why": step}
     return Save(row, brings=into, journal=[entry])

@@ -109,15 +109,16 @@ class _Preview:
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
         return []
 
-    def commit(self, save: Save) -> bool:
-        """The one thing stored in the middle of a pass is the intent of a create."""
-        one = self.found[save.row.id]
-        side: Side = save.row.intent_side or "crm"
-        payload: Mapping[str, Value] = (save.row.intent or {}).get("payload", {}).get(side, {})
-        one.verdict = "create"
-        one.fields = {n: {"side": side, "before": None, "after": v} for n, v in payload.items() if v is not None}
-        one.open = sorted(save.row.opens)
-        return False
+    def commit(self, saves: Sequence[Save]) -> set[int]:
+        """The one thing stored in the middle of a pass is the intent of a create; none counts, so none is sent."""
+        for save in saves:
+            one = self.found[save.row.id]
+            side: Side = save.row.intent_side or "crm"
+            payload: Mapping[str, Value] = (save.row.intent or {}).get("payload", {}).get(side, {})
+            one.verdict = "create"
+            one.fields = {n: {"side": side, "before": None, "after": v} for n, v in payload.items() if v is not None}
+            one.open = sorted(save.row.opens)
+        return set()
 
     def finish(self, *saves: Save) -> None:
         for save in saves:

@@ -74,6 +74,14 @@ def next_due(row: LinkRow, retry_at: float | None = None) -> float | None:
     return min((t for t in times if t is not None), default=None)
 
 
+def due_next(row: LinkRow, now: float) -> None:
+    """The next pass follows at once. Bulk work stays bulk, and goes on before what is due later than it was."""
+    if row.klass == "bulk":
+        row.due_at = min(now, row.due_at or now)
+    else:
+        row.due_at, row.klass = now, "live"
+
+
 def look_time(read_at: float, stale_seconds: float) -> float | None:
     """When to look once more (E7): the end of the stale window, rounded up so that looks fall due together."""
     if stale_seconds <= 0:

@@ -68,13 +68,51 @@ def test_a_slot_comes_free_when_its_call_ends_even_by_an_error(limiter: Limiter)
         hold(held, limiter, 1)
 
 
-def test_work_that_is_not_live_leaves_the_last_slot(limiter: Limiter) -> None:
+def test_work_that_is_not_live_leaves_the_last_slot_while_live_work_asks(limiter: Limiter) -> None:
     with ExitStack() as held:
         hold(held, limiter, 2, "bulk")
+        with ExitStack() as call:
+            hold(call, limiter, 2, "live")
         for klass in ("bulk", "retry"):
             with pytest.raises(RateLimited):
                 hold(held, limiter, 2, klass)  # type: ignore[arg-type]
         hold(held, limiter, 2, "live")
+
+
+def test_work_that_is_not_live_has_the_last_slot_while_nobody_live_asks(limiter: Limiter) -> None:
+    with ExitStack() as held:
+        hold(held, limiter, 2, "bulk")
+        with ExitStack() as call:
+            hold(call, limiter, 2, "live")
+        hold(held, limiter, 2, "bulk", seconds=5.0)  # a moment after the last live call
+        with pytest.raises(RateLimited):
+            hold(held, limiter, 2, "live")
+
+
+def test_bulk_work_of_one_process_gives_the_last_slot_up_when_live_work_of_another_asks(client: redis.Redis) -> None:
+    bulk, live = RedisLimiter(client), RedisLimiter(client)
+    through = threading.Event()
+
+    def busy() -> None:
+        while not through.is_set():
+            with bulk.slot("erp", 2, "bulk", time.monotonic() + 20, nothing):
+                threading.Event().wait(0.005)
+
+    threads = [threading.Thread(target=busy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: client.zcard("sync:slots:erp") == 2)
+        waited = []
+        for _ in range(5):
+            began = time.monotonic()
+            call(live, 2, "live", seconds=5.0)
+            waited.append(time.monotonic() - began)
+        assert max(waited) < 1.0 and sorted(waited)[2] < 0.1, waited
+    finally:
+        through.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_with_a_limit_of_one_all_classes_share_it(limiter: Limiter) -> None:

@@ -39,7 +39,7 @@ from sync_worker.events import Change
 
 __all__ = ["SageCrmConnector", "SageCrmSettings", "connect"]
 
-READ_BATCH = 50
+READ_BATCH = 100  # documented: what one page holds
 SWEEP_BATCH = 100  # documented: a page holds no more; asking for less would be more calls
 WRITE_BATCH = 50
 _TRUE = frozenset({"true", "y", "yes", "1"})

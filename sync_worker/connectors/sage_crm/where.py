@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote_plus
 from zoneinfo import ZoneInfo
 
-MAX_LIST = 1200  # encoded characters of one ``in`` list: servers of this family refuse query strings over 2048
+MAX_LIST = 1700  # encoded characters of one list: servers of this family refuse query strings over 2048
 _ID = re.compile(r"[1-9][0-9]{0,9}\Z")
 _LARGEST_ID = 2**31 - 1  # ids are 32-bit integers; a larger one would fail the whole batch it stands in
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]{1,63}\Z")

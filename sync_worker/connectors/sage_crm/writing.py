@@ -8,7 +8,7 @@ from typing import Any
 from sync_worker.connectors.base import Outcome, Record, Write
 from sync_worker.connectors.sage_crm import where
 from sync_worker.connectors.sage_crm.children import Cells, ChildWriter, Groups, Progress, filled, grouped
-from sync_worker.connectors.sage_crm.reading import LINKED, Reader
+from sync_worker.connectors.sage_crm.reading import Reader
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.settings import SageCrmSettings
 from sync_worker.connectors.sage_crm.tables import COMPANY, PRIMARY, Row, Shape
@@ -113,7 +113,7 @@ class Writer:
         return self._nested_outcome(wanted, row)
 
     def _nested_outcome(self, wanted: Groups, row: Row) -> Outcome:
-        """Which children were made: primary ones stand in the answer, the others are looked up once per table."""
+        """Which children were made: primary ones stand in the answer; the read that follows shows the others."""
         key = row.key(COMPANY)
         done = Progress()
         try:
@@ -125,12 +125,6 @@ class Writer:
             if any(child == "" for child in done.children.values()):
                 self._nested = False  # taken without a word and not done
                 return self._fill(wanted, row)
-            for of in LINKED:
-                kinds = {n.partition("@")[2] for n in wanted.children if n.partition("@")[0] == of.part}
-                ties = self._reader.ties(of, [key])[key] if kinds else []
-                for kind in kinds:
-                    child = next((tie.child for tie in ties if tie.kind == kind.casefold()), "")
-                    done.children |= {f"{of.part}@{kind}": child} if child else {}
         except SyncError as error:
             return Outcome(key, key, done.stored, done.children, error)
         done.note("", wanted.company, row)

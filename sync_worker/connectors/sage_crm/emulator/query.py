@@ -29,6 +29,7 @@ from sync_worker.connectors.sage_crm.emulator.where import (
 
 Order = Sequence[tuple[str, bool]]  # (spelled column, descending)
 
+_PATTERN = frozenset("%_[")
 _RANGES = frozenset({"gt", "ge", "lt", "le"})
 
 
@@ -102,6 +103,8 @@ def _plan(table: Table, node: Node, options: Options) -> _Candidates | None:
         return None if low is None else _Candidates(low.keys, exact=False, order=low.order)
     if node.op == "eq":
         return _plan_equal(table, column, kind, (node.right,), options)
+    if node.op == "like":
+        return _plan_like(table, column, node)
     return _plan_range(table, column, kind, node, options)
 
 
@@ -115,6 +118,17 @@ def _plan_equal(table: Table, column: str, kind: str, items: Sequence[Any], opti
             return None
         found.append(keys)
     return _Candidates(found[0] if len(found) == 1 else _union(found), exact=True)
+
+
+def _plan_like(table: Table, column: str, node: Compare) -> _Candidates | None:
+    """``'text%'`` with nothing else of a pattern in it."""
+    if not isinstance(node.right, Literal) or node.right.kind != "str":
+        return None
+    start, rest = node.right.value[:-1], node.right.value[-1:]
+    if rest != "%" or not start or start != start.rstrip() or not _PATTERN.isdisjoint(start):
+        return None
+    keys = table.beginning(column, fold(start))
+    return None if keys is None else _Candidates(keys, exact=False)
 
 
 def _plan_range(table: Table, column: str, kind: str, node: Compare, options: Options) -> _Candidates | None:

@@ -28,6 +28,7 @@ class Table:
     stamps: list[tuple[str, int]] = field(default_factory=list)
     indexes: dict[str, dict[Any, dict[int, None]]] = field(default_factory=dict)
     next_id: int = 1
+    _begun: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.indexes = {column: {} for column in self.spec.indexed}
@@ -77,6 +78,22 @@ class Table:
         index = self.indexes.get(column)
         return None if index is None else tuple(index.get(value, ()))
 
+    def beginning(self, column: str, prefix: str) -> Sequence[int] | None:
+        """Keys of live rows whose text begins with a folded prefix; None when the column has no index."""
+        index = self.indexes.get(column)
+        if index is None:
+            return None
+        texts = self._begun.get(column)
+        if texts is None:
+            texts = self._begun[column] = [mark for mark in index if isinstance(mark, str)]
+        texts.sort()  # what came since the last time stands at the end, what is gone is in no index any more
+        found: list[int] = []
+        for at in range(bisect_left(texts, prefix), len(texts)):
+            if not texts[at].startswith(prefix):
+                break
+            found.extend(index.get(texts[at], ()))
+        return list(dict.fromkeys(found))
+
     def key_range(self, op: str, bound: int) -> Sequence[int]:
         """Live keys ``gt ge lt le`` a bound, in order."""
         at = (bisect_right if op in ("gt", "le") else bisect_left)(self.ids, bound)
@@ -102,6 +119,8 @@ class Table:
                     del index[mark]
             if now is not None:
                 mark = fold(now) if isinstance(now, str) else now
+                if mark not in index and column in self._begun and isinstance(mark, str):
+                    self._begun[column].append(mark)
                 index.setdefault(mark, {})[key] = None
 
 
