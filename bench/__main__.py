@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import burst, calls, engine, hooks, idle, links, releases, rest, sockets, verify
+from bench import burst, calls, engine, hooks, idle, imports, links, releases, rest, sockets, verify
 from bench.figures import Figure, Size, machine, page, say
 from bench.rig import FOLDER
 from sync_worker import logs
@@ -27,6 +27,7 @@ BENCHMARKS: Mapping[str, Callable[[Size], list[Figure]]] = {
     "releases": releases.measure,
     "rest": rest.measure,
     "links": links.measure,
+    "imports": imports.measure,
     "verify": verify.measure,
 }
 

@@ -64,9 +64,11 @@ def link_all(rig: Rig, pairs: list[Pair]) -> None:
     def store(conn: Connection) -> None:
         conn.execute(insert(link), rows)
         for side in SIDES:
-            for record in records[side].values():
-                shown = frozenset((name.partition("@")[0], key) for name, key in record.children.items() if key)
-                parts.remember_parts(conn, flow.systems[side], record.key, shown)
+            shown = {
+                record.key: frozenset((name.partition("@")[0], key) for name, key in record.children.items() if key)
+                for record in records[side].values()
+            }
+            parts.remember_parts(conn, flow.systems[side], shown)
 
     rig.db.run(store)
     counters.recount(rig.db)

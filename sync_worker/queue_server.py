@@ -75,6 +75,12 @@ def find_server() -> Path:
     raise ConfigError(f"no queue server for this machine: set REDIS_URL, or install {' or '.join(NAMES)}")
 
 
+def socket_url(data_dir: Path) -> str | None:
+    """Where the embedded server of a ``run`` over this data directory listens; None where no socket lies there."""
+    path = data_dir.resolve() / "queue" / "queue.sock"
+    return f"unix://{quote(str(path))}" if path.is_socket() else None
+
+
 class EmbeddedQueue:
     """One server process over ``data_dir/queue``. Its address stays the same over restarts.
 

@@ -274,6 +274,7 @@ class VendorHttp:
         headers = dict(call.headers)
         self._prepare(headers)
         ask = guard.get() or _nothing
+        request = self._request(call, headers)
         waiting_since = self._clock()
         budget = call.ends_at - waiting_since
         slot = self._limiter.slot(
@@ -288,13 +289,13 @@ class VendorHttp:
             ask(max(budget, 0.0) + BODY_GAP)
             if (told := sending.get()) is not None:
                 told()
-            return self._send(call, headers)
+            return self._send(call, request)
 
-    def _send(self, call: _Call, headers: dict[str, str]) -> Answer:
+    def _send(self, call: _Call, request: httpx.Request) -> Answer:
         started = self._clock()
         result, status = "error", 0
         try:
-            answer = self._exchange(call, headers)
+            answer = self._exchange(call, request)
             status = answer.status
             error = self._classify(answer)
             if error is None and not 200 <= status < 300:
@@ -320,18 +321,20 @@ class VendorHttp:
             if self._observe:
                 self._observe(CallSeen(self.system, call.operation, result, seconds))
 
-    def _exchange(self, call: _Call, headers: dict[str, str]) -> Answer:
-        limits = PhaseLimits(lambda: self._left(call))
-        # built here and not by the client, which would parse the address a second time and merge nothing we use
-        request = httpx.Request(
+    def _request(self, call: _Call, headers: dict[str, str]) -> httpx.Request:
+        """Built before a slot is taken, and here and not by the client: that would parse the address once more."""
+        return httpx.Request(
             call.method,
             call.url,
             params=call.params or None,
             content=call.content,
             data=call.form,
             headers=[*self._client.headers.raw, *((k.encode(), v.encode()) for k, v in headers.items())],
-            extensions={"timeout": limits},
         )
+
+    def _exchange(self, call: _Call, request: httpx.Request) -> Answer:
+        limits = PhaseLimits(lambda: self._left(call))
+        request.extensions = {"timeout": limits}
         try:
             response = self._client.send(request, stream=True)
             limits.body = True

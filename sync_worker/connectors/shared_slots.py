@@ -30,7 +30,7 @@ TIDY = 1.0  # seconds of waiting between two looks for slots of ours that nobody
 
 # Takes a slot (2) or confirms one that stands (1). Expired ones (their process died) are removed first; the server's
 # clock decides, not the workers'. Who finds none and has less than its share (ARGV[5]) leaves word for a moment; who
-# confirms a slot and finds another's word gives that slot up. Live work (ARGV[6]) leaves a mark for QUIET (ARGV[7], ms);
+# confirms a slot and finds another's word gives that slot up. Live work (ARGV[6]) leaves a mark for QUIET (ARGV[7] ms);
 # while it stands, other work neither takes nor keeps the last slot.
 _ACQUIRE = """
 local t = redis.call('TIME')

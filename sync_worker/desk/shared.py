@@ -12,9 +12,12 @@ from sqlalchemy import Connection, insert
 from mappings.memory import SIDES
 from sync_worker import broker, reports, wiring
 from sync_worker.config import Config
+from sync_worker.connectors.shared_slots import RedisLimiter
 from sync_worker.desk.refusals import Ambiguous, NotKnown
 from sync_worker.doorbell import Doorbell
 from sync_worker.errors import ConfigError
+from sync_worker.processes import worker_processes
+from sync_worker.queue_server import socket_url
 from sync_worker.store import migrate
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.tables import journal
@@ -32,11 +35,28 @@ def opened(config: Config) -> Iterator[App]:
     """An application for one command. Raises ConfigError when the database was never migrated."""
     if migrate.standing(config.database.url) == "behind":
         raise ConfigError("the database is not at this version's tables: run sync-worker migrate (or run)")
-    app = wiring.build(config, starting=False)
+    limiter = _limiter(config)
+    app = wiring.build(config, starting=False, limiter=limiter)
     try:
         yield app
     finally:
         app.close()
+        if limiter is not None:
+            limiter.close()
+
+
+def _limiter(config: Config) -> RedisLimiter | None:
+    """The vendors' call slots that the workers share, so that a command does not come on top; None: nobody is up."""
+    url = config.queue.url or socket_url(config.data_dir)
+    if not url:
+        return None
+    client = broker.connect(url, timeout=1.0)
+    try:
+        client.ping()
+    except redis.RedisError:
+        client.close()
+        return None
+    return RedisLimiter(client, processes=worker_processes())
 
 
 def note(

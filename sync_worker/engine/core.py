@@ -19,6 +19,7 @@ from sync_worker.errors import SyncError
 from sync_worker.events import INVOICE, SIDES, LinkClass, Side
 from sync_worker.store import links, parts, waiting
 from sync_worker.store.inbox import Inbox
+from sync_worker.store.rows import LinkRow
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
 from sync_worker.store.touches import Touched
@@ -30,7 +31,7 @@ BURST = 5  # links in a batch, so that the next waits a moment for company
 GATHER_SECONDS = 0.05
 GATHER_ROUNDS = 4
 BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under 2 s
-BULK_SECONDS = 6.0  # nobody waits for it, and it is stored as it goes; fewer and fuller batches cost fewer calls
+BULK_SECONDS = 12.0  # nobody waits for it, and it is stored as it goes; fewer and fuller batches cost fewer calls
 
 
 @dataclass
@@ -137,7 +138,7 @@ class Engine:
         if flow is None:
             return Worked()
         lane = (flow_name, klass)
-        pace = self.paces.setdefault(lane, Pace(BULK_SECONDS if klass == "bulk" else BATCH_SECONDS))
+        pace = self.paces.setdefault(lane, Pace(BULK_SECONDS, BATCH) if klass == "bulk" else Pace())
         if not self.lanes.enter(lane, lambda: self._due(flow, klass, pace.limit) >= pace.limit):
             return Worked()
         worked = Worked()
@@ -158,13 +159,10 @@ class Engine:
         if not rows:
             return Worked()
         began = time.monotonic()
-        rule = self.rules(flow.entity)
-        portions = self.portions.setdefault(flow.name, {})
-        with Batch(
-            self.db, rule, flow, rows, klass, clock=self.clock, rng=self.rng, portions=portions
-        ).working() as batch:
-            again = batch.run(rows)
+        again = self._run_rows(flow, klass, rows)
         pace.note(time.monotonic() - began, len(rows))
+        if klass == "bulk" and again:
+            again = self._go_on(flow, again)
         return Worked(len(rows), tuple(again), (flow.name, klass) if len(rows) >= limit else None)
 
     def _due(self, flow: Flow, klass: LinkClass, most: int) -> int:
@@ -179,6 +177,21 @@ class Engine:
             before, due = due, self._due(flow, klass, limit)
             if due <= before:
                 return
+
+    def _run_rows(self, flow: Flow, klass: LinkClass, rows: list[LinkRow]) -> list[Touched]:
+        portions = self.portions.setdefault(flow.name, {})
+        rule = self.rules(flow.entity)
+        batch = Batch(self.db, rule, flow, rows, klass, clock=self.clock, rng=self.rng, portions=portions)
+        with batch.working():
+            return batch.run(rows)
+
+    def _go_on(self, flow: Flow, again: Sequence[Touched]) -> list[Touched]:
+        """What a bulk batch has just linked is compared together: mixed with other work it would cost more calls."""
+        ids = [one.link_id for one in again if one.klass == "bulk"]
+        rows = links.claim(self.db, flow.scope, klass="bulk", ids=ids, limit=len(ids)) if ids else []
+        taken = {row.id for row in rows}
+        rest = [one for one in again if one.link_id not in taken]
+        return rest + (self._run_rows(flow, "bulk", rows) if rows else [])
 
     def resolve_parts(self, system: str) -> tuple[Touched, ...]:
         """Ask the vendor whose the unknown child rows and invoices are; their records become due.

@@ -9,7 +9,7 @@ from typing import Any
 
 from mappings.fields import Value
 from mappings.memory import Memory
-from mappings.merge import Missing, Open
+from mappings.merge import Missing, Open, Translate
 from sync_worker.connectors.base import Outcome, Record, Write
 from sync_worker.engine import states
 from sync_worker.engine.desk import Desk
@@ -33,7 +33,7 @@ class Wanted:
     columns: dict[str, Any]
 
 
-def want(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record) -> Wanted | Save:
+def want(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, translate: Translate) -> Wanted | Save:
     """Open the intent of a create on the other side; its payload is both sides' past on adoption (E10).
 
     A ``Save`` where it has to wait for another create that is still open (E17).
@@ -45,7 +45,7 @@ def want(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record) -> Wa
     if not names_nobody and desk.open_intents(row, side):
         return _later(row, desk.clock() + 1.0, "intent_open", {"side": side})
     values = flow.maps[side].get(record.native)
-    translated, waiting = _translate(flow, side, into, values)
+    translated, waiting = _translate(flow, side, into, values, translate)
     if waiting and into == "erp" and not flow.create_without_manager:
         return _held(row, waiting)
     row.writes += 1
@@ -109,10 +109,9 @@ def _held(row: LinkRow, waiting: dict[str, Open]) -> Save:
 
 
 def _translate(
-    flow: Flow, side: Side, into: Side, values: dict[str, Value]
+    flow: Flow, side: Side, into: Side, values: dict[str, Value], translate: Translate
 ) -> tuple[dict[str, Value], dict[str, Open]]:
     """Values for the new record in the target's terms; what cannot be translated yet is left out and waits (E16)."""
-    translate, _ = flow.translator()
     out: dict[str, Value] = {}
     waiting: dict[str, Open] = {}
     for name in values.keys() & flow.maps[into].fields.keys():

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from mappings.memory import Memory
-from mappings.merge import Open
+from mappings.merge import Open, Translate
 from sync_worker.connectors.base import Ask, Criteria, Record
 from sync_worker.engine import companies, states
 from sync_worker.engine.creating import Wanted, create_all, resume_intent, want
@@ -113,11 +113,12 @@ def _search(desk: Desk, flow: Flow, rule: Rule, side: Side, searching: list[tupl
     named = _named(flow, side, [record for _, record in searching])
     saves: list[Save] = []
     wanted: list[Wanted] = []
+    translate, _ = flow.translator()
     for (row, record), candidates in zip(searching, found, strict=True):
         key = flow.connectors[side].correlated_key(record)
         partner = named.get(key) if key is not None else None
         fresh = [partner] if partner is not None and all(c.key != key for c in candidates) else []
-        ended = _decide(desk, flow, rule, side, row, record, [*fresh, *candidates])
+        ended = _decide(desk, flow, rule, side, row, record, [*fresh, *candidates], translate)
         if isinstance(ended, Wanted):
             wanted.append(ended)
         elif ended.brings is not None:
@@ -150,7 +151,14 @@ def _named(flow: Flow, side: Side, records: Sequence[Record]) -> dict[str, Recor
 
 
 def _decide(
-    desk: Desk, flow: Flow, rule: Rule, side: Side, row: LinkRow, record: Record, candidates: list[Record]
+    desk: Desk,
+    flow: Flow,
+    rule: Rule,
+    side: Side,
+    row: LinkRow,
+    record: Record,
+    candidates: list[Record],
+    translate: Translate,
 ) -> Save | Wanted:
     into = other(side)
     if row.intent is not None:
@@ -175,7 +183,7 @@ def _decide(
     if not permission.allowed:
         state = "unlinked" if row.was_linked_to is not None else "not_synced"
         return _state(row, state, permission.cause, dict(permission.params or {"side": into}))
-    return want(desk, flow, side, row, record)
+    return want(desk, flow, side, row, record, translate)
 
 
 def link_to(row: LinkRow, into: Side, partner: Record, step: str, now: float) -> Save:

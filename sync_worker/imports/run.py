@@ -27,7 +27,8 @@ from sync_worker.store.tables import link
 
 KIND = "import"
 AHEAD = 1000  # customers read ahead of the passes: memory stays flat, and what is read stays fresh
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.2  # between two looks for work of a thread that found none
+JUDGE_SECONDS = 0.5  # between two looks at who has come to an end
 CLASSES: tuple[LinkClass, ...] = ("live", "retry", "bulk")
 
 
@@ -66,9 +67,9 @@ class Import:
                 for page in self.flow.connectors["erp"].sweep(self.flow.entity, self.run.position):
                     self._take(page.rows, page.watermark)
                     while self._look(total) > AHEAD:
-                        time.sleep(LOOK_SECONDS)
+                        time.sleep(JUDGE_SECONDS)
                 while self._look(total):
-                    time.sleep(LOOK_SECONDS)
+                    time.sleep(JUDGE_SECONDS)
         finally:
             call_class.reset(kind)
         counts = self.verdicts.tally()

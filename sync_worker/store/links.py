@@ -263,6 +263,7 @@ def _store(
     opens: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
     reopened: list[int] = []
+    shown: dict[str, dict[str, frozenset[tuple[str, str]]]] = {}
     deltas: dict[tuple[str, str], int] = {}
     for one, found in good:
         row = one.row
@@ -276,8 +277,8 @@ def _store(
                     deltas[row.flow, state] = deltas.get((row.flow, state), 0) + delta
         (light if one.light else full).append({"b_id": row.id, **{name: values[name] for name in _names(one)}})
         entries.extend(_journal_rows(one, now))
-        for shown in one.shown:
-            parts.remember_parts(conn, shown.system, shown.owner_key, shown.children)
+        for each in one.shown:
+            shown.setdefault(each.system, {})[each.owner_key] = each.children
         if not one.keep_lease and values["due_at"] is not None and values["due_at"] <= now:
             done.again.append(Touched(row.id, row.flow, row.entity, values["klass"]))
     for rows in (light, full):
@@ -289,6 +290,8 @@ def _store(
         conn.execute(sql.OPEN, opens)
     if entries:
         conn.execute(sql.JOURNAL, entries)
+    for system in sorted(shown):
+        parts.remember_parts(conn, system, shown[system])
     counters.add(conn, deltas)
 
 

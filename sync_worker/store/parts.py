@@ -17,10 +17,10 @@ from sqlalchemy import (
     Integer,
     String,
     and_,
+    bindparam,
     case,
     delete,
     literal,
-    or_,
     select,
     true,
     tuple_,
@@ -122,18 +122,32 @@ def settle_in(conn: Connection, system: str, found: Mapping[Child, Sequence[str]
         conn.execute(delete(part).where(unknown, spent, same_child.in_(nobody[start : start + CHUNK])))
 
 
-def remember_parts(conn: Connection, system: str, owner_key: str, children: AbstractSet[Child]) -> None:
-    """Replace what is known of a record's children by what a read showed.
+def remember_parts(conn: Connection, system: str, shown: Mapping[str, AbstractSet[Child]]) -> None:
+    """Replace what is known of records' children by what a read showed; ``shown``: owner's key -> its children.
 
     A due row of the same child stays: its notice may be younger than that read.
     """
-    mine = and_(part.c.system == system, part.c.owner_key == owner_key)
-    known = {(row.entity, row.key) for row in conn.execute(select(part.c.entity, part.c.key).where(mine))}
-    gone = sorted(known - children)
+    known: set[tuple[str, str, str]] = set()
+    owners = sorted(shown)
+    for start in range(0, len(owners), CHUNK):
+        found = conn.execute(_CHILDREN, {"system": system, "owners": owners[start : start + CHUNK]})
+        known |= {(row.entity, row.key, row.owner_key) for row in found}
+    wanted = {(entity, key, owner) for owner, children in shown.items() for entity, key in children}
+    gone = sorted(known - wanted)
     if gone:
-        matches = or_(*(and_(part.c.entity == entity, part.c.key == key) for entity, key in gone))
-        conn.execute(delete(part).where(mine, matches))
-    _remember(conn, system, [(entity, key, owner_key) for entity, key in children - known])
+        conn.execute(_DROP, [{"b_system": system, "b_entity": e, "b_key": k, "b_owner": o} for e, k, o in gone])
+    _remember(conn, system, wanted - known)
+
+
+_CHILDREN = select(part.c.entity, part.c.key, part.c.owner_key).where(
+    part.c.system == bindparam("system"), part.c.owner_key.in_(bindparam("owners", expanding=True))
+)
+_DROP = delete(part).where(
+    part.c.system == bindparam("b_system"),
+    part.c.entity == bindparam("b_entity"),
+    part.c.key == bindparam("b_key"),
+    part.c.owner_key == bindparam("b_owner"),
+)
 
 
 def _remember(conn: Connection, system: str, rows: Iterable[tuple[str, str, str]]) -> None:

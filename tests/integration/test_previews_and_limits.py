@@ -146,7 +146,7 @@ def fill(world: World, rng: random.Random, count: int) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + 4))
 def test_gumu_1_preview_equals_journal_on_random_data(small: Make, seed: int) -> None:
-    """The seed stands in the test's name. First link-up, then an import after edits: what was written is what was foretold."""
+    """The seed stands in the test's name. First a link-up, then an import after edits: what is written was foretold."""
     rng = random.Random(seed)
     world = small()
     managers.map_manager(world.db, FLOW, "E-10", "2", systems=("erp", "crm"))

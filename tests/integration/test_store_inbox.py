@@ -239,7 +239,7 @@ def test_concurrent_callers_lose_no_notice_and_double_no_link(db: Database, inbo
 
 def know(db: Database, owner: str, *children: tuple[str, str]) -> None:
     with db.write() as conn:
-        remember_parts(conn, "crm", owner, set(children))
+        remember_parts(conn, "crm", {owner: set(children)})
 
 
 def test_a_known_child_touches_its_owner_with_the_childs_part(db: Database, inbox: Inbox) -> None:

@@ -116,26 +116,26 @@ def test_claims_are_per_system_limited_and_oldest_first(db: Database, clock: Fak
 
 def test_what_a_read_showed_replaces_what_was_known_of_that_owner_only(db: Database) -> None:
     with db.write() as conn:
-        remember_parts(conn, "crm", "43", {("phone", "1"), ("phone", "2")})
-        remember_parts(conn, "crm", "44", {("phone", "1")})
-        remember_parts(conn, "crm", "43", {("phone", "2"), ("person", "2")})
+        remember_parts(conn, "crm", {"43": {("phone", "1"), ("phone", "2")}})
+        remember_parts(conn, "crm", {"44": {("phone", "1")}})
+        remember_parts(conn, "crm", {"43": {("phone", "2"), ("person", "2")}})
     assert known(db) == {("phone", "2", "43"), ("person", "2", "43"), ("phone", "1", "44")}
     with db.write() as conn:
-        remember_parts(conn, "crm", "43", set())
+        remember_parts(conn, "crm", {"43": set()})
     assert known(db) == {("phone", "1", "44")}
 
 
 def test_remembering_a_child_leaves_its_due_row_because_that_notice_may_be_younger(db: Database, inbox: Inbox) -> None:
     inbox.accept([phone("77")])
     with db.write() as conn:
-        remember_parts(conn, "crm", "43", {("phone", "77")})
+        remember_parts(conn, "crm", {"43": {("phone", "77")}})
     assert known(db) == {("phone", "77", "43"), ("phone", "77", "")}
     assert len(claim_parts(db, "crm", 10)) == 1
 
 
 def test_owners_of_many_children_are_looked_up_at_once(db: Database) -> None:
     with db.write() as conn:
-        remember_parts(conn, "crm", "43", {("phone", str(i)) for i in range(1500)})
+        remember_parts(conn, "crm", {"43": {("phone", str(i)) for i in range(1500)}})
         found = parts.owners_in(conn, "crm", {("phone", str(i)) for i in range(2000)})
     assert len(found) == 1500
     assert set(map(tuple, found.values())) == {("43",)}

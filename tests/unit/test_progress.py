@@ -47,6 +47,6 @@ def test_slow_work_is_told_by_the_minute_and_in_hours(capsys: pytest.CaptureFixt
 
 
 def test_a_vendor_that_is_away_leaves_a_job_to_go_on_with() -> None:
-    with pytest.raises(RetryableError, match="away; sync-worker import customers --resume goes on from here"):
-        with long_job("sync-worker import customers --resume"):
-            raise RetryableError("away")
+    told = "away; sync-worker import customers --resume goes on from here"
+    with pytest.raises(RetryableError, match=told), long_job("sync-worker import customers --resume"):
+        raise RetryableError("away")
