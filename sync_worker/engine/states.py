@@ -75,11 +75,9 @@ def next_due(row: LinkRow, retry_at: float | None = None) -> float | None:
 
 
 def due_next(row: LinkRow, now: float) -> None:
-    """The next pass follows at once. Bulk work stays bulk, and goes on before what is due later than it was."""
-    if row.klass == "bulk":
-        row.due_at = min(now, row.due_at or now)
-    else:
-        row.due_at, row.klass = now, "live"
+    """The next pass follows at once. Bulk work stays bulk: live edits go before it."""
+    row.due_at = now
+    row.klass = "bulk" if row.klass == "bulk" else "live"
 
 
 def look_time(read_at: float, stale_seconds: float) -> float | None:
