@@ -8,8 +8,9 @@ for partners (companies by number, by name and by how names begin; e-mails) and 
 Then people edit linked customers one after the other, with workers, scheduler and web up: while nothing else happens,
 and while an import of others runs. An edit's time is from the vendor's change to our write at the other vendor.
 
-Memory is the command's own peak; vendors answer at once there, and rows differ from a tenth of them. What an import of
-nothing needs is idle. The second import is of data that did not change: the CRM's calls are counted, and the ERP's.
+Memory is the command's own peak, with vendors that answer at once: the same number of customers is new in both
+imports, the others were linked before and did not change. Idle is what an import of nothing needs. The second import
+is of data that did not change: calls are counted at both vendors.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from bench import peak
+from bench import peak, verify
 from bench.figures import Figure, Size, at_most, percentile, until
 from bench.filling import COLUMNS, FLOW, link_all, seed
 from bench.rig import Rig, rig
@@ -32,8 +33,9 @@ from sync_worker.demo.installation import command
 from sync_worker.store.tables import run
 
 NEW, MANY, FEW = 10_000, 100_000, 10_000
+AMONG = 2_000  # of the many and of the few: those that are new
 LATENCY_MS = 20.0
-START = 200_001  # of six digits like all that follow
+START = 300_001  # of six digits like all that follow, and behind those of ``verify.fill``
 CHUNK = 2000
 ERP_PAGE, CRM_PAGE = 1000, 100
 FINDS, TABLES = 4, 7
@@ -164,7 +166,13 @@ def _memory(size: Size) -> list[Figure]:
 
 
 def _peak(count: int) -> float:
+    """MB of an import of so many customers; 0: of none at all."""
     with rig() as stage:
         stage.start_vendors(latency_ms=0)
-        _seed_new(stage, count)
-        return float(_import(stage)["peak"])
+        new = min(AMONG, count // 2)
+        if count:
+            verify.fill(stage, count - new)
+            _seed_new(stage, new)
+        report = _import(stage)
+        assert (report["seen"], report.get("created", 0)) == (count, new), report
+        return float(report["peak"])

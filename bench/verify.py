@@ -78,7 +78,7 @@ def measure(size: Size) -> list[Figure]:
 def _run(count: int) -> Measured:
     with rig() as stage:
         stage.start_vendors(latency_ms=0)
-        pairs = _fill(stage, count)
+        pairs = fill(stage, count)
         drift = Drift(stage, pairs, each=max(1, count // 10_000))
         drift.plant()
         for vendor in (stage.erp, stage.crm):
@@ -195,7 +195,7 @@ class Drift:
         self._expect(f"created while paging, {side}", "only", side, made)
 
 
-def _fill(stage: Rig, count: int) -> list[Pair]:
+def fill(stage: Rig, count: int) -> list[Pair]:
     """Both vendors and the link table, from one customer as the pattern of all."""
     pairs: list[Pair] = []
     for start in range(FIRST, FIRST + count, CHUNK):

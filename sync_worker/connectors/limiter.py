@@ -42,15 +42,16 @@ def no_slot(system: str) -> RateLimited:
 class _Room:
     used: int = 0
     live_waiting: int = 0
-    live_asked_at: float = float("-inf")
+    live_asked_at: float = -1e9  # long ago
     changed: threading.Condition = field(default_factory=threading.Condition)
 
 
 class LocalLimiter:
-    """Slots of this process only."""
+    """Slots of this process only. ``quiet``: seconds as ``QUIET``; infinity: the last slot is never other work's."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, quiet: float = QUIET) -> None:
         self._clock = clock
+        self._quiet = quiet
         self._lock = threading.Lock()
         self._rooms: dict[str, _Room] = {}
 
@@ -78,7 +79,7 @@ class LocalLimiter:
         def free() -> bool:
             if live:
                 return room.used < limit
-            quiet = limit == 1 or self._clock() - room.live_asked_at > QUIET
+            quiet = limit == 1 or self._clock() > room.live_asked_at + self._quiet
             return room.used < (limit if quiet else limit - 1) and not room.live_waiting
 
         with room.changed:

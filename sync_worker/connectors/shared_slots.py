@@ -99,8 +99,8 @@ class _Asking:
 class RedisLimiter:
     """Slots shared by all workers: an expiring member each in one sorted set per system.
 
-    Threads of one process queue locally first, so at most ``limit`` of them poll. When Redis is away each process
-    takes its share, ``max(1, limit // processes)``, and tries Redis again after a second.
+    Threads of one process queue locally first, so at most ``limit`` of them poll, and one that is live. When Redis is
+    away each process takes its share, ``max(1, limit // processes)``, and tries Redis again after a second.
     ``slot_seconds`` must exceed a call's total deadline by more than ``IDLE``: a slot of a dead process comes free
     after it.
     """
@@ -121,7 +121,7 @@ class RedisLimiter:
         self._confirm = min(IDLE, slot_seconds / 10)
         self._prefix = prefix
         self._clock = clock
-        self._queue = LocalLimiter(clock=clock)
+        self._queue = LocalLimiter(clock=clock, quiet=float("inf"))
         self._share = LocalLimiter(clock=clock)
         self._away_until = float("-inf")
         self._me = uuid.uuid4().hex
@@ -134,7 +134,8 @@ class RedisLimiter:
     def slot(
         self, system: str, limit: int, klass: LinkClass, wait_until: float, on_wait: Callable[[], None]
     ) -> Iterator[None]:
-        with self._queue.slot(system, limit, klass, wait_until, on_wait):
+        # one more than there are: live work never queues behind other work that waits for a slot of the server's
+        with self._queue.slot(system, limit + 1, klass, wait_until, on_wait):
             share = max(1, limit // self._processes)
             slot = self._take(system, limit, klass, wait_until, on_wait)
             if slot is not None:

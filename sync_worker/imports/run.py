@@ -27,6 +27,7 @@ from sync_worker.store.tables import link
 
 KIND = "import"
 AHEAD = 1000  # customers read ahead of the passes: memory stays flat, and what is read stays fresh
+PORTION = 250  # customers taken in one transaction
 LOOK_SECONDS = 0.2  # between two looks for work of a thread that found none
 JUDGE_SECONDS = 0.5  # between two looks at who has come to an end
 CLASSES: tuple[LinkClass, ...] = ("live", "retry", "bulk")
@@ -77,15 +78,21 @@ class Import:
         return counts
 
     def _take(self, rows: Sequence[FeedRow], last: str | None) -> None:
-        """What of a page is to be done, and that it was read: one transaction."""
+        """What of a page is to be done, and that it was read, in portions: nobody waits long for the write lock."""
+        for start in range(0, len(rows), PORTION):
+            some = rows[start : start + PORTION]
+            self._take_portion(some, last if start + PORTION >= len(rows) else some[-1].change.key)
+
+    def _take_portion(self, rows: Sequence[FeedRow], last: str | None) -> None:
+        with self.db.read() as conn:
+            page = sort_in(conn, self.flow, self.selection, rows)
+        still = [
+            Row(record.key, "unchanged" if mine.state == "in_sync" else "waiting", mine.link_id)
+            for record, mine in page.still
+        ]
 
         def work(conn: Connection) -> list[Row]:
-            page = sort_in(conn, self.flow, self.selection, rows)
-            found = [
-                Row(record.key, "unchanged" if mine.state == "in_sync" else "waiting", mine.link_id)
-                for record, mine in page.still
-            ]
-            found.extend(self._touch(conn, page.keys))
+            found = [*still, *self._touch(conn, page.keys)]
             runs.put_rows_in(conn, self.run.id, found)
             runs.note_in(conn, self.run.id, last, {})
             return found

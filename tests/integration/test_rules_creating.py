@@ -21,7 +21,7 @@ from support.rules import (
 )
 from support.world import World
 from sync_worker.events import Change
-from sync_worker.store import links
+from sync_worker.store import links, pauses
 from sync_worker.store.links import Save
 
 URL = "contacts.default.URL1"
@@ -212,6 +212,43 @@ def test_e18_creates_go_singly_each_with_its_own_key(make_light: Make) -> None:
         made(world, "crm", f"Fresh {n}")
     world.settle()
     assert len({w.idempotency_key for w in creates(world, "erp")}) == calls(world.erp)["create customer"] == 4
+
+
+@pytest.mark.parametrize("steps", range(0, 24, 2))
+def test_e18_a_worker_that_dies_at_any_step_of_a_wave_of_creates_makes_each_once(make_light: Make, steps: int) -> None:
+    world = make_light()
+    names = [f"Fresh {n}" for n in range(4)]
+    for name in names:
+        made(world, "erp", name)
+    world.deliver()
+    with world.crashing_after(steps):
+        world.work()
+    world.clock.advance(links.LEASE + 1)
+    world.settle()
+    for name in names:
+        assert_one_pair(world, name)
+    assert len(creates(world, "crm")) == 4
+
+
+def test_e18_a_login_that_is_refused_in_the_middle_of_a_wave_loses_nothing_of_what_was_made(make_light: Make) -> None:
+    world = make_light()
+    names = [f"Fresh {n}" for n in range(4)]
+    for name in names:
+        made(world, "erp", name)
+    world.deliver()
+
+    def refuse() -> None:
+        world.crm.faults.fail_next.append({"operation": "create company", "fault": "401"})
+
+    when(world.crm, "create company", refuse, after=True)
+    world.work()
+    assert len(creates(world, "crm")) == sum(row["crm_key"] is not None for row in world.links()) >= 1
+    assert ("system", "crm") in pauses.current(world.db)
+    pauses.resume(world.db, "system", "crm")
+    rest(world)
+    for name in names:
+        assert_one_pair(world, name)
+    assert len(creates(world, "crm")) == 4
 
 
 @KEYS
