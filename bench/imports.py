@@ -39,8 +39,8 @@ START = 300_001  # of six digits like all that follow, and behind those of ``ver
 CHUNK = 2000
 ERP_PAGE, CRM_PAGE = 1000, 100
 FINDS, TABLES = 4, 7
-LINKED, EDITS = 200, 60
-DURING = 3_000  # customers of the import that the edits are made in
+LINKED, EDITS = 100, 30
+DURING = 2_000  # customers of the import that the edits are made in
 SECONDS = 900.0
 
 
