@@ -37,7 +37,8 @@ class Memory:
     """Lives in ``link.memory`` as JSON, per side and field.
 
     ``replaced``: values lately replaced and when (E7). ``wrote``: the past is our own write: what it replaced, and
-    whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value, source value, when.
+    whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value, source value, what
+    stood there, when.
     ``bounce``: count, side, time (E14). ``blocked``: fields that differ by direction, owner or a clearing (E13).
     ``take``: a person's choice: a side, ``{"value": v}`` for both, or ``{"values": {side: v}}``, with ``if``: what the
     sides must still hold for it to count, and ``blocked``: why they differ afterwards. ``ids_due``: sides whose own
@@ -84,10 +85,11 @@ class Memory:
         per_field = self.replaced.setdefault(side, {})
         per_field[name] = [*per_field.get(name, []), [value, at]][-_KEPT:]
 
-    def note_try(self, side: Side, name: str, value: Value, source: Value, at: float) -> None:
-        """A write of ``value`` is about to be sent; ``source`` is what the other side held then."""
+    def note_try(self, side: Side, name: str, value: Value, source: Value, at: float, *, held: Value = None) -> None:
+        """A write of ``value`` over ``held`` is about to be sent; ``source`` is what the other side held then."""
         per_field = self.tried.setdefault(side, {})
-        per_field[name] = [*per_field.get(name, []), {"value": value, "source": source, "at": at}][-_KEPT:]
+        tried = {"value": value, "source": source, "held": held, "at": at}
+        per_field[name] = [*per_field.get(name, []), tried][-_KEPT:]
 
     def forget(self, now: float, stale_seconds: Mapping[Side, float]) -> None:
         """Drop what the stale windows have passed; twice the window, since reads may begin late."""
@@ -111,6 +113,7 @@ class Believed:
     now: dict[str, Value]
     stale: dict[str, float] = field(default_factory=dict)  # field -> look again at
     relearned: set[str] = field(default_factory=set)  # past changed without an edit: to be stored
+    landed: dict[str, Value] = field(default_factory=dict)  # our own write, found applied: what stood there before
 
 
 def believe(side: Side, look: Look, fmap: FieldMap, memory: Memory, other_was: Mapping[str, Value]) -> Believed:
@@ -156,6 +159,7 @@ def _landed(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory, o
             memory.tried[side].pop(name)
             out.was[side][name] = now
             out.was[other(side)][name] = tried["source"]
+            out.landed[name] = tried.get("held", old)
             return True
     return False
 

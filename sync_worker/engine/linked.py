@@ -119,7 +119,7 @@ def _rest(p: Pass, flow: Flow, desk: Desk) -> Save:
     states.settle_state(row, p.memory, set())
     row.due_at = states.next_due(row)
     row.klass = "bulk" if row.due_at is not None else row.klass
-    return Save(row)
+    return Save(row, journal=writing.landed(p, desk.clock()))
 
 
 def _merge_and_write(desk: Desk, flow: Flow, rule: Rule, moved: list[Pass]) -> list[Save]:
@@ -191,7 +191,7 @@ def _settled(desk: Desk, flow: Flow, p: Pass, sides: Sides, plan: Plan) -> Save:
     row = p.row
     now = desk.clock()
     settled = settle(sides, plan, p.results, p.memory)
-    entries = [*writing.journal_of(p, plan, now), *settled.journal]
+    entries = [*writing.landed(p, now), *writing.journal_of(p, plan, now), *settled.journal]
     for side in SIDES:
         row.put(side, was=settled.was[side])
     row.opens = {**p.stale, **settled.opens}

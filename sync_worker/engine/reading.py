@@ -29,6 +29,7 @@ class Pass:
     was: dict[Side, dict[str, Value]] = field(default_factory=dict)
     stale: dict[str, Open] = field(default_factory=dict)
     relearned: set[str] = field(default_factory=set)
+    landed: dict[Side, dict[str, Value]] = field(default_factory=dict)  # writes found applied: what stood there before
     absent: set[Side] = field(default_factory=set)
     noticed: dict[Side, bool] = field(default_factory=dict)
     results: Results = field(default_factory=Results)
@@ -136,6 +137,8 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
     p.was = {s: believed.was[s] for s in SIDES}
     p.now[side].update(believed.now)
     p.relearned |= believed.relearned
+    if believed.landed:
+        p.landed.setdefault(side, {}).update(believed.landed)
     for name, until in believed.stale.items():
         p.stale[name] = Open("stale", "stale_read", side=side, until=until)
     if before is None:

@@ -38,7 +38,8 @@ def note_tries(p: Pass, plan: Plan, now: float) -> bool:
     for step in plan.steps:
         for side, value in step.writes.items():
             source: Side = "crm" if side == "erp" else "erp"
-            p.memory.note_try(side, step.name, value, step.past.get(source), now)
+            held = p.now[side].get(step.name)
+            p.memory.note_try(side, step.name, value, step.past.get(source), now, held=held)
             any_write = True
     return any_write
 
@@ -213,6 +214,22 @@ def _refuse(side: Side, job: Job, names: Sequence[str], error: PermanentError) -
     refused = job.p.results.refused.setdefault(side, {})
     for name in names:
         refused[name] = str(error)
+
+
+def landed(p: Pass, now: float) -> list[dict[str, Any]]:
+    """One entry per side for writes of an earlier pass that ended before it could say so: they were applied."""
+    return [
+        {
+            "what": "update",
+            "side": side,
+            "key": p.row.key(side),
+            "before": dict(held),
+            "after": {name: p.was[side].get(name) for name in held},
+            "why": "written by a pass that was interrupted",
+            "at": now,
+        }
+        for side, held in p.landed.items()
+    ]
 
 
 def journal_of(p: Pass, plan: Plan, now: float) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker.connectors.base import FeedRow
@@ -109,7 +109,9 @@ class Import:
         mine = select(c.id, c.erp_key, c.erp_dirty).where(
             c.flow == self.flow.name, c.entity == self.flow.entity, c.erp_key.in_(list(keys))
         )
-        for link_id, key, dirty in conn.execute(mine):
+        touched = conn.execute(mine).all()
+        conn.execute(update(link).where(c.id.in_([row.id for row in touched])).values(run_id=self.run.id))
+        for link_id, key, dirty in touched:
             yield Row(key, UNDER_WAY, link_id, {"dirty": dirty, "at": now})
 
     def _look(self, total: int | None) -> int:

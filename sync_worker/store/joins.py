@@ -52,6 +52,7 @@ def take(row: LinkRow, standing: LinkRow, side: Side) -> None:
     done = standing.erp_done if side == "erp" else standing.crm_done
     row.put(side, dirty=dirty, done=min(done, dirty - 1), parts=-1, gone_at=None)
     row.noticed_at = min((t for t in (row.noticed_at, standing.noticed_at) if t is not None), default=None)
+    row.run_id = row.run_id if row.run_id is not None else standing.run_id
 
 
 def drop(conn: Connection, absorbed: Sequence[tuple[int, int]]) -> None:
@@ -91,7 +92,7 @@ def split(conn: Connection, row: LinkRow, gone: Side, cause: str, params: dict[s
     new_id = int(conn.execute(insert(link).values(values).returning(link.c.id)).scalar_one())
     row.was_linked_to = {"id": new_id, "key": key, "ref": ref}
     row.state, row.cause, row.cause_params = "unlinked", cause, params
-    row.may_create, row.opens, row.memory, row.is_default = None, {}, None, True
+    row.may_create, row.opens, row.memory, row.is_default, row.run_id = None, {}, None, True, None
     row.due_at = now if cause == "removed" else None  # who its partner may have been merged into is looked up
     counters.add(conn, {(row.flow, "unlinked"): 1})
     return new_id

@@ -27,7 +27,7 @@ LEASE = 30.0
 
 _LIGHT = (
     "memory", "erp_done", "crm_done", "erp_parts", "crm_parts", "erp_look_at", "crm_look_at", "erp_gone_at",
-    "crm_gone_at", "due_at", "klass", "attempts", "claims", "lease_until", "noticed_at",
+    "crm_gone_at", "due_at", "klass", "attempts", "claims", "lease_until", "noticed_at", "run_id",
 )  # fmt: skip
 _FULL = (
     *_LIGHT, "erp_key", "erp_ref", "crm_key", "crm_ref", "erp_was", "crm_was", "erp_children", "crm_children", "state",
@@ -319,6 +319,7 @@ def _end(one: Save, found: Any, now: float) -> dict[str, Any]:
         else:
             values[f"{side}_parts"] = 0
     values["lease_until"] = now + LEASE if one.keep_lease else None
+    values["run_id"] = found["run_id"] if found["run_id"] is not None else row.run_id
     if one.keep_lease:
         values["due_at"] = found["due_at"]
         return values
@@ -327,6 +328,8 @@ def _end(one: Save, found: Any, now: float) -> dict[str, Any]:
         values["due_at"], values["klass"] = now, found["klass"]
     if one.seen and not again:
         values["noticed_at"] = None
+        if row.state != "pending" and (row.due_at is None or row.due_at > now):
+            values["run_id"] = None  # at rest: what comes later is no part of that run
     return values
 
 
@@ -346,6 +349,6 @@ def _journal_rows(one: Save, now: float) -> list[dict[str, Any]]:
     row = one.row
     base = {
         "link_id": row.id, "flow": row.flow, "at": now, "side": None, "key": None, "before": None, "after": None,
-        "why": "", "actor": "worker", "run_id": None, "noticed_at": row.noticed_at, "read_at": None,
+        "why": "", "actor": "worker", "run_id": row.run_id, "noticed_at": row.noticed_at, "read_at": None,
     }  # fmt: skip
     return [{**base, **entry} for entry in one.journal]

@@ -28,7 +28,7 @@ _SAVED = (
     "erp_key", "erp_ref", "crm_key", "crm_ref", "erp_was", "crm_was", "erp_children", "crm_children", "is_default",
     "memory", "state", "state_at", "cause", "cause_params", "erp_dirty", "erp_done", "crm_dirty", "crm_done",
     "erp_look_at", "crm_look_at", "erp_gone_at", "crm_gone_at", "due_at", "klass", "attempts", "claims", "lease_until",
-    "lease_token", "may_create", "was_linked_to", "first_synced_at", "noticed_at",
+    "lease_token", "may_create", "was_linked_to", "first_synced_at", "noticed_at", "run_id",
 )  # fmt: skip
 
 
@@ -262,6 +262,7 @@ class _Joining:
             "cause": "linking",
             "cause_params": {"step": "by_hand"},
             "klass": self.by.klass,
+            "run_id": self.by.run_id,
         }
 
     def _first(self, crm_key: str, standing: Sequence[LinkRow]) -> bool:

@@ -19,7 +19,8 @@ COLUMNS = tuple(c.key for c in link.columns)
 class LinkRow:
     """One ``link`` row, mutable: a pass changes it and ``links.save`` stores it, if its token still counts.
 
-    ``claimed``: the dirty counters at the claim; a pass answers for those and no later ones (E1).
+    ``claimed``: the dirty counters at the claim; a pass answers for those and no later ones (E1). ``run_id``: the run
+    that its passes belong to.
     """
 
     id: int
@@ -63,6 +64,7 @@ class LinkRow:
     was_linked_to: dict[str, Any] | None = None
     created_at: float = 0.0
     noticed_at: float | None = None
+    run_id: int | None = None
     first_synced_at: float | None = None
     last_synced_at: float | None = None
     opens: dict[str, Open] = field(default_factory=dict)

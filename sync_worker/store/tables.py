@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -35,6 +36,7 @@ metadata = MetaData(
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 Id = BigInteger().with_variant(Integer, "sqlite")
+_OF_RUNS = text("run_id IS NOT NULL")
 
 
 def _time(name: str, **kw: bool) -> Column[float]:
@@ -110,6 +112,7 @@ link = Table(
     Column("was_linked_to", Json),  # after unlink: the other half's id and key (E20)
     _time("created_at", nullable=False),
     _time("noticed_at"),  # oldest notice not yet answered: latency from notice to done
+    Column("run_id", Id),  # the run it is due for: what its passes do until it rests is journalled under that run
     _time("first_synced_at"),
     _time("last_synced_at"),
     UniqueConstraint("flow", "entity", "erp_key"),
@@ -120,6 +123,7 @@ link = Table(
     Index("ix_link_crm", "entity", "crm_key"),
     Index("ix_link_erp", "entity", "erp_key"),
     Index("ix_link_intent", "flow", "entity", "intent_side", "intent_at"),
+    Index("ix_link_run_id", "run_id", sqlite_where=_OF_RUNS, postgresql_where=_OF_RUNS),
 )
 
 open_field = Table(
@@ -175,6 +179,7 @@ journal = Table(
     _time("read_at"),  # when the overwritten value was read: the window of E22
     Index("ix_journal_link_id", "link_id", "at"),
     Index("ix_journal_at", "at"),
+    Index("ix_journal_run_id", "run_id", "link_id", sqlite_where=_OF_RUNS, postgresql_where=_OF_RUNS),
 )
 
 manager = Table(
