@@ -308,6 +308,8 @@ def _applies(name: str, s: Sides, now: Mapping[Side, Value], take: Any) -> bool:
 def _chosen(name: str, s: Sides, now: Mapping[Side, Value], take: Any) -> Step:
     """A person settled it: one side's value as it is now, a value of their own for both, or one for each side.
 
+    A side that is given none keeps what it has; ``blocked`` says why they differ, where they then do.
+
     Where the direction does not lead (it may have changed since the choice), nothing is written (E13).
     """
     if take in SIDES:
@@ -315,11 +317,12 @@ def _chosen(name: str, s: Sides, now: Mapping[Side, Value], take: Any) -> Step:
         if not s.policy.may_write(target, name):
             return Step(name, "blocked", past=dict(now), source=take, blocked=f"not_to_{target}")
         return _write(name, s, now, take, "resolved")
-    wanted: Mapping[Side, Value] = take["values"] if "values" in take else dict.fromkeys(SIDES, take["value"])
+    wanted: Mapping[Side, Value] = {**now, **take["values"]} if "values" in take else dict.fromkeys(SIDES, take["value"])
     fitted: dict[Side, Value] = {side: s.maps[side].fit(name, wanted[side]) for side in SIDES}
     unequal = [side for side in SIDES if not s.maps[side].same(name, fitted[side], now[side])]
     writes = {side: wanted[side] for side in unequal if s.policy.may_write(side, name)}
     held = [side for side in unequal if side not in writes]
     past = {side: now[side] if side in held else fitted[side] for side in SIDES}
-    blocked = f"not_to_{held[0]}" if held else take.get("blocked")
+    kept_apart = None if _agree(name, s, past) else take.get("blocked")
+    blocked = f"not_to_{held[0]}" if held else kept_apart
     return Step(name, "resolved", writes=writes, past=past, blocked=blocked)

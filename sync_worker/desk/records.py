@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select
 
 from mappings.canonical import read_typed
-from mappings.memory import SIDES, Memory
+from mappings.memory import SIDES
 from sync_worker import reports
 from sync_worker.desk import ways
 from sync_worker.desk.refusals import BadChoice, NotKnown, NotOpen
 from sync_worker.desk.shared import ACTOR, Bell, note, records, ring
 from sync_worker.errors import PermanentError
-from sync_worker.store import pauses
+from sync_worker.store import choices, pauses
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.tables import link, open_field
 from sync_worker.store.touches import Touched, touch_ids_in
@@ -57,14 +57,10 @@ def settle(
         ways.refuse_against(app.flows[row.flow], field, take)
 
     def work(conn: Connection) -> tuple[Touched, ...]:
-        for row in rows:
-            live = conn.execute(select(link.c.memory).where(link.c.id == row.id).with_for_update()).first()
-            if live is None:
-                raise NotKnown(f"{called}: link {row.id} was joined to another one just now; look at the record again")
-            memory = Memory.load(live.memory)
-            memory.take[field] = choice
-            memory.bounce.pop(field, None)
-            conn.execute(update(link).where(link.c.id == row.id).values(memory=memory.dump()))
+        there = choices.choose_in(conn, {row.id: {field: choice} for row in rows})
+        gone = next((row.id for row in rows if row.id not in there), None)
+        if gone is not None:
+            raise NotKnown(f"{called}: link {gone} was joined to another one just now; look at the record again")
         taken = {field: take if take in SIDES else "="}
         note(conn, app, [(row.id, row.flow) for row in rows], "resolved", actor, taken)
         return touch_ids_in(conn, [row.id for row in rows], app.db.now(conn))

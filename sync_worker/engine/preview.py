@@ -33,7 +33,8 @@ Verdict = Literal[
 class Foreseen:
     """What would become of one record.
 
-    ``fields``: name -> {"side", "before", "after"} of what would be written. ``cause`` and ``params`` as on the link
+    ``fields``: name -> {"side", "before", "after"} of what would be written; a field that is written on both sides
+    stands there a second time as ``name@side``. ``cause`` and ``params`` as on the link
     afterwards; ``candidates``: records that may be its partner.
     """
 
@@ -101,7 +102,8 @@ class _Preview:
         for side in SIDES:
             for name, value in plan.writes(side).items():
                 fitted = self._flow.maps[side].fit(name, value)
-                one.fields[name] = {"side": side, "before": sides.look(side).now.get(name), "after": fitted}
+                shown = name if name not in one.fields else f"{name}@{side}"
+                one.fields[shown] = {"side": side, "before": sides.look(side).now.get(name), "after": fitted}
         one.open = [step.name for step in plan.steps if step.open is not None]
         if one.fields and one.verdict != "link":
             one.verdict = "update"

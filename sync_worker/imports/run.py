@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker.connectors.base import FeedRow
 from sync_worker.connectors.http import call_class
+from sync_worker.engine import crew
 from sync_worker.engine.core import Engine
 from sync_worker.engine.flow import Flow
-from sync_worker.events import Change, LinkClass
+from sync_worker.events import Change
 from sync_worker.imports.selection import Selection
 from sync_worker.imports.sorting import sort_in
 from sync_worker.imports.verdicts import UNDER_WAY, Verdicts
@@ -28,9 +26,7 @@ from sync_worker.store.tables import link
 KIND = "import"
 AHEAD = 1000  # customers read ahead of the passes: memory stays flat, and what is read stays fresh
 PORTION = 250  # customers taken in one transaction
-LOOK_SECONDS = 0.2  # between two looks for work of a thread that found none
 JUDGE_SECONDS = 0.5  # between two looks at who has come to an end
-CLASSES: tuple[LinkClass, ...] = ("live", "retry", "bulk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ class Import:
         kind = call_class.set("bulk")
         try:
             total = self.flow.connectors["erp"].count(self.flow.entity)
-            with self._passes():
+            with crew.working(self.engine, [self.flow.name], self.threads):
                 for page in self.flow.connectors["erp"].sweep(self.flow.entity, self.run.position):
                     self._take(page.rows, page.watermark)
                     while self._look(total) > AHEAD:
@@ -120,27 +116,3 @@ class Import:
         left = len(self.verdicts.under_way)
         self.progress(Progress(self.verdicts.counts.total(), left, total))
         return left
-
-    @contextmanager
-    def _passes(self) -> Iterator[None]:
-        """Threads that work off what is due of this flow, live work first, until the block ends."""
-        stop = threading.Event()
-
-        def work() -> None:
-            while not stop.is_set():
-                try:
-                    claimed = any(self.engine.run_due(self.flow.name, klass).claimed for klass in CLASSES)
-                except SQLAlchemyError:  # the database is busy or away: the main thread says so
-                    claimed = False
-                if not claimed:
-                    stop.wait(LOOK_SECONDS)
-
-        crew = [threading.Thread(target=work, name=f"import-{n}", daemon=True) for n in range(self.threads)]
-        for thread in crew:
-            thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            for thread in crew:
-                thread.join()

@@ -1,0 +1,40 @@
+"""Threads of a run's own that work off what is due of its flows; workers help where they run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from sync_worker.engine.core import Engine
+from sync_worker.events import LinkClass
+
+IDLE_SECONDS = 0.2
+CLASSES: tuple[LinkClass, ...] = ("live", "retry", "bulk")
+
+
+@contextmanager
+def working(engine: Engine, flows: Sequence[str], threads: int) -> Iterator[None]:
+    """Within: so many passes at a time, live work first."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                claimed = any(engine.run_due(flow, klass).claimed for klass in CLASSES for flow in flows)
+            except SQLAlchemyError:  # the database is busy or away: the main thread says so
+                claimed = False
+            if not claimed:
+                stop.wait(IDLE_SECONDS)
+
+    crew = [threading.Thread(target=work, name=f"crew-{n}", daemon=True) for n in range(threads)]
+    for thread in crew:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in crew:
+            thread.join()
