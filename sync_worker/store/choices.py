@@ -27,7 +27,9 @@ def choose_in(conn: Connection, takes: Mapping[int, Mapping[str, Any]], run_id: 
         for name in takes[one.id]:
             memory.bounce.pop(name, None)
         values = {"memory": memory.dump(), "lease_token": one.lease_token + 1, "lease_until": None, "claims": 0}
-        conn.execute(update(link).where(c.id == one.id).values(**values, run_id=one.run_id if run_id is None else run_id))
+        conn.execute(
+            update(link).where(c.id == one.id).values(**values, run_id=one.run_id if run_id is None else run_id)
+        )
     return {one.id for one in found}
 
 

@@ -1,0 +1,221 @@
+"""Undo, re-apply of the mapping and a leaver, as a person starts them: what would change, then as one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync_worker import rewrites
+from sync_worker.desk import foreseen
+from sync_worker.desk.holding import held
+from sync_worker.desk.managers import People, flow_of
+from sync_worker.desk.refusals import NotKnown
+from sync_worker.desk.shared import ACTOR
+from sync_worker.errors import PermanentError
+from sync_worker.events import SIDES, Side, other
+from sync_worker.rewrites import LEFT, Foretold, Progress, Rewrite, Wishes, history, reassigning
+from sync_worker.rewrites.reassigning import MANAGER
+from sync_worker.routing import rule_for
+from sync_worker.store import lists, managers, runs
+from sync_worker.store.runs import Run
+from sync_worker.wiring import App
+
+UNDO, REAPPLY, LEAVER = history.UNDO, "reapply", "leaver"
+NAMED = 100  # links in a report: more are counted only
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``wishes``: what is wanted of the links behind an id. ``again``: the command that goes on with it."""
+
+    kind: str
+    flow: str
+    params: Mapping[str, Any]
+    wishes: Callable[[int], Wishes]
+    again: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """``counts``: links by verdict. ``left``: of the first ``NAMED`` links with fields left, those and why.
+
+    ``linked``: links that what was undone has made, and that go on.
+    """
+
+    run: int
+    kind: str
+    params: Mapping[str, Any]
+    counts: Mapping[str, int]
+    left: list[dict[str, Any]] = field(default_factory=list)
+    linked: list[int] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        about = {"run": self.run, "kind": self.kind, "params": dict(self.params), "seen": sum(self.counts.values())}
+        return {**about, **self.counts, "left": self.left, "linked_by_it": self.linked}
+
+
+def plan_undo(app: App, *, run: int | None = None, link: int | None = None) -> Plan:
+    """Undo a run, or the last write through a link. Raises NotKnown, and PermanentError where nothing can be undone."""
+    return _undo_run(app, run) if run is not None else _undo_link(app, int(link or 0))
+
+
+def _undo_run(app: App, run_id: int) -> Plan:
+    found = lists.one_run(app.db, run_id)
+    if found is None:
+        raise NotKnown(f"there is no run {run_id}: sync-worker runs lists them")
+    busy = history.under_way(app.db, run_id)
+    if busy:
+        raise PermanentError(
+            f"{busy} records are still due for run {run_id}: let them come to rest (sync-worker status), then undo it"
+        )
+
+    def wishes(after: int) -> Wishes:
+        return history.of_run(app.db, app.flows, run_id, after, of_undo=found["kind"] == UNDO)
+
+    return Plan(UNDO, str(found["flow"]), {"run": run_id}, wishes, f"sync-worker undo --run {run_id}")
+
+
+def _undo_link(app: App, link_id: int) -> Plan:
+    with app.db.read() as conn:
+        row = history.rows_of(conn, [link_id]).get(link_id)
+    if row is None or row.flow not in app.flows:
+        raise NotKnown(f"there is no link {link_id}: sync-worker links list shows their ids")
+    again = f"sync-worker undo --link {link_id}"
+    stopped = runs.unfinished(app.db, UNDO, row.flow)
+    if stopped is not None and stopped.params.get("link") == link_id:
+        params = dict(stopped.params)  # what it has written by now is not what is to be undone
+    else:
+        entries, run_id = history.last_done(app.db, link_id)
+        if not entries:
+            raise PermanentError(f"nothing was written through link {link_id} that could be undone")
+        of_run = lists.one_run(app.db, run_id) if run_id is not None else None
+        of_undo = of_run is not None and of_run["kind"] == UNDO
+        params = {"link": link_id, "entries": entries, "of_undo": of_undo}
+
+    def wishes(after: int) -> Wishes:
+        if after >= link_id:
+            return iter(())
+        return history.of_link(app.db, app.flows, link_id, params["entries"], of_undo=params["of_undo"])
+
+    return Plan(UNDO, row.flow, params, wishes, again)
+
+
+def plan_reapply(app: App, flow_name: str, erp: list[str] | None = None) -> Plan:
+    """Bring managers in step with the mapping as it is now. ``erp``: only those of these ERP managers.
+
+    Raises NotKnown and Ambiguous.
+    """
+    flow = flow_of(app, flow_name)
+    people = People(app, flow, ask=False)
+    keys = sorted({people.one("erp", one).key for one in erp}) if erp else None
+    only = None if keys is None else frozenset(keys)
+
+    def wishes(after: int) -> Wishes:
+        return reassigning.reapplied(app.db, flow, only, after)
+
+    again = f"sync-worker managers reapply --flow {flow.name}" + "".join(f" --erp {key}" for key in keys or ())
+    return Plan(REAPPLY, flow.name, {"erp": keys}, wishes, again)
+
+
+def plan_leaver(app: App, flow_name: str, side: Side, leaver: str, successor: str) -> Plan:
+    """All customers of one manager go to another, on both sides. Both are named by a key or reference of ``side``.
+
+    Raises NotKnown, Ambiguous, and PermanentError for a successor who cannot take them.
+    """
+    flow = flow_of(app, flow_name)
+    people = People(app, flow, ask=False)
+    gone, heir = people.one(side, leaver), people.one(side, successor)
+    if not heir.active:
+        raise PermanentError(f"{heir.system} {heir.ref} is disabled and cannot take customers over")
+    across = flow.translator()[0](MANAGER, side, heir.key)
+    if not isinstance(across, str):
+        raise PermanentError(
+            f"{heir.system} {heir.ref} stands for nobody usable in {flow.systems[other(side)]}: "
+            f"sync-worker managers map --flow {flow.name} --erp KEY --crm KEY first"
+        )
+    leaving = _leaving(app, flow.name, side, gone.key)
+    heirs: dict[Side, str] = {side: heir.key, other(side): across}
+    if any(heirs[s] in leaving[s] for s in SIDES):
+        raise PermanentError(f"{leaver} and {successor} are the same person by the mapping: nothing to reassign")
+
+    def wishes(after: int) -> Wishes:
+        return reassigning.reassigned(app.db, flow, leaving, heirs, after)
+
+    params = {"leaving": {s: sorted(leaving[s]) for s in SIDES}, "successor": heirs}
+    again = f"sync-worker managers leaver --flow {flow.name} --{side} {gone.key} --to {heir.key}"
+    return Plan(LEAVER, flow.name, params, wishes, again)
+
+
+def _leaving(app: App, flow: str, side: Side, key: str) -> dict[Side, set[str]]:
+    """The manager's keys on both sides. A CRM user who stands for other ERP managers too does not leave with one."""
+    rows = managers.mappings(app.db, flow)
+    if side == "crm":
+        return {"erp": {row.erp_key for row in rows if row.crm_key == key}, "crm": {key}}
+    users = {row.crm_key for row in rows if row.erp_key == key}
+    shared = {row.crm_key for row in rows if row.erp_key != key}
+    return {"erp": {key}, "crm": users - shared}
+
+
+def preview(app: App, plan: Plan) -> Iterator[Foretold]:
+    """What the run would do; writes nothing. Raises SyncError when a vendor cannot be asked."""
+    rules = {flow.entity: rule_for(flow.entity) for flow in app.flows.values()}
+    return rewrites.preview(app.db, app.flows, rules, plan.wishes(0))
+
+
+def document(one: Foretold) -> dict[str, Any]:
+    """A link of a preview, as people and scripts read it."""
+    told = {**foreseen.document(one.seen), "link": one.wish.link_id, "linked_by_it": one.wish.linked}
+    return {**told, "left": _in_words(one.came.left)}
+
+
+def unfinished(app: App, plan: Plan) -> Run | None:
+    """The run that carries out this plan already, stopped or killed.
+
+    Raises PermanentError where one of the same kind and flow, but of another plan, is unfinished.
+    """
+    found = runs.unfinished(app.db, plan.kind, plan.flow)
+    if found is not None and found.params != plan.params:
+        asked = ", ".join(f"{name} {value}" for name, value in found.params.items() if name in ("run", "link"))
+        raise PermanentError(
+            f"another {plan.kind} was stopped half way (run {found.id}{': ' + asked if asked else ''}): "
+            "give the same command again to let it come to its end first"
+        )
+    return found
+
+
+def carry_out(
+    app: App, plan: Plan, *, progress: Callable[[Progress], None] = lambda _progress: None, threads: int | None = None
+) -> Ended:
+    """Do it as one run, or go on with it. Raises PermanentError while one of this kind and flow is under way."""
+    with held(app, f"{plan.kind}:{plan.flow}", f"an {plan.kind}" if plan.kind == UNDO else f"a {plan.kind}") as renew:
+
+        def tell(at: Progress) -> None:
+            renew()
+            progress(at)
+
+        run = unfinished(app, plan) or runs.begin(app.db, plan.kind, plan.flow, ACTOR, plan.params)
+        crew = threads or max(2, *(int(one.concurrency) for one in app.config.systems.values()))
+        try:
+            counts = Rewrite(app.db, app.engine, app.flows, run, plan.wishes, crew, tell).go()
+        except KeyboardInterrupt:
+            runs.end(app.db, run.id, "stopped")
+            raise
+    return _ended(app, run, counts)
+
+
+def _ended(app: App, run: Run, counts: Mapping[str, int]) -> Ended:
+    left: list[dict[str, Any]] = []
+    linked: list[int] = []
+    for chunk in runs.rows(app.db, run.id, list(counts)):
+        for row in chunk:
+            detail = row.detail or {}
+            if detail.get("left") and len(left) < NAMED:
+                left.append({"link": row.link_id, "fields": _in_words(detail["left"])})
+            if detail.get("linked") and row.link_id is not None and row.verdict != "unlinked" and len(linked) < NAMED:
+                linked.append(row.link_id)
+    return Ended(run.id, run.kind, run.params, counts, left, linked)
+
+
+def _in_words(left: Mapping[str, str]) -> dict[str, str]:
+    return {name: LEFT.get(why, why) for name, why in left.items()}
