@@ -11,7 +11,10 @@ AT_REST = "nothing until something changes"
 CAUSES: dict[str, tuple[str, str]] = {
     "": ("both sides agree on what is shared", AT_REST),
     "new": ("this record is new here and has not been looked at yet", "the worker looks at it"),
-    "differs": ("{fields}: a change here does not travel (direction, owner, or an emptied field)", AT_REST),
+    "differs": (
+        "{fields}: a change here does not travel (direction, owner, an emptied field, or what was undone)",
+        AT_REST,
+    ),
     # pending
     "retrying": ("{fields} could not be written yet: {error}", "tried again"),
     "rate_limited": ("the system asked us to slow down", "tried again"),

@@ -135,6 +135,45 @@ class Printer:
         }
         print(f"{len(found)} records: " + (", ".join(f"{n} {v}" for v, n in counts.items()) or "none"))
 
+    def rewrite_foreseen(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """The preview of an undo, a re-apply or a leaver: what would be written, then what would be left and why."""
+        self.foreseen(found)
+        if not self._json:
+            self._left(found)
+
+    def rewritten(self, found: Mapping[str, Any], verdicts: Sequence[str]) -> None:
+        """``undo``, ``managers reapply``, ``managers leaver``: links by verdict, and the fields that were left."""
+        if self._document(found):
+            return
+        self._left([{"link": one["link"], "left": one["fields"]} for one in found["left"]])
+        for link_id in found["linked_by_it"]:
+            print(f"link {link_id} was made by it and goes on; to end it: sync-worker links unlink --link {link_id}")
+        counts = ", ".join(f"{found[name]} {name.replace('_', ' ')}" for name in verdicts if found.get(name))
+        print(f"run {found['run']}: {found['seen']} links: {counts or 'nothing to do'}")
+
+    def _left(self, found: Sequence[Mapping[str, Any]]) -> None:
+        for one in found:
+            for name, why in one["left"].items():
+                print(f"link {one['link']}: left as it is: {name + ': ' if name else ''}{why}")
+
+    def runs(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """``runs``: the latest first."""
+        if self._document({"runs": list(found)}):
+            return
+        rows = [
+            (
+                str(one["run"]),
+                one["kind"],
+                one["flow"],
+                one["started_at"],
+                one["actor"],
+                _counted(one["counts"]),
+                one["state"],
+            )
+            for one in found
+        ]
+        self._table("runs", ("run", "kind", "flow", "started", "by", "records", "state"), rows)
+
     def links(self, found: Mapping[str, Any]) -> None:
         """``links list``: a page."""
         if self._document(found):
@@ -278,6 +317,10 @@ def _next_steps(found: Mapping[str, Any]) -> list[str]:
     if found["only_erp"] or found["only_crm"]:
         lines.append("on one side only: sync-worker explain SYSTEM KEY says what would create the partner")
     return lines or [f"both sides of {flow} agree"]
+
+
+def _counted(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if isinstance(value, int))
 
 
 def _known(total: int | None) -> str:

@@ -18,6 +18,7 @@ from sync_worker.cli import (
     previews,
     processes,
     records,
+    rewriting,
     tokens,
     verify,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "previews",
     "processes",
     "records",
+    "rewriting",
     "tokens",
     "verify",
 ]

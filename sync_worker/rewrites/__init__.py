@@ -6,7 +6,7 @@ killed goes on where it was, and repeats nothing.
 """
 
 from sync_worker.rewrites.foresight import Foretold, preview
-from sync_worker.rewrites.run import Progress, Rewrite
+from sync_worker.rewrites.run import VERDICTS, Progress, Rewrite
 from sync_worker.rewrites.wishes import LEFT, Wish, Wishes
 
-__all__ = ["LEFT", "Foretold", "Progress", "Rewrite", "Wish", "Wishes", "preview"]
+__all__ = ["LEFT", "VERDICTS", "Foretold", "Progress", "Rewrite", "Wish", "Wishes", "preview"]

@@ -49,7 +49,11 @@ def reapplied(db: Database, flow: Flow, erp_keys: Set[str] | None, after: int) -
 def reassigned(
     db: Database, flow: Flow, leaving: Mapping[Side, Set[str]], successor: Mapping[Side, str], after: int
 ) -> Wishes:
-    """Linked customers that name one of ``leaving`` on a side: the successor on that side, on both where it is open."""
+    """Linked customers that name one of ``leaving`` on a side: the successor on both.
+
+    Where the other side names somebody who is not theirs by the mapping, or nobody, it keeps that.
+    """
+    _, in_step = flow.translator()
     columns = {"erp": link.c.erp_was, "crm": link.c.crm_was}
     is_open = select(open_field.c.link_id).where(open_field.c.field == MANAGER)
     named = [columns[side][MANAGER].as_string().in_(sorted(leaving[side])) for side in SIDES]
@@ -59,7 +63,8 @@ def reassigned(
         theirs = [side for side in SIDES if now[side] in leaving[side]]
         if not theirs:
             return None
-        sides = SIDES if MANAGER in row.opens else theirs
+        together = MANAGER in row.opens or in_step(MANAGER, now["erp"], now["crm"])
+        sides = SIDES if together else theirs
         return _wish(row, {side: successor[side] for side in sides}, now)
 
     return _portions(db, flow, or_(*named, link.c.id.in_(is_open)), wish, after)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from support.rules import FLOW, Make, Pair, api_writes, entries, in_the_past, pair, rest, row_of
+from support.rules import FLOW, Make, api_writes, entries, in_the_past, pair, rest, row_of
 from support.world import World
+from sync_worker.connectors.base import Ask
 from sync_worker.desk import importing, linking, rewriting
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.rewriting import Ended, Plan
 from sync_worker.errors import PermanentError
-from sync_worker.imports import Selection
+from sync_worker.imports import Import, Selection
 from sync_worker.store import runs
 from sync_worker.store.tables import run
 
@@ -27,7 +28,9 @@ def imported(world: World) -> int:
 
 def last_run(world: World, kind: str) -> int:
     with world.db.read() as conn:
-        return int(conn.execute(run.select().where(run.c.kind == kind).order_by(run.c.id.desc())).mappings().first()["id"])  # type: ignore[index]
+        return int(
+            conn.execute(run.select().where(run.c.kind == kind).order_by(run.c.id.desc())).mappings().first()["id"]
+        )  # type: ignore[index]
 
 
 def undone(world: World, run_id: int) -> Ended:
@@ -54,8 +57,6 @@ def two(world: World, number: int, **crm: Any) -> tuple[str, str]:
 def mapped(world: World, erp: str, crm: str) -> dict[str, Any]:
     """The mapped columns of both sides, in canonical form."""
     flow = world.app.flows[FLOW]
-    from sync_worker.connectors.base import Ask
-
     found: dict[str, Any] = {}
     for side, key in (("erp", erp), ("crm", crm)):
         record = flow.connectors[side].read_many("customer", [Ask(key)])[key]  # type: ignore[index]
@@ -159,7 +160,7 @@ def test_undo_of_one_link_takes_back_the_last_write_through_it(world: World) -> 
 
 def test_a_preview_of_an_undo_writes_nothing_and_says_what_the_run_then_does(world: World) -> None:
     with in_the_past(world):
-        erp, crm = two(world, 1)
+        _, crm = two(world, 1)
         alone = world.new_erp("New Ltd", id="C-9")
         _, edited = two(world, 2)
     done = imported(world)
@@ -175,7 +176,12 @@ def test_a_preview_of_an_undo_writes_nothing_and_says_what_the_run_then_does(wor
     assert by_link[row_of(world, erp=alone).id]["verdict"] == "unlink"
     known = len(entries(world))
     undone(world, done)
-    wrote = {(e["link_id"], e["side"], n): e["after"][n] for e in entries(world)[known:] if e["what"] == "update" for n in e["after"]}
+    wrote = {
+        (e["link_id"], e["side"], n): e["after"][n]
+        for e in entries(world)[known:]
+        if e["what"] == "update"
+        for n in e["after"]
+    }
     foretold = {(i, f["side"], n): f["after"] for i, one in by_link.items() for n, f in one["fields"].items()}
     assert wrote == foretold
 
@@ -203,6 +209,26 @@ def test_an_undo_that_died_is_gone_on_with_and_nothing_is_written_twice(make: Ma
     assert runs.unfinished(world.db, "undo", FLOW) is None
 
 
+@pytest.mark.parametrize("steps", range(3, 40, 4))
+def test_undo_knows_of_a_write_whose_worker_died_before_it_could_say_so(world: World, steps: int) -> None:
+    with in_the_past(world):
+        erp, crm = two(world, 1)
+    before = mapped(world, erp, crm)
+    chosen, begun = Selection(), runs.begin(world.db, "import", FLOW, "test", {})
+    job = Import(world.db, world.app.inbox, world.app.engine, world.app.flows[FLOW], begun, chosen, threads=0)
+    job.progress = working(world)
+    with world.crashing_after(steps):
+        job.go()
+    rest(world)
+    again = Import(world.db, world.app.inbox, world.app.engine, world.app.flows[FLOW], begun, chosen, threads=0)
+    again.progress = working(world)
+    again.go()
+    rest(world)
+    assert world.crm_record(crm)["Comp_WebSite"] == "http://erp1.test"
+    undone(world, begun.id)
+    assert mapped(world, erp, crm) == before
+
+
 def working(world: World) -> Any:
     """Passes in this thread, so that a crash is the run's own."""
     return lambda _at: world.work()
@@ -216,8 +242,6 @@ def test_undo_refuses_what_it_cannot_know_and_what_is_still_due(world: World) ->
     with in_the_past(world):
         two(world, 1)
     begun = runs.begin(world.db, "import", FLOW, "test", {})
-    from sync_worker.imports import Import
-
     job = Import(world.db, world.app.inbox, world.app.engine, world.app.flows[FLOW], begun, Selection(), threads=0)
 
     def stop(_progress: object) -> None:
@@ -247,7 +271,6 @@ COLUMN_OF = {"Comp_Name": "name", "Comp_WebSite": "website", "comp_vatnumber": "
 
 @pytest.mark.parametrize("seed", range(6))
 def test_undo_on_random_data_leaves_both_sides_as_before_but_for_what_was_edited_since(make: Make, seed: int) -> None:
-    print("seed", seed)
     world, rng = make(), random.Random(seed)
     with in_the_past(world):
         pairs = [random_pair(world, rng, n) for n in range(1, 9)]

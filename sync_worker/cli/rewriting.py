@@ -1,0 +1,127 @@
+"""``undo``, ``managers reapply``, ``managers leaver``: fields of many links written as one run; and ``runs``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sync_worker.cli import managers
+from sync_worker.cli.shared import ConfigPath, Json, app, done, load
+from sync_worker.output import Printer
+
+if TYPE_CHECKING:
+    from sync_worker.desk.rewriting import Plan
+    from sync_worker.rewrites import Progress
+    from sync_worker.wiring import App
+
+LINE_SECONDS = 10.0
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what it would write, field by field")]
+
+
+@app.command()
+def undo(
+    run: Annotated[int | None, typer.Option("--run", help="everything that this run wrote")] = None,
+    link: Annotated[int | None, typer.Option("--link", help="the last write through this link")] = None,
+    dry_run: DryRun = False,
+    config: ConfigPath = None,
+    json: Json = False,
+) -> None:
+    """Write back what was changed. What was edited since is left and named; nothing is ever deleted."""
+    from sync_worker.desk import opened, rewriting
+
+    if (run is None) == (link is None):
+        raise typer.BadParameter("give exactly one of --run, --link")
+    with opened(load(config)) as worker_app:
+        code = _carry_out(worker_app, rewriting.plan_undo(worker_app, run=run, link=link), dry_run=dry_run, json=json)
+    done(code)
+
+
+@managers.group.command("reapply")
+def reapply(
+    flow: managers.FlowName,
+    erp: Annotated[list[str] | None, typer.Option("--erp", help="only customers of this ERP manager")] = None,
+    dry_run: DryRun = False,
+    config: ConfigPath = None,
+    json: Json = False,
+) -> None:
+    """Bring linked customers in step with the mapping as it is now: after a changed row, which rewrites nobody."""
+    from sync_worker.desk import opened, rewriting
+
+    with opened(load(config)) as worker_app:
+        code = _carry_out(worker_app, rewriting.plan_reapply(worker_app, flow, erp), dry_run=dry_run, json=json)
+    done(code)
+
+
+@managers.group.command("leaver")
+def leaver(
+    flow: managers.FlowName,
+    successor: Annotated[str, typer.Option("--to", help="key or reference of who takes over, in the same system")],
+    erp: Annotated[str | None, typer.Option("--erp", help="who leaves: the ERP's account manager")] = None,
+    crm: Annotated[str | None, typer.Option("--crm", help="who leaves: the CRM's user")] = None,
+    dry_run: DryRun = False,
+    config: ConfigPath = None,
+    json: Json = False,
+) -> None:
+    """All linked customers of one manager go to another, on both sides, as one run."""
+    from sync_worker.desk import opened, rewriting
+
+    if (erp is None) == (crm is None):
+        raise typer.BadParameter("give exactly one of --erp, --crm")
+    with opened(load(config)) as worker_app:
+        plan = (
+            rewriting.plan_leaver(worker_app, flow, "erp", erp, successor)
+            if erp is not None
+            else rewriting.plan_leaver(worker_app, flow, "crm", str(crm), successor)
+        )
+        code = _carry_out(worker_app, plan, dry_run=dry_run, json=json)
+    done(code)
+
+
+@app.command("runs")
+def list_runs(
+    flow: Annotated[str | None, typer.Option("--flow", help="only this flow")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="how many")] = 20,
+    config: ConfigPath = None,
+    json: Json = False,
+) -> None:
+    """The latest runs: imports, uploads, undos and the like, with their numbers."""
+    from sync_worker.desk import opened, rewriting
+
+    with opened(load(config)) as worker_app:
+        Printer(json).runs(rewriting.latest(worker_app, flow, limit))
+
+
+def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, json: bool) -> int:
+    """Preview or do it; the exit code."""
+    from sync_worker.desk import rewriting
+    from sync_worker.rewrites import VERDICTS
+
+    if dry_run:
+        found = [rewriting.document(one) for one in rewriting.preview(worker_app, plan)]
+        Printer(json).rewrite_foreseen(found)
+        return 0
+    if rewriting.unfinished(worker_app, plan) is not None:
+        print("sync-worker: this was stopped half way; going on with it", file=sys.stderr)
+    try:
+        ended = rewriting.carry_out(worker_app, plan, progress=_Lines().tell)
+    except KeyboardInterrupt:
+        print(f"sync-worker: stopped; {plan.again} goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+    Printer(json).rewritten(ended.document(), VERDICTS)
+    return 1 if ended.counts.get("failed") else 0
+
+
+class _Lines:
+    """A plain line now and then."""
+
+    def __init__(self) -> None:
+        self._said_at = time.monotonic()
+
+    def tell(self, at: Progress) -> None:
+        if time.monotonic() - self._said_at > LINE_SECONDS:
+            self._said_at = time.monotonic()
+            print(f"{at.seen - at.under_way} of {at.seen} links", file=sys.stderr, flush=True)
