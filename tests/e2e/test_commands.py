@@ -234,6 +234,29 @@ def test_gumu_1_an_import_at_the_command_line_gives_every_customer_one_verdict(i
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1) and "exchange them" in wrong.stderr
 
 
+def test_an_undo_at_the_command_line_is_previewed_and_done_as_a_run_that_can_be_undone(it: Installation) -> None:
+    erp, crm = new_customer(it, "Undone Ltd", "C-771")
+    it.erp.update(erp, {"name": "Done Ltd"})
+    until(lambda: "Done Ltd" in it.crm.companies_by_name() and it.at_rest())
+    link = str(dict(it.rows("select erp_key, id from link where erp_key is not null"))[erp])
+    looked = it.cli("undo", "--link", link, "--dry-run", "--json")
+    assert looked.returncode == 0, looked.stderr
+    (one,) = json.loads(looked.stdout)
+    assert one["fields"] == {"name": {"side": "crm", "before": "Done Ltd", "after": "Undone Ltd"}}
+    assert "Done Ltd" in it.crm.companies_by_name(), "a preview writes nothing"
+    done = it.cli("undo", "--link", link, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["changed"], found["left"]) == (1, []) and it.crm.companies_by_name()["Undone Ltd"] == crm
+    listed = json.loads(it.cli("runs", "--flow", "customers", "--limit", "1", "--json").stdout)["runs"]
+    assert [(run["run"], run["kind"], run["state"]) for run in listed] == [(found["run"], "undo", "done")]
+    assert it.cli("undo", "--run", str(found["run"])).stdout.endswith("1 links: 1 changed\n")
+    assert "Done Ltd" in it.crm.companies_by_name()
+    unknown = it.cli("undo", "--run", "9999")
+    assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (1, "", 1)
+    assert it.cli("undo").returncode == 2, "wrong usage"
+
+
 def test_what_cannot_be_done_is_one_line_with_exit_code_1(it: Installation) -> None:
     nothing = it.cli("replay", "--state", "excluded")
     assert (nothing.returncode, nothing.stdout) == (1, "0 links are due again\n")
