@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sync_worker.cli.asking import within_limits
 from sync_worker.cli.previews import show
 from sync_worker.cli.progress import long_job
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
@@ -54,9 +55,7 @@ def import_customers(
 
 
 def _import(worker_app: App, flow: str, chosen: Selection, resume: Run | None, *, yes: bool) -> Imported:
-    """Asks on a terminal before a limit is passed; elsewhere that is refused. Raises LimitReached."""
     from sync_worker.desk import importing
-    from sync_worker.desk.limits import LimitReached
 
     def run(*, unlimited: bool) -> Imported:
         with long_job(f"sync-worker import {flow} --resume") as tell:
@@ -66,10 +65,4 @@ def _import(worker_app: App, flow: str, chosen: Selection, resume: Run | None, *
 
             return importing.run_import(worker_app, flow, chosen, resume=resume, unlimited=unlimited, progress=progress)
 
-    try:
-        return run(unlimited=yes)
-    except LimitReached as error:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise
-        typer.confirm(f"{error.why}; go on?", default=False, abort=True, err=True)
-        return run(unlimited=True)
+    return within_limits(run, yes=yes)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sync_worker.cli import managers
+from sync_worker.cli.asking import within_limits
+from sync_worker.cli.progress import long_job
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.output import Printer
 
 if TYPE_CHECKING:
-    from sync_worker.desk.rewriting import Plan
+    from sync_worker.desk.rewriting import Ended, Plan
     from sync_worker.rewrites import Progress
     from sync_worker.wiring import App
 
-LINE_SECONDS = 10.0
-
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what it would write, field by field")]
+Yes = Annotated[bool, typer.Option("--yes", help="also beyond the flow's limits")]
 
 
 @app.command()
@@ -27,6 +27,7 @@ def undo(
     run: Annotated[int | None, typer.Option("--run", help="everything that this run wrote")] = None,
     link: Annotated[int | None, typer.Option("--link", help="the last write through this link")] = None,
     dry_run: DryRun = False,
+    yes: Yes = False,
     config: ConfigPath = None,
     json: Json = False,
 ) -> None:
@@ -36,7 +37,9 @@ def undo(
     if (run is None) == (link is None):
         raise typer.BadParameter("give exactly one of --run, --link")
     with opened(load(config)) as worker_app:
-        code = _carry_out(worker_app, rewriting.plan_undo(worker_app, run=run, link=link), dry_run=dry_run, json=json)
+        code = _carry_out(
+            worker_app, rewriting.plan_undo(worker_app, run=run, link=link), dry_run=dry_run, yes=yes, json=json
+        )
     done(code)
 
 
@@ -45,6 +48,7 @@ def reapply(
     flow: managers.FlowName,
     erp: Annotated[list[str] | None, typer.Option("--erp", help="only customers of this ERP manager")] = None,
     dry_run: DryRun = False,
+    yes: Yes = False,
     config: ConfigPath = None,
     json: Json = False,
 ) -> None:
@@ -52,7 +56,9 @@ def reapply(
     from sync_worker.desk import opened, rewriting
 
     with opened(load(config)) as worker_app:
-        code = _carry_out(worker_app, rewriting.plan_reapply(worker_app, flow, erp), dry_run=dry_run, json=json)
+        code = _carry_out(
+            worker_app, rewriting.plan_reapply(worker_app, flow, erp), dry_run=dry_run, yes=yes, json=json
+        )
     done(code)
 
 
@@ -63,6 +69,7 @@ def leaver(
     erp: Annotated[str | None, typer.Option("--erp", help="who leaves: the ERP's account manager")] = None,
     crm: Annotated[str | None, typer.Option("--crm", help="who leaves: the CRM's user")] = None,
     dry_run: DryRun = False,
+    yes: Yes = False,
     config: ConfigPath = None,
     json: Json = False,
 ) -> None:
@@ -77,7 +84,7 @@ def leaver(
             if erp is not None
             else rewriting.plan_leaver(worker_app, flow, "crm", str(crm), successor)
         )
-        code = _carry_out(worker_app, plan, dry_run=dry_run, json=json)
+        code = _carry_out(worker_app, plan, dry_run=dry_run, yes=yes, json=json)
     done(code)
 
 
@@ -95,8 +102,8 @@ def list_runs(
         Printer(json).runs(rewriting.latest(worker_app, flow, limit))
 
 
-def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, json: bool) -> int:
-    """Preview or do it; the exit code."""
+def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, yes: bool, json: bool) -> int:
+    """Preview or do it; the exit code. Raises LimitReached."""
     from sync_worker.desk import rewriting
     from sync_worker.rewrites import VERDICTS
 
@@ -106,22 +113,15 @@ def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, json: bool) -> int
         return 0
     if rewriting.unfinished(worker_app, plan) is not None:
         print("sync-worker: this was stopped half way; going on with it", file=sys.stderr)
-    try:
-        ended = rewriting.carry_out(worker_app, plan, progress=_Lines().tell)
-    except KeyboardInterrupt:
-        print(f"sync-worker: stopped; {plan.again} goes on from here", file=sys.stderr)
-        raise typer.Exit(130) from None
+
+    def run(*, unlimited: bool) -> Ended:
+        with long_job(plan.again) as tell:
+
+            def progress(at: Progress) -> None:
+                tell("links", at.seen - at.under_way, None)
+
+            return rewriting.carry_out(worker_app, plan, unlimited=unlimited, progress=progress)
+
+    ended = within_limits(run, yes=yes)
     Printer(json).rewritten(ended.document(), VERDICTS)
     return 1 if ended.counts.get("failed") else 0
-
-
-class _Lines:
-    """A plain line now and then."""
-
-    def __init__(self) -> None:
-        self._said_at = time.monotonic()
-
-    def tell(self, at: Progress) -> None:
-        if time.monotonic() - self._said_at > LINE_SECONDS:
-            self._said_at = time.monotonic()
-            print(f"{at.seen - at.under_way} of {at.seen} links", file=sys.stderr, flush=True)

@@ -10,8 +10,8 @@ from sync_worker.errors import PermanentError
 from sync_worker.store import schedules
 from sync_worker.wiring import App
 
-LEASE = 60.0
-RENEW_SECONDS = 15.0
+LEASE = 30.0
+RENEW_SECONDS = 5.0
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def held(app: App, name: str, what: str) -> Iterator[Callable[[], None]]:
     """
     token = schedules.claim(app.db, name, lease=LEASE)
     if token is None:
-        raise PermanentError(f"{what} is running; wait for it, or a minute if it was killed just now")
+        raise PermanentError(f"{what} is running; wait for it, or half a minute if it was killed just now")
     renewed = time.monotonic()
 
     def renew() -> None:

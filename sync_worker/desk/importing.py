@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +9,7 @@ from typing import Any
 
 from sync_worker import imports
 from sync_worker.desk import limits
+from sync_worker.desk.holding import held
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.shared import ACTOR
 from sync_worker.engine.flow import Flow
@@ -17,12 +17,10 @@ from sync_worker.engine.preview import Foreseen
 from sync_worker.errors import PermanentError
 from sync_worker.imports import Import, Progress, Selection, foretold
 from sync_worker.routing import rule_for
-from sync_worker.store import runs, schedules
+from sync_worker.store import runs
 from sync_worker.store.runs import Run
 from sync_worker.wiring import App
 
-LEASE = 30.0
-RENEW_SECONDS = 5.0
 NAMED = 100  # keys in a report: more are counted only
 
 
@@ -82,28 +80,26 @@ def run_import(
     Raises LimitReached before anything is done, and PermanentError while another import of the flow runs.
     """
     one = _importable(app, flow)
-    name = f"{imports.KIND}:{flow}"
-    token = schedules.claim(app.db, name, lease=LEASE)
-    if token is None:
-        raise PermanentError(f"an import of {flow} is running; wait for it, or half a minute if it was killed just now")
-    held = _Holding(app, name, token, progress)
-    try:
+    with held(app, f"{imports.KIND}:{flow}", f"an import of {flow}") as renew:
+
+        def tell(at: Progress) -> None:
+            renew()
+            progress(at)
+
         if resume is None and not unlimited:
             look = f"sync-worker import {flow} --dry-run"
             limits.check(extent(app, flow, chosen), app.config.flows[flow].limits, look)
         run = resume or runs.begin(app.db, imports.KIND, flow, ACTOR, chosen.as_params())
         if resume is not None:
             chosen = Selection(**resume.params)
-        return _run(app, one, run, chosen, held)
-    finally:
-        schedules.finish(app.db, name, token, time.time())
+        return _run(app, one, run, chosen, tell)
 
 
-def _run(app: App, flow: Flow, run: Run, chosen: Selection, held: _Holding) -> Imported:
+def _run(app: App, flow: Flow, run: Run, chosen: Selection, tell: Callable[[Progress], None]) -> Imported:
     threads = 1 + max(2, int(app.config.systems[flow.systems["crm"]].concurrency))  # one more than calls in flight
     before = imports.expected(app.db, run)
     try:
-        counts = Import(app.db, app.inbox, app.engine, flow, run, chosen, threads, held.tell).go()
+        counts = Import(app.db, app.inbox, app.engine, flow, run, chosen, threads, tell).go()
     except KeyboardInterrupt:
         runs.end(app.db, run.id, "stopped")
         raise
@@ -112,21 +108,6 @@ def _run(app: App, flow: Flow, run: Run, chosen: Selection, held: _Holding) -> I
     anew = imports.planned_anew(app.db, run.id, before.id)
     named = tuple(islice(anew, NAMED))
     return Imported(run.id, flow.name, counts, named, len(named) + sum(1 for _ in anew))
-
-
-class _Holding:
-    """Prolongs the import's lease as it goes on."""
-
-    def __init__(self, app: App, name: str, token: int, progress: Callable[[Progress], None]) -> None:
-        self._app, self._name, self._token, self._progress = app, name, token, progress
-        self._renewed = time.monotonic()
-
-    def tell(self, progress: Progress) -> None:
-        if time.monotonic() - self._renewed > RENEW_SECONDS:
-            self._renewed = time.monotonic()
-            if not schedules.renew(self._app.db, self._name, self._token, lease=LEASE):
-                raise PermanentError("another import of this flow has begun meanwhile; it goes on with this one's work")
-        self._progress(progress)
 
 
 def _importable(app: App, flow: str) -> Flow:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from sync_worker import rewrites
-from sync_worker.desk import foreseen
+from sync_worker.desk import foreseen, limits
 from sync_worker.desk.holding import held
+from sync_worker.desk.limits import Extent
 from sync_worker.desk.managers import People, flow_of
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.shared import ACTOR
@@ -186,16 +188,27 @@ def unfinished(app: App, plan: Plan) -> Run | None:
 
 
 def carry_out(
-    app: App, plan: Plan, *, progress: Callable[[Progress], None] = lambda _progress: None, threads: int | None = None
+    app: App,
+    plan: Plan,
+    *,
+    unlimited: bool = False,
+    progress: Callable[[Progress], None] = lambda _progress: None,
+    threads: int | None = None,
 ) -> Ended:
-    """Do it as one run, or go on with it. Raises PermanentError while one of this kind and flow is under way."""
+    """Do it as one run, or go on with it. ``unlimited``: also beyond the limits; one to go on with has passed them.
+
+    Raises LimitReached before anything is done, and PermanentError while one of this kind and flow is under way.
+    """
     with held(app, f"{plan.kind}:{plan.flow}", f"an {plan.kind}" if plan.kind == UNDO else f"a {plan.kind}") as renew:
 
         def tell(at: Progress) -> None:
             renew()
             progress(at)
 
-        run = unfinished(app, plan) or runs.begin(app.db, plan.kind, plan.flow, ACTOR, plan.params)
+        stopped = unfinished(app, plan)
+        if stopped is None and not unlimited:
+            _check_limits(app, plan)
+        run = stopped or runs.begin(app.db, plan.kind, plan.flow, ACTOR, plan.params)
         crew = threads or max(2, *(int(one.concurrency) for one in app.config.systems.values()))
         try:
             counts = Rewrite(app.db, app.engine, app.flows, run, plan.wishes, crew, tell).go()
@@ -203,6 +216,21 @@ def carry_out(
             runs.end(app.db, run.id, "stopped")
             raise
     return _ended(app, run, counts)
+
+
+def _check_limits(app: App, plan: Plan) -> None:
+    """Links that would change, and fields that would be emptied, by flow. Raises LimitReached."""
+    changed: Counter[str] = Counter()
+    blanked: Counter[str] = Counter()
+    for _, portion in plan.wishes(0):
+        for wish in portion:
+            changed[wish.flow] += not wish.idle
+            blanked[wish.flow] += sum(
+                value is None for take in wish.takes.values() for value in take["values"].values()
+            )
+    for flow in changed:
+        extent = Extent(changed[flow], blanked[flow])
+        limits.check(extent, app.config.flows[flow].limits, f"{plan.again} --dry-run")
 
 
 def _ended(app: App, run: Run, counts: Mapping[str, int]) -> Ended:

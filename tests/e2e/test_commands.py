@@ -236,7 +236,7 @@ def test_gumu_1_an_import_at_the_command_line_gives_every_customer_one_verdict(i
 
 def test_an_undo_at_the_command_line_is_previewed_and_done_as_a_run_that_can_be_undone(it: Installation) -> None:
     erp, crm = new_customer(it, "Undone Ltd", "C-771")
-    it.erp.update(erp, {"name": "Done Ltd"})
+    it.erp.edit(erp, {"name": "Done Ltd"})
     until(lambda: "Done Ltd" in it.crm.companies_by_name() and it.at_rest())
     link = str(dict(it.rows("select erp_key, id from link where erp_key is not null"))[erp])
     looked = it.cli("undo", "--link", link, "--dry-run", "--json")

@@ -11,6 +11,7 @@ from support.rules import FLOW, Make, api_writes, entries, in_the_past, pair, re
 from support.world import World
 from sync_worker.connectors.base import Ask
 from sync_worker.desk import importing, linking, rewriting
+from sync_worker.desk.limits import LimitReached
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.rewriting import Ended, Plan
 from sync_worker.errors import PermanentError
@@ -316,3 +317,16 @@ def random_pair(world: World, rng: random.Random, number: int) -> tuple[str, str
     return erp, world.new_crm(
         some(f"Firm {number} Ltd", f"FIRM {number} LTD"), **named, **{k: v for k, v in crm.items() if v is not None}
     )
+
+
+def test_an_undo_beyond_the_limits_of_its_flow_is_refused_before_anything_is_done(make_light: Make) -> None:
+    world = make_light("limits = { changed = 2, blanked = 1 }")
+    with in_the_past(world):
+        pairs = [two(world, n) for n in range(1, 4)]
+    importing.run_import(world.app, FLOW, Selection(), unlimited=True)
+    rest(world)
+    plan = rewriting.plan_undo(world.app, run=last_run(world, "import"))
+    with pytest.raises(LimitReached, match=r"limits.changed = 2; nothing was done; look with .* --dry-run, then give"):
+        carried(world, plan)
+    assert world.crm_record(pairs[0][1])["Comp_WebSite"] == "http://erp1.test"
+    assert rewriting.carry_out(world.app, plan, unlimited=True, threads=1).counts == {"changed": 3}
