@@ -72,6 +72,8 @@ def _undo_run(app: App, run_id: int) -> Plan:
         raise PermanentError(
             f"{busy} records are still due for run {run_id}: let them come to rest (sync-worker status), then undo it"
         )
+    if not history.wrote(app.db, run_id):
+        raise PermanentError(f"run {run_id} ({found['kind']}) wrote nothing that could be undone")
 
     def wishes(after: int) -> Wishes:
         return history.of_run(app.db, app.flows, run_id, after, of_undo=found["kind"] == UNDO)

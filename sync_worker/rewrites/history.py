@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from sync_worker.engine.flow import Flow
 from sync_worker.rewrites.undoing import Entry, wish_of
@@ -45,7 +45,8 @@ def of_link(db: Database, flows: Mapping[str, Flow], link_id: int, entries: Sequ
 def last_done(db: Database, link_id: int) -> tuple[list[int], int | None]:
     """The journal entries of the last write through a link, or of the run that made it; and that run."""
     c = journal.c
-    written = select(c.id, c.at, c.run_id).where(c.link_id == link_id, c.what.in_(("update", "create", "unlinked")))
+    ended = and_(c.what == "unlinked", c.run_id.is_not(None))  # by an undo; what a person ended stays so
+    written = select(c.id, c.at, c.run_id).where(c.link_id == link_id, or_(c.what.in_(("update", "create")), ended))
     with db.read() as conn:
         last = conn.execute(written.order_by(c.id.desc()).limit(1)).first()
         if last is None:
@@ -102,6 +103,13 @@ def _fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str
     else:
         yield from before
         yield from after
+
+
+def wrote(db: Database, run_id: int) -> bool:
+    """Did a run write anything, or make or end a link?"""
+    c = journal.c
+    with db.read() as conn:
+        return conn.execute(select(c.id).where(c.run_id == run_id, c.what.in_(_WRITES)).limit(1)).first() is not None
 
 
 def under_way(db: Database, run_id: int) -> int:

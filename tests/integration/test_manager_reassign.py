@@ -201,6 +201,38 @@ def test_am_7_a_user_who_stands_for_other_erp_managers_too_does_not_leave_with_o
     assert of(world, second) == ("E-11", 3)
 
 
+def test_am_7_a_leaver_changes_only_the_side_that_the_flow_writes_and_names_the_other(make_light: Make) -> None:
+    world = ready(make_light('fields.account_manager = { owner = "erp" }'))
+    map_it(world, "E-10", "2")
+    map_it(world, "E-11", "3")
+    one = pair(world)
+    world.edit_erp(one.erp, **{REP: "E-10"})
+    rest(world)
+    ended = carried(world, leaver(world))
+    assert (of(world, one), ended.counts) == (("E-10", 3), {"partly": 1})
+    assert ended.left == [{"link": one.id, "fields": {"account_manager": "the flow does not write it there"}}]
+    world.edit_erp(one.erp, **{REP: "E-11"})
+    rest(world)
+    assert row_of(world, crm=one.crm).cause == "" and of(world, one) == ("E-11", 3)
+
+
+def test_am_7_a_leaver_that_dies_half_way_is_gone_on_with_and_writes_nobody_twice(make: Make) -> None:
+    world = ready(make())
+    map_it(world, "E-10", "2")
+    map_it(world, "E-11", "3")
+    mine = customers(world, 4)
+    before = {side: len(world.written(side)) for side in ("erp", "crm")}
+    for steps in (3, 8, 13, 21):
+        with world.crashing_after(steps):
+            rewriting.carry_out(world.app, leaver(world), threads=0, progress=lambda _at: world.work())
+        rest(world)
+    rewriting.carry_out(world.app, leaver(world), threads=0, progress=lambda _at: world.work())
+    rest(world)
+    assert [of(world, one) for one in mine] == [("E-11", 3)] * 4
+    for side, count in before.items():
+        assert len(world.written(side)) == count + 4
+
+
 @pytest.mark.parametrize(
     ("who", "heir", "why"),
     [

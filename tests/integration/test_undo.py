@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from support.rules import FLOW, Make, api_writes, entries, in_the_past, pair, rest, row_of
 from support.world import World
 from sync_worker.connectors.base import Ask
-from sync_worker.desk import importing, linking, rewriting
+from sync_worker.desk import importing, link_upload, linking, rewriting
 from sync_worker.desk.limits import LimitReached
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.rewriting import Ended, Plan
@@ -266,6 +267,45 @@ def test_undo_leaves_a_link_alone_that_a_person_ended(world: World) -> None:
     assert world.crm_record(crm)["Comp_WebSite"] == "http://erp1.test"
 
 
+def test_undo_of_a_link_upload_takes_back_what_its_first_link_up_wrote_and_names_the_links(
+    make_light: Make, tmp_path: Path
+) -> None:
+    world = make_light('initial = "erp"\ncreate_in_crm = "never"\ncreate_in_erp = "never"')
+    with in_the_past(world):
+        erp, crm = two(world, 1, comp_vatnumber="GB123456789")
+    before = mapped(world, erp, crm)
+    file = tmp_path / "links.csv"
+    file.write_text(f"CustomerId,SageCompanyName,SageSiteId,SageCustomerId\n{crm},Acme UK,ACME,{erp}\n")
+    done = link_upload.upload(world.app, file)
+    rest(world)
+    after = mapped(world, erp, crm)
+    assert after["crm.website"] == before["erp.website"] and after["erp.tax_number"] == before["crm.tax_number"]
+    ended = undone(world, done.run)
+    assert mapped(world, erp, crm) == before
+    assert (ended.counts, ended.linked) == ({"changed": 1}, [row_of(world, crm=crm).id])
+
+
+def test_undo_of_a_run_that_wrote_nothing_says_so(world: World) -> None:
+    with in_the_past(world):
+        two(world, 1)
+    imported(world)
+    with pytest.raises(PermanentError, match=r"run \d+ \(import\) wrote nothing that could be undone"):
+        rewriting.plan_undo(world.app, run=imported(world))
+
+
+def test_undo_writes_nothing_where_the_flow_no_longer_leads_and_names_the_field(make_light: Make) -> None:
+    world = make_light()
+    with in_the_past(world):
+        erp, crm = two(world, 1)
+    done = imported(world)
+    world.reconfigure('direction = "to_erp"')
+    before = mapped(world, erp, crm)
+    ended = undone(world, done)
+    assert mapped(world, erp, crm) == before
+    assert ended.counts == {"left_out": 1}
+    assert ended.left[0]["fields"] == dict.fromkeys(("email", "website"), "the flow does not write it there")
+
+
 EDITS = ("Comp_Name", "Comp_WebSite", "comp_vatnumber")
 COLUMN_OF = {"Comp_Name": "name", "Comp_WebSite": "website", "comp_vatnumber": "tax_number"}
 
@@ -304,7 +344,19 @@ def random_pair(world: World, rng: random.Random, number: int) -> tuple[str, str
         "taxId": some(None, f"GB{number:09d}"),
     }
     erp = world.new_erp(f"Firm {number} Ltd", id=f"C-{number}", **{k: v for k, v in given.items() if v is not None})
+    if some(True, False):
+        given |= {"contacts.default.firstName": "Erp", "contacts.default.lastName": f"Person {number}"}
+    if some(True, False):
+        address = {"addressLine1": f"{number} Erp Street", "city": "Leeds", "isoCountryCode": "GB"}
+        given |= {f"contacts.default.mailingAddress.{name}": value for name, value in address.items()}
     crm = {
+        "Address": some(
+            None,
+            [{"$isDefault": True, "$type": "Business", "Addr_Address1": f"{number} Mill Row", "Addr_City": "York"}],
+        ),
+        "person": some(
+            None, [{"$isDefault": True, "Pers_FirstName": "Crm", "Pers_LastName": f"Person {some('A', number)}"}]
+        ),
         "Comp_WebSite": some(None, f"http://crm{number}.test"),
         "comp_vatnumber": some(None, f"GB9{number:08d}"),
         "email": some(None, [{"$type": "Business", "Emai_EmailAddress": f"crm{number}@test.example"}]),
