@@ -14,6 +14,7 @@ from sync_worker.desk.limits import Extent
 from sync_worker.desk.managers import People, flow_of
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.shared import ACTOR
+from sync_worker.engine.flow import Flow
 from sync_worker.errors import PermanentError
 from sync_worker.events import SIDES, Side, other
 from sync_worker.reports import iso
@@ -113,7 +114,7 @@ def plan_reapply(app: App, flow_name: str, erp: list[str] | None = None) -> Plan
     """
     flow = flow_of(app, flow_name)
     people = People(app, flow, ask=False)
-    keys = sorted({people.one("erp", one).key for one in erp}) if erp else None
+    keys = sorted({_key_of(app, flow, people, "erp", one) for one in erp}) if erp else None
     only = None if keys is None else frozenset(keys)
 
     def wishes(after: int) -> Wishes:
@@ -130,7 +131,7 @@ def plan_leaver(app: App, flow_name: str, side: Side, leaver: str, successor: st
     """
     flow = flow_of(app, flow_name)
     people = People(app, flow, ask=False)
-    gone, heir = people.one(side, leaver), people.one(side, successor)
+    gone, heir = _key_of(app, flow, people, side, leaver), people.one(side, successor)
     if not heir.active:
         raise PermanentError(f"{heir.system} {heir.ref} is disabled and cannot take customers over")
     across = flow.translator()[0](MANAGER, side, heir.key)
@@ -139,7 +140,7 @@ def plan_leaver(app: App, flow_name: str, side: Side, leaver: str, successor: st
             f"{heir.system} {heir.ref} stands for nobody usable in {flow.systems[other(side)]}: "
             f"sync-worker managers map --flow {flow.name} --erp KEY --crm KEY first"
         )
-    leaving = _leaving(app, flow.name, side, gone.key)
+    leaving = _leaving(app, flow.name, side, gone)
     heirs: dict[Side, str] = {side: heir.key, other(side): across}
     if any(heirs[s] in leaving[s] for s in SIDES):
         raise PermanentError(f"{leaver} and {successor} are the same person by the mapping: nothing to reassign")
@@ -148,8 +149,19 @@ def plan_leaver(app: App, flow_name: str, side: Side, leaver: str, successor: st
         return reassigning.reassigned(app.db, flow, leaving, heirs, after)
 
     params = {"leaving": {s: sorted(leaving[s]) for s in SIDES}, "successor": heirs}
-    again = f"sync-worker managers leaver --flow {flow.name} --{side} {gone.key} --to {heir.key}"
+    again = f"sync-worker managers leaver --flow {flow.name} --{side} {gone} --to {heir.key}"
     return Plan(LEAVER, flow.name, params, wishes, again)
+
+
+def _key_of(app: App, flow: Flow, people: People, side: Side, wanted: str) -> str:
+    """Somebody who is in the directory, or is not any more and still has a row or a customer. Raises NotKnown."""
+    try:
+        return people.one(side, wanted).key
+    except NotKnown:
+        mapped = {getattr(row, f"{side}_key") for row in managers.mappings(app.db, flow.name)}
+        if wanted in mapped or reassigning.has_customers(app.db, flow, side, wanted):
+            return wanted
+        raise
 
 
 def _leaving(app: App, flow: str, side: Side, key: str) -> dict[Side, set[str]]:

@@ -70,6 +70,14 @@ def reassigned(
     return _portions(db, flow, or_(*named, link.c.id.in_(is_open)), wish, after)
 
 
+def has_customers(db: Database, flow: Flow, side: Side, key: str) -> bool:
+    """Does any link of the flow name this manager as its past on that side?"""
+    was = link.c.erp_was if side == "erp" else link.c.crm_was
+    query = select(link.c.id).where(link.c.flow == flow.name, was[MANAGER].as_string() == key).limit(1)
+    with db.read() as conn:
+        return conn.execute(query).first() is not None
+
+
 def held(row: LinkRow) -> dict[Side, Value]:
     """The manager on each side, as last seen; None for nobody."""
     parked = row.opens.get(MANAGER)

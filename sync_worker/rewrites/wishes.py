@@ -16,6 +16,7 @@ LEFT = {
     "edited": "edited since",
     "direction": "the flow does not write it there",
     "refused": "the vendor refused it",
+    "excluded": "the flow's filter leaves the record out",
     "relinked": "the record is linked otherwise by now",
     "unlinked": "no longer linked: link it again first",
     "busy": "its partner is just being made",
@@ -85,6 +86,8 @@ def came_of(flow: Flow, row: LinkRow, detail: Mapping[str, Any], written: Mappin
                 left[name] = "refused"
             elif name in row.was(side) and fmap.same(name, row.was(side)[name], fitted):
                 continue
+            elif row.state == "excluded":
+                left[name] = "excluded"
             else:
                 left[name] = "edited" if flow.policy.may_write(side, name) else "direction"
     return Came(tuple(dict.fromkeys(done)), left)

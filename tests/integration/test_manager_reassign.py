@@ -6,14 +6,17 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from support.rules import FLOW, Make, Pair, api_writes, entries, field, pair, rest, row_of, when
 from support.world import World
 from sync_worker import directories
 from sync_worker.desk import managers as by_hand
 from sync_worker.desk import rewriting
+from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.rewriting import Ended, Plan
 from sync_worker.errors import PermanentError
+from sync_worker.store.tables import manager
 
 REP = "salesRepresentative.id"
 USER = "Comp_PrimaryUserId"
@@ -199,6 +202,21 @@ def test_am_7_a_user_who_stands_for_other_erp_managers_too_does_not_leave_with_o
     assert (of(world, first), of(world, second)) == (("E-11", 3), ("E-12", 2))
     assert carried(world, leaver(world, "crm", "2", "3")).counts == {"changed": 1}
     assert of(world, second) == ("E-11", 3)
+
+
+def test_am_7_a_leaver_whom_no_directory_shows_any_more_is_named_by_the_key_that_customers_hold(make: Make) -> None:
+    world = ready(make())
+    map_it(world, "E-10", "2")
+    map_it(world, "E-11", "3")
+    one = pair(world, **{USER: 2})
+    with world.db.write() as conn:
+        conn.execute(delete(manager).where(manager.c.key == "E-10"))
+    by_hand.unmap_manager(world.app, FLOW, "E-10")
+    with pytest.raises(NotKnown, match="no account manager E-99"):
+        leaver(world, who="E-99")
+    assert carried(world, leaver(world)).counts == {"changed": 1}
+    assert of(world, one) == ("E-11", 2), "whose user that was, no row says any more"
+    assert field(world, one.crm, "account_manager")["why"] == "reassigned"
 
 
 def test_am_7_a_leaver_changes_only_the_side_that_the_flow_writes_and_names_the_other(make_light: Make) -> None:
