@@ -317,7 +317,9 @@ def _chosen(name: str, s: Sides, now: Mapping[Side, Value], take: Any) -> Step:
         if not s.policy.may_write(target, name):
             return Step(name, "blocked", past=dict(now), source=take, blocked=f"not_to_{target}")
         return _write(name, s, now, take, "resolved")
-    wanted: Mapping[Side, Value] = {**now, **take["values"]} if "values" in take else dict.fromkeys(SIDES, take["value"])
+    wanted: Mapping[Side, Value] = (
+        {**now, **take["values"]} if "values" in take else dict.fromkeys(SIDES, take["value"])
+    )
     fitted: dict[Side, Value] = {side: s.maps[side].fit(name, wanted[side]) for side in SIDES}
     unequal = [side for side in SIDES if not s.maps[side].same(name, fitted[side], now[side])]
     writes = {side: wanted[side] for side in unequal if s.policy.may_write(side, name)}
