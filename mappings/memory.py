@@ -39,10 +39,11 @@ class Memory:
     ``replaced``: values lately replaced and when (E7). ``wrote``: the past is our own write: what it replaced, and
     whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value, source value, what
     stood there, when.
-    ``bounce``: count, side, time (E14). ``blocked``: fields that differ by direction, owner or a clearing (E13).
-    ``take``: a person's choice: a side, ``{"value": v}`` for both, or ``{"values": {side: v}}`` (a side left out
-    keeps its own), with ``if``: what the sides must still hold for it to count, and ``blocked``: why they differ then. ``ids_due``: sides whose own
-    columns are still to name this link's ids, since it took its record over from another link (E21).
+    ``bounce``: count, side, time (E14). ``blocked``: fields that differ by direction, owner, a clearing (E13) or undo.
+    ``take``: a person's choice: a side, ``{"value": v}`` for both, or ``{"values": {side: v}}`` (a side left out keeps
+    its own), with ``if``: what the sides must still hold for it to count, and ``blocked``: why they differ afterwards.
+    ``ids_due``: sides whose own columns are still to name this link's ids, since it took its record over from another
+    link (E21).
     ``first``: how the first link-up is decided, where not by the flow's ``initial`` (``{"initial": "erp"}``: imports).
     """
 
