@@ -16,7 +16,7 @@ from support.waiting import until
 from sync_worker import sheets
 from sync_worker.demo.installation import command
 
-CUSTOMERS = 240
+CUSTOMERS = 700
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -49,6 +49,7 @@ def test_gumu_13_an_import_that_is_stopped_killed_and_gone_on_with_does_nothing_
     it: Installation, tmp_path: Path
 ) -> None:
     keys = it.erp.post("seed", {"customers": CUSTOMERS})["keys"]
+    it.crm.faults(latency_ms=40)  # slow enough to be caught in the middle
     first = importing(it, tmp_path / "err")
     until(lambda: created(it).total() >= 30, 60)
     first.send_signal(signal.SIGINT)
@@ -56,11 +57,14 @@ def test_gumu_13_an_import_that_is_stopped_killed_and_gone_on_with_does_nothing_
     said = (tmp_path / "err").read_text()
     assert first.returncode == 130 and "import customers --resume goes on" in said and "Traceback" not in said
 
+    before = created(it).total()  # what was begun when it was stopped was brought to its end
     it.spawn("import", command("import", "customers", "--resume", "--config", str(it.config_path)))
-    until(lambda: created(it).total() >= 100, 60)
+    until(lambda: created(it).total() >= before + 20, 60)
     killed = it.running.pop("import")
     killed.kill()
     killed.wait()
+    assert created(it).total() < CUSTOMERS
+    it.crm.faults(latency_ms=5)
 
     refused = it.cli("import", "customers", "--resume")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1) and "is running" in refused.stderr

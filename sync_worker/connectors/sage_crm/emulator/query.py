@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ from sync_worker.connectors.sage_crm.emulator.where import (
 
 Order = Sequence[tuple[str, bool]]  # (spelled column, descending)
 
-_PATTERN = frozenset("%_[")
+_PATTERN = re.compile(r"[%_\[]")
 _RANGES = frozenset({"gt", "ge", "lt", "le"})
 
 
@@ -121,13 +122,11 @@ def _plan_equal(table: Table, column: str, kind: str, items: Sequence[Any], opti
 
 
 def _plan_like(table: Table, column: str, node: Compare) -> _Candidates | None:
-    """``'text%'`` with nothing else of a pattern in it."""
+    """By what stands before the first sign of a pattern; the predicate looks at the rest."""
     if not isinstance(node.right, Literal) or node.right.kind != "str":
         return None
-    start, rest = node.right.value[:-1], node.right.value[-1:]
-    if rest != "%" or not start or start != start.rstrip() or not _PATTERN.isdisjoint(start):
-        return None
-    keys = table.beginning(column, fold(start))
+    start = _PATTERN.split(node.right.value, maxsplit=1)[0]
+    keys = table.beginning(column, fold(start)) if start.strip() else None
     return None if keys is None else _Candidates(keys, exact=False)
 
 
