@@ -312,7 +312,8 @@ class Batch:
             found = conn.execute(select(link).where(link.c.id == row.id)).mappings().one()
         fresh = from_mapping(found)
         if row.id in saved.busy:
-            fresh.due_at, fresh.klass = self.clock() + 1.0, "retry"
+            fresh.attempts += 1
+            fresh.due_at, fresh.klass = self.clock() + states.until_created(fresh.attempts), "retry"
             fresh.state, fresh.cause, fresh.cause_params = "pending", "intent_open", {}
             return Save(fresh, seen=False)
         fresh.state, fresh.cause = "conflict", "already_linked"

@@ -25,7 +25,8 @@ from sync_worker.store.tables import link
 from sync_worker.store.touches import Touched
 
 BATCH = 100
-LANES = 4
+# Batches of a flow and class at a time in a process. What is not live leaves threads to what people edit meanwhile.
+LANES: Mapping[LinkClass, int] = {"live": 4, "retry": 1, "bulk": 2}
 DRAGGING_SECONDS = 0.5
 BURST = 5  # links in a batch, so that the next waits a moment for company
 GATHER_SECONDS = 0.05
@@ -78,11 +79,11 @@ class Lanes:
 
     def enter(self, lane: tuple[str, LinkClass], backlog: Callable[[], bool]) -> bool:
         """May another batch of this lane begin? If not, it is remembered that one was wanted."""
-        now = time.monotonic()
+        now, lanes = time.monotonic(), LANES[lane[1]]
         with self._lock:
             running = self._running.setdefault(lane, [])
-            free = not running or (len(running) < LANES and now - min(running) > DRAGGING_SECONDS)
-            if not free and len(running) >= LANES:
+            free = not running or (len(running) < lanes and now - min(running) > DRAGGING_SECONDS)
+            if not free and len(running) >= lanes:
                 self._wanted.add(lane)
                 return False
             if free:
@@ -90,7 +91,7 @@ class Lanes:
                 return True
         full = backlog()  # asks the database: not under the lock
         with self._lock:
-            if full and len(running) < LANES:
+            if full and len(running) < lanes:
                 running.append(now)
                 return True
             if not running:
@@ -196,8 +197,18 @@ class Engine:
     def resolve_parts(self, system: str) -> tuple[Touched, ...]:
         """Ask the vendor whose the unknown child rows and invoices are; their records become due.
 
-        Each kind is stored by itself: one that cannot be read holds up no other. Raises the last one's SyncError.
+        Each kind is stored by itself: one that cannot be read holds up no other. Raises the last one's SyncError. One
+        thread of this process does it at a time; what comes meanwhile is due still, and rung for again.
         """
+        lane: tuple[str, LinkClass] = (f"parts:{system}", "retry")
+        if not self.lanes.enter(lane, lambda: False):
+            return ()
+        try:
+            return self._resolve_parts(system)
+        finally:
+            self.lanes.leave(lane)
+
+    def _resolve_parts(self, system: str) -> tuple[Touched, ...]:
         claimed = parts.claim_parts(self.db, system)
         if not claimed:
             return ()

@@ -43,7 +43,8 @@ def want(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, trans
         flow.connectors[side].capabilities.correlation and flow.connectors[side].correlated_key(record) is None
     )
     if not names_nobody and desk.open_intents(row, side):
-        return _later(row, desk.clock() + 1.0, "intent_open", {"side": side})
+        row.attempts += 1
+        return _later(row, desk.clock() + states.until_created(row.attempts), "intent_open", {"side": side})
     values = flow.maps[side].get(record.native)
     translated, waiting = _translate(flow, side, into, values, translate)
     if waiting and into == "erp" and not flow.create_without_manager:

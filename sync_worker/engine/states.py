@@ -16,6 +16,7 @@ STATE_OF = {"refused": "failing", "conflict": "conflict", "waiting": "waiting", 
 WORST_FIRST = ("refused", "conflict", "waiting", "stale")
 HELD = "sub_company_unmapped"  # the one cause by which a whole record waits outside its flow (LAY-15)
 BACKOFF_BASE = 1.0
+CREATE_MAX = 16.0
 BACKOFF_MAX = 300.0
 
 
@@ -86,6 +87,11 @@ def look_time(read_at: float, stale_seconds: float) -> float | None:
         return None
     step = max(stale_seconds / 8, 0.05)
     return math.ceil((read_at + stale_seconds) / step) * step
+
+
+def until_created(attempts: int) -> float:
+    """Seconds until a record is looked at again that waits for another's create; most are absorbed by it meanwhile."""
+    return min(CREATE_MAX, 2.0 ** min(attempts, 12))
 
 
 def backoff(attempts: int, jitter: float, after: float | None = None) -> float:

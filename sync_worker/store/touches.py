@@ -16,6 +16,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     func,
     literal,
     literal_column,
@@ -31,6 +32,12 @@ from sync_worker.store.bulk import CHUNK, inserter, json_rows, packed
 from sync_worker.store.tables import link
 
 ALL_PARTS = -1
+# An import of thousands is announced by the vendor as thousands of changes, and these must not stand before what people
+# edit meanwhile. Of records that bulk work has in hand, or brought in step so lately, they are bulk work too; and while
+# bulk work creates, an unknown record waits a moment and beside the live ones: most likely it is ours, and absorbed by
+# then (E17).
+ECHO_SECONDS = 5.0
+ABSORB_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +122,15 @@ def _link_upsert(side: Side, *, sqlite: bool) -> Executable:
     source, (flow, entity, key, mask) = json_rows(String(), String(), String(), Integer(), sqlite=sqlite)
     now, klass = bindparam("now", type_=Double), bindparam("new_klass", type_=String)
     permit = bindparam("permit", type_=String)
+    making = link.alias("making")
+    made_in_bulk = exists().where(
+        making.c.flow == flow, making.c.entity == entity, making.c.intent_side == side, making.c.klass == "bulk"
+    )
     given: dict[str, Any] = {
         "flow": flow, "entity": entity, f"{side}_key": key, f"{side}_parts": mask, f"{side}_dirty": literal(1, Integer),
-        "state": literal("pending", String), "state_at": now, "due_at": now, "klass": klass, "may_create": permit,
+        "state": literal("pending", String), "state_at": now,
+        "due_at": case((made_in_bulk, now + ABSORB_SECONDS), else_=now),
+        "klass": case((made_in_bulk, "retry"), else_=klass), "may_create": permit,
         "created_at": now, "noticed_at": now,
     }  # fmt: skip
     stmt = inserter(link, sqlite=sqlite).from_select(
@@ -125,15 +138,20 @@ def _link_upsert(side: Side, *, sqlite: bool) -> Executable:
     )
     c, new = link.c, stmt.excluded
     dirty = c[f"{side}_dirty"]
+    recent = or_(c.lease_until > now, c.last_synced_at > now - ECHO_SECONDS)
     linked = and_(c.erp_key.is_not(None), c.crm_key.is_not(None))
     stmt = stmt.on_conflict_do_update(
         index_elements=[c.flow, c.entity, c[f"{side}_key"]],
         set_={
             dirty: dirty + 1,
             c[f"{side}_parts"]: c[f"{side}_parts"].bitwise_or(new[f"{side}_parts"]),
-            c.due_at: case((c.due_at < new.due_at, c.due_at), else_=new.due_at),
+            c.due_at: case((c.due_at < now, c.due_at), else_=now),
             c.noticed_at: func.coalesce(c.noticed_at, new.noticed_at),
-            c.klass: case((or_(new.klass == "live", c.due_at.is_(None)), new.klass), else_=c.klass),
+            c.klass: case(
+                (and_(c.klass == "bulk", recent), "bulk"),
+                (or_(new.klass == "live", c.due_at.is_(None)), new.klass),
+                else_=c.klass,
+            ),
             c.may_create: case(
                 (linked, c.may_create),
                 # A person's outweighs an invoice's. Not ``in_``: its list would be put together at every execution.

@@ -29,7 +29,7 @@ def both(world: World, erp_name: str, *crm: tuple[str, dict[str, Any]], **erp: A
 
 
 def imported(world: World) -> dict[str, int]:
-    found = importing.run_import(world.app, FLOW, Selection())
+    found = importing.run_import(world.app, FLOW, Selection()).counts
     world.settle()
     return found
 

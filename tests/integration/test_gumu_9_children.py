@@ -26,7 +26,7 @@ def customer(world: World, name: str = "Archer Foods", **columns: Any) -> str:
 
 
 def imported(world: World) -> dict[str, int]:
-    found = importing.run_import(world.app, FLOW, Selection())
+    found = importing.run_import(world.app, FLOW, Selection()).counts
     world.settle()
     return found
 
