@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run test check bench lock force
+.PHONY: help setup demo run test check bench faults lock force
 
 # Where an installation starts many processes, compiling everything anew in each would cost a third of a second each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,6 +29,7 @@ help:
 	@echo 'make test    the whole test suite (ARGS="-k word" for a part of it)'
 	@echo 'make check   format, lint, types, import contracts'
 	@echo 'make bench   the benchmark report'
+	@echo 'make faults  real processes under fault injection (ARGS="--postgres", "--seeds 3", "--controls", "--short")'
 
 setup: $(READY)
 
@@ -52,6 +53,9 @@ check: $(READY)
 
 bench: $(READY)
 	@.venv/bin/python -m bench
+
+faults: $(READY)
+	@PYTHONPATH=tests .venv/bin/python -m faults$(if $(ARGS), $(ARGS))
 
 # Hashes of every file of every version, for all platforms. The project itself is linked, with what the lock brought.
 $(READY): requirements-dev.lock pyproject.toml $(if $(usable),,force)

@@ -28,8 +28,8 @@ NEVER = 3600.0  # seconds: what repeats by the clock stays out of the measuremen
 class Rig(Installation):
     """Our processes one by one instead of ``run``, so that a measurement starts only what it is about."""
 
-    def __init__(self, folder: Path, **seconds: float) -> None:
-        super().__init__(folder, SECRET)
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, **seconds: float) -> None:
+        super().__init__(folder, SECRET, environment=environment)
         self.write_config(**seconds)
         migrate.upgrade(self.config.database.url)
         self.db = Database(self.config.database.url)

@@ -20,6 +20,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     "rate_limited": ("the system asked us to slow down", "tried again"),
     "system_unavailable": ("the system cannot be reached", "tried again"),
     "record_busy": ("the vendor holds a lock on this record", "tried again"),
+    "read_too_old": ("too much time went by between reading and writing", "read again, then written"),
     "not_yet_there": ("something this record depends on is not visible yet", "tried again"),
     "outcome_unknown": (
         "a create on the {side} side may or may not have been applied",

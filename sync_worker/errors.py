@@ -7,6 +7,7 @@
     │   ├── RecordBusy               the vendor holds a lock on this record
     │   ├── NotYetThere              something this depends on is not visible yet
     │   ├── LeaseLost                the record is another worker's by now: nothing was sent
+    │   ├── ReadTooOld               what a write was decided on was read too long ago: nothing was sent
     │   └── OutcomeUnknown           a write may or may not have been applied: find before repeating
     └── PermanentError               repeating the same call cannot help
         ├── Rejected(field, reason)  the vendor refused a value (or, with no field, the record)
@@ -71,6 +72,12 @@ class LeaseLost(RetryableError):
     """Found just before a call: the leases it would be made under ran out. What was done is found by the next pass."""
 
     code = "lease_lost"
+
+
+class ReadTooOld(RetryableError):
+    """Found just before a write: since what it was decided on was read, somebody may have edited it (E22)."""
+
+    code = "read_too_old"
 
 
 class OutcomeUnknown(RetryableError):

@@ -58,6 +58,14 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return stands and 1 or 2
 """
 
+# Prolongs slots (ARGV[2] on) that still stand: a call may take far longer than a slot lives by itself.
+_PROLONG = """
+local t = redis.call('TIME')
+local to = t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[1]
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'XX', to, ARGV[i]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+"""
+
 
 @dataclass(slots=True)
 class _Slot:
@@ -101,8 +109,7 @@ class RedisLimiter:
 
     Threads of one process queue locally first, so at most ``limit`` of them poll, and one that is live. When Redis is
     away each process takes its share, ``max(1, limit // processes)``, and tries Redis again after a second.
-    ``slot_seconds`` must exceed a call's total deadline by more than ``IDLE``: a slot of a dead process comes free
-    after it.
+    ``slot_seconds``: how long a slot of a dead process stays taken; a living one prolongs its own meanwhile.
     """
 
     def __init__(
@@ -110,14 +117,17 @@ class RedisLimiter:
         client: redis.Redis,
         *,
         processes: int = 1,
-        slot_seconds: float = 20.0,
+        slot_seconds: float = 5.0,
         prefix: str = "sync:slots:",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._script: Any = client.register_script(_ACQUIRE)
         self._processes = processes
+        self._prolong: Any = client.register_script(_PROLONG)
         self._slot_ms = int(slot_seconds * 1000)
+        self._prolong_every = slot_seconds / 4
+        self._prolonged_at = float("-inf")
         self._confirm = min(IDLE, slot_seconds / 10)
         self._prefix = prefix
         self._clock = clock
@@ -165,6 +175,7 @@ class RedisLimiter:
                 slot = _Slot(f"{self._me}:{uuid.uuid4().hex[:12]}", klass != "live")
                 held.tokens.add(slot.token)
             held.asking += 1
+            self._wake_returner()
         asking = _Asking(slot, self._clock())
         good = False
         try:
@@ -275,17 +286,25 @@ class RedisLimiter:
             if held.count <= share:
                 slot.idle_since = now
                 held.idle.append(slot)
-                if self._returner is None:
-                    self._returner = threading.Thread(target=self._watch, name="call-slots", daemon=True)
-                    self._returner.start()
-                elif self._resting or held.claims:
+                if held.claims:
                     self._changed.notify_all()
                 return
             held.tokens.discard(slot.token)
         self._give_back(system, [slot.token])
 
+    def _wake_returner(self) -> None:
+        """Called under the lock, with a slot that is ours or is about to be."""
+        if self._returner is None:
+            self._returner = threading.Thread(target=self._watch, name="call-slots", daemon=True)
+            self._returner.start()
+        elif self._resting:
+            self._changed.notify_all()
+
     def _watch(self) -> None:
-        """The thread that gives back what was not used for a moment; it rests while this process holds no slot."""
+        """The thread that prolongs what is held and gives back what was not used for a moment.
+
+        It rests while this process holds no slot.
+        """
         while True:
             with self._changed:
                 while not any(held.tokens for held in self._held.values()):
@@ -294,6 +313,20 @@ class RedisLimiter:
                 self._resting = False
                 self._changed.wait(IDLE / 2)
             self._return_unused(self._clock() - IDLE)
+            self._prolong_held()
+
+    def _prolong_held(self) -> None:
+        now = self._clock()
+        if now - self._prolonged_at < self._prolong_every or now < self._away_until:
+            return
+        self._prolonged_at = now
+        with self._changed:
+            mine = {system: sorted(held.tokens) for system, held in self._held.items() if held.tokens}
+        for system, tokens in mine.items():
+            try:
+                self._prolong(keys=[self._prefix + system], args=[self._slot_ms, *tokens])
+            except redis.RedisError as error:
+                self._is_away(system, error)
 
     def _return_unused(self, before: float) -> None:
         """``before``: what was last used then or earlier."""

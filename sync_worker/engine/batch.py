@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import structlog
 from sqlalchemy import func, select
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from mappings.merge import Plan, Sides
 from sync_worker import metrics
@@ -18,7 +19,7 @@ from sync_worker.engine import halves, linked, states
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
-from sync_worker.errors import AuthFailed, LeaseLost, PermanentError, RetryableError, SystemUnavailable
+from sync_worker.errors import AuthFailed, LeaseLost, PermanentError, ReadTooOld, RetryableError, SystemUnavailable
 from sync_worker.events import SIDES, LinkClass, Side
 from sync_worker.store import defaults, links, pauses, waiting
 from sync_worker.store.links import Save, Shown
@@ -33,7 +34,8 @@ WINDOW_SECONDS = 0.6  # aimed at between the read and the last write of a portio
 FIRST_PORTION = 32
 FIRST_SINGLES = 8  # where each update is a call of its own, and other batches want the same slots
 LARGEST_PORTION = 100
-POISON_END = 5  # claims without an end: the record brings the worker down
+READ_LASTS = 10.0  # seconds after which nothing is written any more on what was read: the process may have stood still
+POISON_END = 12  # claims without an end, ten of them alone: no series of accidents, the record brings workers down
 MANY_UNLINKED = "many_unlinked"
 
 
@@ -62,6 +64,7 @@ class Batch:
         self._begun: set[int] = set()
         self._again: list[Touched] = []
         self._finished: set[int] = set()
+        self._read_at: dict[int, float] = {}
         self._portions = portions
         self._children = {row.id: (row.erp_children, row.crm_children) for row in rows}
 
@@ -123,6 +126,8 @@ class Batch:
             saves = [self._retry(row, error) for row in rows]
         except AuthFailed as error:
             saves = self._pause(self._unfinished(rows), error)
+        except (OperationalError, InterfaceError):
+            raise  # our database is away, which no record is to blame for: the leases run out, and all are taken again
         except Exception as error:  # noqa: BLE001  # an unknown exception is a bug in one record: isolate it, never lose the others
             rows = self._unfinished(rows)
             if len(rows) > 1:
@@ -192,6 +197,9 @@ class Batch:
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
         for p in passes:
             p.row.memory = p.memory.dump()  # also what is saved when this batch fails as a whole
+            self._read_at[p.row.id] = min(
+                (p.answered_at[side] for side in p.targets & p.answered_at.keys()), default=self.clock()
+            )
         tries = {p.row.id: p.row.memory or {} for p in passes}
         held = links.renew(self._db, [p.row for p in passes], tries, scope=self._flow.scope)
         self._lost |= tries.keys() - held
@@ -225,11 +233,15 @@ class Batch:
         return waiting.linked_keys(self._db, flow, entity, side, keys)
 
     def _keep(self, seconds: float) -> None:
-        """E2: before a vendor call, the leases must have more left than the call may take."""
+        """E2: before a vendor call, the leases must have more left than the call may take; E22: and before a write,
+        what it was decided on must not be long ago, however long a database, a slot or this process kept us."""
         alive = self._leased(seconds)
         concerned = set(concerns.get()) & self._rows.keys()
         if not alive or concerned - alive:
             raise LeaseLost("the record is another worker's by now: nothing was sent")
+        oldest = min((self._read_at[i] for i in concerned if i in self._read_at), default=None)
+        if oldest is not None and self.clock() - oldest > READ_LASTS:
+            raise ReadTooOld("what the write was decided on was read too long ago: nothing was sent", after=0.0)
 
     def alive(self) -> set[int]:
         return self._leased(0.0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
@@ -31,6 +32,7 @@ DRAGGING_SECONDS = 0.5
 BURST = 5  # links in a batch, so that the next waits a moment for company
 GATHER_SECONDS = 0.05
 GATHER_ROUNDS = 4
+POISON_TURN = 4  # of so many claims one asks first for links that were claimed without an end (E4)
 BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under 2 s
 BULK_SECONDS = 12.0  # nobody waits for it, and it is stored as it goes; fewer and fuller batches cost fewer calls
 
@@ -124,6 +126,7 @@ class Engine:
     paces: dict[tuple[str, LinkClass], Pace] = field(default_factory=dict)
     lanes: Lanes = field(default_factory=Lanes)
     portions: dict[str, dict[Side, int]] = field(default_factory=dict)
+    turns: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def run_link(self, link_id: int) -> Worked:
         """A ring for one link: it and its due neighbours of the same flow and class."""
@@ -156,7 +159,8 @@ class Engine:
             return Worked()  # somebody was quicker: found without asking for the write lock
         if pace.in_burst():
             self._gather(flow, klass, limit, due)
-        rows = links.claim(self.db, flow.scope, klass=klass, limit=limit)
+        poison = next(self.turns) % POISON_TURN == 0
+        rows = links.claim(self.db, flow.scope, klass=klass, limit=limit, poison_first=poison)
         if not rows:
             return Worked()
         began = time.monotonic()

@@ -162,6 +162,7 @@ def _perform(desk: Desk, flow: Flow, plans: list[tuple[Pass, Sides, Plan]]) -> N
         for side in SIDES:
             values = plan.writes(side)
             if values or (side == "crm" and extra):
+                p.targets.add(side)
                 jobs[side].append(writing.Job(p, values, extra if side == "crm" else {}))
     if not writers:
         return

@@ -25,6 +25,7 @@ class Pass:
     memory: Memory
     records: dict[Side, Record] = field(default_factory=dict)
     read_at: dict[Side, float] = field(default_factory=dict)
+    answered_at: dict[Side, float] = field(default_factory=dict)  # when the first read of a side had come back
     now: dict[Side, dict[str, Value]] = field(default_factory=lambda: {"erp": {}, "crm": {}})
     was: dict[Side, dict[str, Value]] = field(default_factory=dict)
     stale: dict[str, Open] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Pass:
     absent: set[Side] = field(default_factory=set)
     noticed: dict[Side, bool] = field(default_factory=dict)
     results: Results = field(default_factory=Results)
+    targets: set[Side] = field(default_factory=set)  # the sides that will be written
     retry_after: float | None = None  # seconds; set when something has to be tried again
     cause: str = ""
 
@@ -112,7 +114,9 @@ def read(
         at = clock()
         asks = [Ask(str(p.row.key(side)), parts, _children(p, side, decide=decide)) for p, parts in asked]
         found = flow.connectors[side].read_many(flow.entity, asks)
+        answered = clock()
         for p, _ in asked:
+            p.answered_at.setdefault(side, answered)
             _take(p, flow, side, found.get(str(p.row.key(side))), at)
 
 

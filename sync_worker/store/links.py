@@ -88,16 +88,26 @@ class Saved:
 
 
 def claim(
-    db: Database, scope: Scope, *, klass: LinkClass | None = None, ids: Sequence[int] | None = None, limit: int = 1
+    db: Database,
+    scope: Scope,
+    *,
+    klass: LinkClass | None = None,
+    ids: Sequence[int] | None = None,
+    limit: int = 1,
+    poison_first: bool = False,
 ) -> list[LinkRow]:
-    """Take due links of one flow and entity: those named, else the longest due of a class; poison ones singly."""
+    """Take due links of one flow and entity: those named, else the longest due of a class; poison ones singly.
+
+    Poison ones come last, or first: after a series of kills they may be sound, and a long backlog must not hold them up
+    until it ends (E4).
+    """
     with db.write() as conn:
         now = db.now(conn)
         if _paused(conn, scope, now):
             return []
-        picked = _claim(conn, scope, now, limit, klass=klass, ids=ids, poison=False)
-        if not picked:
-            picked = _claim(conn, scope, now, 1, klass=klass, ids=ids, poison=True)
+        picked: list[LinkRow] = []
+        for poison in (poison_first, not poison_first):
+            picked = picked or _claim(conn, scope, now, 1 if poison else limit, klass=klass, ids=ids, poison=poison)
         load_opens(conn, picked)
     return sorted(picked, key=lambda row: row.id)
 

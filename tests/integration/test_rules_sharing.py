@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +100,29 @@ def test_e22_the_window_concerns_the_field_alone_other_edits_within_it_are_kept(
     world.settle()
     assert world.crm_record(one.crm)["Comp_Name"] == "Changed"
     assert world.erp_record(one.erp)[URL] == world.crm_record(one.crm)["Comp_WebSite"] == "http://within.example"
+
+
+def test_e22_a_worker_that_stood_still_after_reading_writes_nothing_on_what_it_read(
+    make_light: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_light()
+    one = pair(world)
+    world.edit_erp(one.erp, name="Changed")
+    world.deliver()
+    plain = links.renew
+
+    def stop_and_go_on(*args: Any, **more: Any) -> set[int]:
+        held = plain(*args, **more)
+        monkeypatch.setattr(links, "renew", plain)
+        world.clock.advance(25)
+        world.edit_crm(one.crm, Comp_Name="Edited meanwhile")
+        return held
+
+    monkeypatch.setattr(links, "renew", stop_and_go_on)
+    run_once(world.app)
+    [row] = world.links()
+    assert (row["state"], row["cause_params"]["error"]) == ("pending", "read_too_old")
+    world.settle()
+    assert world.crm_record(one.crm)["Comp_Name"] == "Edited meanwhile"
+    assert world.erp_record(one.erp)["name"] == "Changed"
+    assert world.explain("crm", one.crm)["state"] == "conflict"

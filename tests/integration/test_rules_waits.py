@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from dataclasses import replace
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 from sqlalchemy import insert, update
+from sqlalchemy.exc import OperationalError
 
 from mappings.fields import FieldMap, Native, Value
 from support.rules import (
@@ -30,6 +32,8 @@ from support.rules import (
 )
 from support.world import Crash, World
 from sync_worker.connectors.emulation import Request
+from sync_worker.engine.batch import POISON_END
+from sync_worker.engine.core import POISON_TURN
 from sync_worker.store import links, managers
 from sync_worker.store.links import Save
 from sync_worker.store.tables import link, manager_map
@@ -62,14 +66,49 @@ def test_e4_a_link_claimed_twice_without_an_end_runs_alone_and_delays_nobody(mak
     assert [row.id for row in claim(world, limit=10)] == [bad.id]
 
 
+def test_e4_a_link_claimed_twice_has_its_turn_before_a_long_backlog_ends(make_light: Make) -> None:
+    world = make_light()
+    killed, other = pair(world), pair(world, "Second Customer", comp_vatnumber="GB999999973")
+    die_on(world, killed.crm)
+    die_on(world, killed.crm)
+    world.notice("crm", other.crm)
+    world.app.engine.turns = itertools.repeat(POISON_TURN)
+    assert run_once(world.app).claimed == 1
+    due = {row["id"] for row in world.links() if row["due_at"] is not None and row["due_at"] <= world.clock()}
+    assert due == {other.id}
+    assert run_once(world.app).claimed == 1
+
+
+def test_e4_a_database_that_goes_away_in_the_middle_is_no_records_fault(
+    make_light: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_light()
+    pairs = [pair(world), pair(world, "Second Customer", comp_vatnumber="GB999999973")]
+    for one in pairs:
+        world.edit_crm(one.crm, Comp_WebSite="http://changed.example")
+    world.deliver()
+
+    def away(*_: Any, **__: Any) -> set[int]:
+        raise OperationalError("UPDATE link", None, Exception("server closed the connection"))
+
+    with monkeypatch.context() as patch, pytest.raises(OperationalError):
+        patch.setattr(links, "renew", away)
+        run_once(world.app)
+    assert not entries(world, "dead_end")
+    world.clock.advance(links.LEASE + 1)
+    world.settle()
+    assert {world.erp_record(one.erp)["contacts.default.URL1"] for one in pairs} == {"http://changed.example"}
+    assert {row["state"] for row in world.links()} == {"in_sync"}
+
+
 def test_e4_a_record_that_kills_every_worker_ends_as_a_dead_end_until_it_is_touched(make_light: Make) -> None:
     world = make_light()
     one = pair(world)
-    for _ in range(4):
+    for _ in range(POISON_END - 1):
         die_on(world, one.crm)
     world.crm.reset_stats()
     run_all(world.app)
-    assert calls(world.crm) == {}  # the fifth claim does not try again
+    assert calls(world.crm) == {}  # the last claim does not try again
     row = row_of(world, crm=one.crm)
     assert (row.state, row.cause) == ("failing", "poison")
     assert entries(world, "dead_end")

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,9 @@ SETTINGS = {
     "deadlock_timeout": "50ms",
     "autovacuum": "off",
 }
+DURABLE = SETTINGS | {"full_page_writes": "on", "synchronous_commit": "on", "autovacuum": "on"}
+"""For a server that is killed: what it has committed survives it. Only a host that goes down would want fsync too."""
+CRASH_TRIES = 20
 
 
 class PostgresMissing(Exception):
@@ -63,10 +66,14 @@ def run_as() -> dict[str, Any]:
 
 @dataclass
 class PostgresServer:
-    """``new_database`` gives URLs; each database is made from ``template`` when that is set."""
+    """``new_database`` gives URLs; each database is made from ``template`` when that is set.
+
+    ``crash`` kills the server as it is, and returns when another one has recovered what was committed.
+    """
 
     port: int
     template: str | None = None
+    crash: Callable[[], None] = lambda: None
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def url(self, name: str) -> str:
@@ -91,7 +98,7 @@ class PostgresServer:
 
 
 @contextmanager
-def running() -> Iterator[PostgresServer]:
+def running(settings: Mapping[str, str] = SETTINGS) -> Iterator[PostgresServer]:
     """A server for as long as the block lasts. Raises ``PostgresMissing``, or ``RuntimeError`` if it does not start."""
     binaries, user = find_binaries(), run_as()
     home = Path(tempfile.mkdtemp(prefix="sync-pg-", dir=_fast_directory()))
@@ -113,21 +120,46 @@ def running() -> Iterator[PostgresServer]:
         quiet = ["--locale=C", "--no-sync", "--no-instructions"]
         subprocess.run([*command, *quiet], check=True, capture_output=True, cwd=home, **user)
         port = _free_port()
-        process = _start(binaries, home, port, user)
+        process = _start(binaries, home, port, user, settings)
         _wait_until_ready(process, port, home / "log")
-        yield PostgresServer(port)
+
+        def crash() -> None:
+            nonlocal process
+            assert process is not None
+            process.kill()
+            process.wait()
+            process = _start_again(binaries, home, port, user, settings)
+
+        yield PostgresServer(port, crash=crash)
     finally:
         if process is not None:
             _stop(process)
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _start(binaries: Path, home: Path, port: int, user: dict[str, Any]) -> subprocess.Popen[bytes]:
-    options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+def _start_again(
+    binaries: Path, home: Path, port: int, user: dict[str, Any], settings: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """After a kill: a server refuses to start while processes of the last one are still about to end."""
+    for _ in range(CRASH_TRIES):
+        process = _start(binaries, home, port, user, settings)
+        try:
+            _wait_until_ready(process, port, home / "log")
+            return process
+        except RuntimeError:
+            process.wait()
+            time.sleep(0.1)
+    raise RuntimeError(f"PostgreSQL did not come back:\n{(home / 'log').read_text()[-2000:]}")
+
+
+def _start(
+    binaries: Path, home: Path, port: int, user: dict[str, Any], settings: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     # Linux: the server ends with the tests even if they are killed.
     mortal: list[str | Path] = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
     server: list[str | Path] = [binaries / "postgres", "-D", home / "data", "-p", str(port), "-k", home, *options]
-    with (home / "log").open("wb") as log:
+    with (home / "log").open("ab") as log:
         return subprocess.Popen([*mortal, *server], stdout=log, stderr=log, cwd=home, **user)
 
 

@@ -195,6 +195,7 @@ def test_the_ledger_holds_before_and_after_of_every_applied_write_and_who_did_it
         "before": {"text": "a"},
         "after": {"text": "b"},
         "idempotency_key": None,
+        "answered": True,
     }
 
 

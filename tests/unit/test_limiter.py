@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -196,11 +198,30 @@ def test_workers_share_slots_through_the_server(client: redis.Redis) -> None:
             hold(held, two, 2)
 
 
-def test_the_slot_of_a_dead_process_comes_free_by_itself(client: redis.Redis) -> None:
-    dead, alive = RedisLimiter(client, slot_seconds=0.2), RedisLimiter(client)
-    dead.slot("erp", 1, "live", time.monotonic(), nothing).__enter__()  # and never leaves
-    with ExitStack() as held:
-        hold(held, alive, 1, seconds=5.0)
+HOLDER = """
+import sys, time, redis
+from sync_worker.connectors.shared_slots import RedisLimiter
+limiter = RedisLimiter(redis.Redis.from_url(sys.argv[1]), slot_seconds=1.0)
+with limiter.slot("erp", 1, "live", time.monotonic() + 5, lambda: None):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_e2_a_killed_processs_slot_comes_free_soon_and_a_living_one_keeps_its_own_for_as_long_as_it_calls(
+    server: QueueServer, client: redis.Redis
+) -> None:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDER, server.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as holder,
+        ExitStack() as held,
+    ):
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        with pytest.raises(RateLimited):
+            hold(held, RedisLimiter(client), 1, seconds=2.5)  # longer than a slot lives by itself
+        holder.kill()
+        hold(held, RedisLimiter(client), 1, seconds=2.5)
 
 
 def test_without_the_server_each_process_takes_its_share(server: QueueServer, client: redis.Redis) -> None:

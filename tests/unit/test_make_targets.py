@@ -20,6 +20,7 @@ TARGETS = {
     "run": [".venv/bin/python -m sync_worker.demo --stay"],
     "check": [".venv/bin/ruff format --check .", ".venv/bin/ruff check .", ".venv/bin/mypy", ".venv/bin/lint-imports"],
     "bench": [".venv/bin/python -m bench"],
+    "faults": ["PYTHONPATH=tests .venv/bin/python -m faults"],
 }
 SETUP = [
     "-m venv --clear .venv",

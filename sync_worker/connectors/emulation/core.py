@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from sync_worker.connectors.emulation.faults import Faults
@@ -25,7 +25,10 @@ Stamping = Literal["keep", "none"]
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """One applied write. ``before`` / ``after`` hold only the columns that were written; ``at`` seconds since 1970."""
+    """One applied write. ``before`` / ``after`` hold only the columns that were written; ``at`` seconds since 1970.
+
+    ``answered`` False: it was applied, but a fault kept the answer from the client.
+    """
 
     seq: int
     at: float
@@ -36,6 +39,7 @@ class LedgerRow:
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     idempotency_key: str | None = None
+    answered: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -162,7 +166,10 @@ class Emulator(ABC):
             fault = "429"
         self._records_in_call = 1
         if fault is None or fault in ("slow", "lost_after_apply", "reset"):
+            known = len(self.ledger)
             response = self.route(request)
+            if fault in ("lost_after_apply", "reset"):
+                self.ledger[known:] = [replace(row, answered=False) for row in self.ledger[known:]]
         elif fault == "before_apply":
             response = Response(503, close="before")
         else:

@@ -21,6 +21,7 @@ from sync_worker.errors import (
     NotFound,
     NotYetThere,
     OutcomeUnknown,
+    ReadTooOld,
     RecordBusy,
     Rejected,
     RetryableError,
@@ -284,7 +285,7 @@ def _concerns_all(outcomes: Sequence[Outcome | None]) -> SyncError | None:
     """An error after which nothing more should be sent: the vendor is away, slows us down, or shut us out."""
     for outcome in outcomes:
         error = outcome.error if outcome else None
-        own = isinstance(error, RecordBusy | NotYetThere | LeaseLost)
+        own = isinstance(error, RecordBusy | NotYetThere | LeaseLost | ReadTooOld)
         if isinstance(error, AuthFailed) or (isinstance(error, RetryableError) and not own):
             return error
     return None

@@ -1,0 +1,76 @@
+"""``python -m faults [--seed N] [--seeds N] [--postgres] [--controls] [--short]``; exit code 1: not as it should be.
+
+Run it through ``make faults``, which sets the path. Only whole runs of the full size write docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from pathlib import Path
+
+from bench.figures import machine
+from faults import plan as plans
+from faults import report
+from faults.controls import CONTROLS
+from faults.run import once
+from sync_worker import logs
+
+FOLDER = Path("var") / "faults"
+
+
+def main() -> int:
+    """Run, print each table as soon as it is known, and write the report."""
+    given = _arguments()
+    logs.configure("warning")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    first = given.seed if given.seed is not None else random.SystemRandom().randrange(1, 1_000_000)
+    size = plans.SHORT if given.short else plans.FULL
+    facts = machine(FOLDER)
+    runs: list[report.Run] = []
+    for postgres in (False, True) if given.both else (given.postgres,):
+        wanted = [(seed, "") for seed in range(first, first + given.seeds)] if not given.control else []
+        names = [given.control] if given.control else list(CONTROLS) if given.controls else []
+        for seed, control in wanted + [(first, name) for name in names]:
+            runs.append(_play(seed, size, control, postgres=postgres, names_only=given.names_only))
+    (FOLDER / "report.json").write_text(json.dumps([one.as_dict() for one in runs], indent=1), encoding="utf-8")
+    if not given.short and not given.control and not given.names_only:
+        report.write_page(facts, runs)
+    bad = [one.title for one in runs if not one.as_it_should_be]
+    print(f"{len(runs) - len(bad)} of {len(runs)} runs as they should be" + "".join(f"\n  not: {one}" for one in bad))
+    return 1 if bad else 0
+
+
+def _play(seed: int, size: plans.Size, control: str, *, postgres: bool, names_only: bool) -> report.Run:
+    """One run, told line by line. Controls are played in their own size."""
+    database = "PostgreSQL" if postgres else "SQLite"
+    print(", ".join(filter(None, (f"seed {seed}", database, control))), flush=True)
+    columns = not names_only and (not control or CONTROLS[control].columns)
+    size = plans.CONTROL if control else size
+    keep = FOLDER / f"{database}-{seed}-{control or 'product'}".replace(" ", "-").replace("'", "")
+    one = once(seed, size, postgres=postgres, control=control, columns=columns, say=_say, keep=keep)
+    print(report.table(one), flush=True)
+    return one
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m faults", description="Real processes, hurt by a seeded plan.")
+    parser.add_argument("--seed", type=int, help="the first seed (drawn and printed without it)")
+    parser.add_argument("--seeds", type=int, default=1, help="so many seeds, one after the other")
+    parser.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of SQLite")
+    parser.add_argument("--both", action="store_true", help="on SQLite, then on PostgreSQL")
+    parser.add_argument("--controls", action="store_true", help="also every negative control, which must fail")
+    parser.add_argument("--control", choices=sorted(CONTROLS), help="this negative control only")
+    parser.add_argument("--names-only", action="store_true", help="without columns for the ERP's keys in the CRM")
+    parser.add_argument("--short", action="store_true", help="the short form; the page is left as it is")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

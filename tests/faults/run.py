@@ -1,0 +1,66 @@
+"""One run from start to verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from faults import plan as plans
+from faults.controls import CONTROLS
+from faults.judge import judge
+from faults.play import Player
+from faults.proxy import proxies
+from faults.report import Run
+from faults.site import site
+from support.postgres import DURABLE, PostgresServer, running
+
+AHEAD_SECONDS = 90.0
+
+
+def once(
+    seed: int,
+    size: plans.Size,
+    *,
+    postgres: bool = False,
+    control: str = "",
+    columns: bool = True,
+    say: Callable[[str], None] = lambda _: None,
+    keep: Path | None = None,
+) -> Run:
+    """Play the plan of ``seed`` and judge it. ``keep``: a folder for the logs and ledgers of this run."""
+    began = time.monotonic()
+    plan = plans.make(seed, size, postgres=postgres)
+
+    def tell(line: str) -> None:
+        say(f"{time.monotonic() - began:5.0f} s  {line}")
+
+    database = "PostgreSQL" if postgres else "SQLite"
+    with contextlib.ExitStack() as stack:
+        server: PostgresServer | None = None
+        if postgres:
+            server = stack.enter_context(running(DURABLE))
+        gates = stack.enter_context(proxies())
+        ahead = AHEAD_SECONDS if postgres else 0.0
+        made = stack.enter_context(site(gates, server=server, control=control, columns=columns, ahead=ahead))
+        try:
+            seen = Player(made, plan, tell).run()
+        finally:
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                for log in made.folder.glob("*.log"):
+                    (keep / log.name).write_bytes(log.read_bytes())
+                if made.db.is_sqlite:
+                    with contextlib.suppress(OSError):
+                        (keep / "sync.db").write_bytes(Path(str(made.db.url.database)).read_bytes())
+        if keep is not None:
+            told = {"ledgers": seen.ledgers, "customers": seen.customers, "done": [_as_dict(f) for f in seen.done]}
+            (keep / "seen.json").write_text(json.dumps(told), encoding="utf-8")
+    breaks = CONTROLS[control].breaks if control else frozenset()
+    return Run(database, seed, control, time.monotonic() - began, judge(seen), breaks)
+
+
+def _as_dict(fault: plans.Fault) -> dict[str, object]:
+    return {"at": fault.at, "name": fault.name, "seconds": fault.seconds, "target": fault.target}

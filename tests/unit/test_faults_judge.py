@@ -1,0 +1,213 @@
+"""The judge of the fault runs sees what it must: violations are planted in ledgers that nothing else has touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from faults import plan as plans
+from faults.judge import COLUMNS, Customer, Observed, judge
+from faults.plan import FIELDS, Change, Fault, Plan, Side
+
+NOON = 1_000_000.0
+ONE = Customer("7", "8", "9", "10")
+TINY = plans.Size(customers=1, edits=0, creates=0, conflicts=0, rate=1.0, drain=1.0)
+
+
+def row(
+    at: float, side: Side, name: str, value: str, *, actor: str = "person", answered: bool = True
+) -> dict[str, Any]:
+    """A ledger row about one field of the one customer."""
+    erp_column, table, crm_column = COLUMNS[name]
+    key = {"Company": ONE.crm, "Email": ONE.email, "Address": ONE.address}[table]
+    where = ("customer", ONE.erp, erp_column) if side == "erp" else (table, key, crm_column)
+    return {
+        "at": NOON + at, "actor": actor, "entity": where[0], "key": where[1], "op": "update",
+        "after": {where[2]: value}, "answered": answered, "side": side,
+    }  # fmt: skip
+
+
+def created(at: float, side: Side, name: str, *, actor: str = "api") -> dict[str, Any]:
+    entity, column = ("customer", "name") if side == "erp" else ("Company", "Comp_Name")
+    made = {"at": NOON + at, "actor": actor, "entity": entity, "key": f"new{at}", "op": "create"}
+    return made | {"after": {column: name}, "answered": True, "side": side}
+
+
+def seen(*rows: dict[str, Any], done: tuple[Fault, ...] = (), **more: Any) -> Observed:
+    """A run with these ledger rows, at rest, whose plan is what people did in them."""
+    changes = [
+        Change(r["at"] - NOON, r["side"], next(iter(r["after"].values())), None if r["op"] == "create" else 0)
+        for r in rows
+        if r["actor"] == "person"
+    ]
+    told: dict[str, Any] = {"status": {"in_sync": 1}, "due": 0, "rested": True} | more
+    return Observed(
+        plan=Plan(1, TINY, tuple(changes)),
+        customers=[ONE],
+        start={(0, name): f"old {name}" for name in FIELDS},
+        ledgers={side: [r for r in rows if r["side"] == side] for side in ("erp", "crm")},
+        done=[replace(fault, at=NOON + fault.at) for fault in done],
+        **told,
+    )
+
+
+def broken(observed: Observed) -> dict[str, float]:
+    """Invariants that do not hold, with their counts."""
+    return {one.name: one.count for one in judge(observed).verdicts if not one.ok}
+
+
+GOOD = (row(1, "erp", "name", "A"), row(2, "crm", "name", "A", actor="api"))
+
+
+def test_an_edit_that_travelled_once_breaks_nothing() -> None:
+    assert broken(seen(*GOOD)) == {}
+
+
+def test_an_edit_that_never_travelled_is_a_field_that_differs() -> None:
+    assert broken(seen(row(1, "erp", "email", "a@b.test"))) == {"fields that differ without a conflict": 1}
+
+
+def test_an_edit_replaced_long_after_it_was_made_is_lost() -> None:
+    rows = (*GOOD, row(10, "crm", "name", "B"), row(11, "erp", "name", "C"), row(20, "crm", "name", "C", actor="api"))
+    assert broken(seen(*rows)) == {"lost edits": 1}
+
+
+@pytest.mark.parametrize(
+    ("age", "done", "counted"),
+    [
+        (1.0, (), "edits in the window of E22"),
+        (9.0, (Fault(12, "stop worker", 7),), "edits in that window during a standstill"),
+    ],
+)
+def test_e22_an_edit_between_our_read_and_our_write_is_counted_apart(
+    age: float, done: tuple[Fault, ...], counted: str
+) -> None:
+    rows = (
+        *GOOD,
+        row(10, "erp", "name", "B"),
+        row(11, "crm", "name", "C"),
+        row(11 + age, "crm", "name", "B", actor="api"),
+    )
+    observed = seen(*rows, done=done)
+    assert broken(observed) == {}
+    assert judge(observed).facts[counted] == 1
+
+
+def test_an_older_value_written_over_a_newer_one_is_found() -> None:
+    rows = (
+        *GOOD, row(5, "erp", "name", "B"), row(6, "crm", "name", "B", actor="api"),
+        row(7, "crm", "name", "A", actor="api"), row(8, "crm", "name", "B", actor="api"),
+    )  # fmt: skip
+    assert broken(seen(*rows)) == {"an older value over a newer one": 1, "writes beyond one per side and change": 2}
+
+
+def test_a_value_that_nobody_typed_is_found() -> None:
+    rows = (row(1, "erp", "name", "X", actor="api"), row(2, "crm", "name", "X", actor="api"))
+    assert broken(seen(*rows)) == {"values that nobody typed": 2}
+
+
+def test_the_same_write_twice_is_found() -> None:
+    assert broken(seen(*GOOD, row(3, "crm", "name", "A", actor="api"))) == {"writes beyond one per side and change": 1}
+
+
+def test_a_field_edited_on_both_sides_is_a_conflict_and_must_be_told_as_one() -> None:
+    rows = (row(1, "erp", "city", "A"), row(1.1, "crm", "city", "B"))
+    assert broken(seen(*rows, status={"conflict": 1})) == {}
+    assert broken(seen(*rows)) == {"customers in conflict, told and found apart": 1}
+
+
+def test_a_conflict_that_is_told_without_two_edits_is_found() -> None:
+    assert broken(seen(*GOOD, status={"conflict": 1})) == {"customers in conflict, told and found apart": 1}
+
+
+@pytest.mark.parametrize(
+    ("answered", "done", "name"),
+    [
+        (False, (), None),
+        (True, (Fault(2.5, "kill worker"),), None),
+        (True, (), "fields that differ without a conflict"),
+    ],
+)
+def test_an_edit_over_a_write_whose_end_nobody_learnt_is_a_conflict_and_only_that(
+    answered: bool, done: tuple[Fault, ...], name: str | None
+) -> None:
+    rows = (
+        row(1, "erp", "name", "A"),
+        row(2, "crm", "name", "A", actor="api", answered=answered),
+        row(5, "crm", "name", "B"),
+    )
+    found = broken(seen(*rows, done=done, status={"conflict": 1}))
+    assert found.pop("customers in conflict, told and found apart", 0) == (1 if name else 0)
+    assert found == ({name: 1} if name else {})
+
+
+def test_newcomers_are_made_exactly_once_on_the_other_side() -> None:
+    person = created(1, "erp", "Newcomer 1", actor="person")
+    assert broken(seen(person, created(2, "crm", "Newcomer 1"))) == {}
+    assert broken(seen(person)) == {"customers not created": 1}
+    twice = (person, created(2, "crm", "Newcomer 1"), created(3, "crm", "Newcomer 1"))
+    assert broken(seen(*twice)) == {"customers created twice": 1}
+    assert broken(seen(created(2, "crm", "Nobody"))) == {"customers created twice": 1}
+
+
+def test_a_planned_edit_that_is_in_no_ledger_is_a_defect_of_the_harness() -> None:
+    observed = seen(*GOOD)
+    observed.plan = replace(observed.plan, changes=(*observed.plan.changes, Change(2, "erp", "Z", 0)))
+    assert broken(observed) == {"edits that are in no ledger": 1}
+
+
+@pytest.mark.parametrize(("arrival", "found"), [(41.0, {}), (45.0, {"slowest recovery after a worker kill (s)": 35.0})])
+def test_a_recovery_is_counted_from_the_kill_to_the_last_edit_that_stood_open(
+    arrival: float, found: dict[str, float]
+) -> None:
+    rows = (row(9, "erp", "name", "A"), row(arrival, "crm", "name", "A", actor="api"))
+    observed = seen(*rows, done=(Fault(10, "kill worker"),))
+    assert broken(observed) == found
+    assert judge(observed).facts["recoveries measured"] == 1
+
+
+def test_a_kill_beside_another_outage_is_not_measured() -> None:
+    rows = (row(9, "erp", "name", "A"), row(80, "crm", "name", "A", actor="api"))
+    done = (Fault(10, "kill worker"), Fault(20, "queue outage", 45))
+    assert judge(seen(*rows, done=done)).facts["recoveries measured"] == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"rested": False}, "not at rest: links due or pending"),
+        ({"status": {"waiting": 1}}, "waiting"),
+        ({"status": {"failing": 1}}, "failing"),
+        ({"status": {"not_synced": 1}}, "other states"),
+        ({"forged": 1, "forged_stored": 1}, "forged notices taken or stored"),
+        ({"writes_after_rest": 1}, "writes after everything was at rest"),
+        ({"grown": ["web files 20 to 900"]}, "resources that grew"),
+    ],
+)
+def test_what_is_not_at_rest_is_found(more: dict[str, Any], name: str) -> None:
+    assert broken(seen(*GOOD, **more)) == {name: 1}
+
+
+def test_a_plan_is_the_same_for_the_same_seed_and_gives_every_edit_a_value_of_its_own() -> None:
+    plan = plans.make(7, plans.SHORT)
+    assert plan == plans.make(7, plans.SHORT) != plans.make(8, plans.SHORT)
+    values = [change.value for change in plan.changes]
+    assert len(values) == len(set(values)) == plans.SHORT.edits + plans.SHORT.creates
+    assert [change.at for change in plan.changes] == sorted(change.at for change in plan.changes)
+
+
+def test_the_full_plan_holds_every_fault_as_often_as_promised() -> None:
+    faults = plans.make(3, plans.FULL).faults
+    count = {name: [f for f in faults if f.name == name] for name in {f.name for f in faults}}
+    wanted = {
+        "kill worker": 40, "kill web": 10, "kill scheduler": 5, "kill queue": 8, "queue outage": 1, "stop queue": 6,
+        "stop worker": 3, "flush": 2, "queue memory": 1, "database": 6, "blackout erp": 1, "blackout crm": 1,
+    }  # fmt: skip
+    assert {name: len(count[name]) for name in wanted} == wanted
+    assert sum(f.seconds for f in count["queue outage"]) == 45 and sum(f.seconds for f in count["queue memory"]) == 60
+    stops = count["stop worker"]
+    assert not [
+        k for k in count["kill worker"] for s in stops if k.target == s.target and s.at <= k.at <= s.at + s.seconds
+    ]
