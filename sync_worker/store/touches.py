@@ -33,7 +33,7 @@ from sync_worker.store.tables import link
 
 ALL_PARTS = -1
 # An import of thousands is announced by the vendor as thousands of changes, and these must not stand before what people
-# edit meanwhile. Of records that bulk work has in hand, or brought in step so lately, they are bulk work too; and while
+# edit meanwhile. Of records that a run has in hand, or that were linked so lately, they are bulk work too; and while
 # bulk work creates, an unknown record waits a moment and beside the live ones: most likely it is ours, and absorbed by
 # then (E17).
 ECHO_SECONDS = 5.0
@@ -138,7 +138,7 @@ def _link_upsert(side: Side, *, sqlite: bool) -> Executable:
     )
     c, new = link.c, stmt.excluded
     dirty = c[f"{side}_dirty"]
-    recent = or_(c.lease_until > now, c.last_synced_at > now - ECHO_SECONDS)
+    of_a_run = or_(c.run_id.is_not(None), c.first_synced_at > now - ECHO_SECONDS)
     linked = and_(c.erp_key.is_not(None), c.crm_key.is_not(None))
     stmt = stmt.on_conflict_do_update(
         index_elements=[c.flow, c.entity, c[f"{side}_key"]],
@@ -148,7 +148,7 @@ def _link_upsert(side: Side, *, sqlite: bool) -> Executable:
             c.due_at: case((c.due_at < now, c.due_at), else_=now),
             c.noticed_at: func.coalesce(c.noticed_at, new.noticed_at),
             c.klass: case(
-                (and_(c.klass == "bulk", recent), "bulk"),
+                (and_(c.klass == "bulk", of_a_run), "bulk"),
                 (or_(new.klass == "live", c.due_at.is_(None)), new.klass),
                 else_=c.klass,
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from sqlalchemy import update
 
 from support.rules import (
     FLOW,
@@ -27,6 +28,8 @@ from sync_worker import desk
 from sync_worker.engine.core import BATCH_SECONDS, BURST, Pace
 from sync_worker.events import Change
 from sync_worker.store import links, managers
+from sync_worker.store.tables import link
+from sync_worker.store.touches import ABSORB_SECONDS
 
 # --- E1 ---------------------------------------------------------------------------------------------------------------
 
@@ -350,6 +353,33 @@ def test_e2_live_links_are_not_behind_a_pile_of_others(make_light: Make) -> None
     world.notice("crm", two.crm)
     assert [row.id for row in claim(world, klass="live", limit=5)] == [two.id]
     assert [row.id for row in claim(world, klass="bulk", limit=5)] == [one.id]
+
+
+def test_e2_what_an_import_writes_comes_back_as_bulk_work_and_a_persons_edit_as_live(make_light: Make) -> None:
+    world = make_light()
+    imported, edited = pair(world), pair(world, "Second Customer", comp_vatnumber="GB999999973")
+    world.settle()
+    for one, run in ((imported, 7), (edited, None)):
+        values = {"klass": "bulk", "run_id": run, "first_synced_at": world.clock() - 3600}
+        with world.db.write() as conn:
+            conn.execute(update(link).where(link.c.id == one.id).values(values))
+        world.notice("crm", one.crm)
+    assert (row_of(world, crm=imported.crm).klass, row_of(world, crm=edited.crm).klass) == ("bulk", "live")
+
+
+def test_e17_while_bulk_work_creates_an_unknown_record_waits_a_moment_beside_live_work(make_light: Make) -> None:
+    world = make_light()
+    one = pair(world)
+    world.settle()
+    made = {"klass": "bulk", "intent": {"side": "crm"}, "intent_side": "crm", "intent_at": world.clock()}
+    with world.db.write() as conn:
+        conn.execute(update(link).where(link.c.id == one.id).values(made))
+    world.notice("crm", "9999")
+    row = row_of(world, crm="9999")
+    assert (row.klass, row.due_at) == ("retry", world.clock() + ABSORB_SECONDS)
+    world.notice("crm", one.crm)
+    due = row_of(world, crm=one.crm).due_at
+    assert due is not None and due <= world.clock()  # what is known already waits for nobody
 
 
 # --- E3 ---------------------------------------------------------------------------------------------------------------
