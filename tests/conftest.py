@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from support.clock import FakeClock
 from support.postgres import PostgresMissing, PostgresServer, running
 from sync_worker.store import migrate, session
 from sync_worker.store.session import Database
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background, where shells switch Ctrl-C off for all children: tests of it would wait in vain.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
