@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from sync_worker.connectors.base import HookRefused
+from sync_worker.connectors.base import Check, HookRefused
 from sync_worker.events import INVOICE, Change, Op
 
 TOLERANCE = 300.0  # seconds a timestamp may lie in the past or in the future
@@ -36,6 +36,18 @@ def secret_bytes(secret: str) -> bytes:
     if len(key) < MIN_SECRET:
         raise ValueError(f"shorter than {MIN_SECRET} bytes")
     return key
+
+
+def check_secret(system: str, secret: str) -> Check:
+    """What doctor says of a system's webhook secret."""
+    name, fix = "webhook_secret", f"set systems.{system}.webhook_secret to whsec_ and 24 or more random bytes in base64"
+    if not secret:
+        return Check(name, False, "not set: notices are refused, only polling works", fix)
+    try:
+        secret_bytes(secret)
+    except ValueError as error:
+        return Check(name, False, str(error), fix)
+    return Check(name, True)
 
 
 def sign(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:

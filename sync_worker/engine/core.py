@@ -202,15 +202,17 @@ class Engine:
         """Ask the vendor whose the unknown child rows and invoices are; their records become due.
 
         Each kind is stored by itself: one that cannot be read holds up no other. Raises the last one's SyncError. One
-        thread of this process does it at a time; what comes meanwhile is due still, and rung for again.
+        thread of this process does it at a time, and goes on while others were turned away meanwhile.
         """
         lane: tuple[str, LinkClass] = (f"parts:{system}", "retry")
-        if not self.lanes.enter(lane, lambda: False):
-            return ()
-        try:
-            return self._resolve_parts(system)
-        finally:
-            self.lanes.leave(lane)
+        touched: list[Touched] = []
+        wanted = True
+        while wanted and self.lanes.enter(lane, lambda: False):
+            try:
+                touched += self._resolve_parts(system)
+            finally:
+                wanted = self.lanes.leave(lane)
+        return tuple(touched)
 
     def _resolve_parts(self, system: str) -> tuple[Touched, ...]:
         claimed = parts.claim_parts(self.db, system)

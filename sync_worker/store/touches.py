@@ -123,9 +123,10 @@ def _link_upsert(side: Side, *, sqlite: bool) -> Executable:
     now, klass = bindparam("now", type_=Double), bindparam("new_klass", type_=String)
     permit = bindparam("permit", type_=String)
     making = link.alias("making")
-    made_in_bulk = exists().where(
+    making_some = exists().where(
         making.c.flow == flow, making.c.entity == entity, making.c.intent_side == side, making.c.klass == "bulk"
     )
+    made_in_bulk = and_(permit.is_(None), making_some)  # what a person or an invoice asks for is no echo
     given: dict[str, Any] = {
         "flow": flow, "entity": entity, f"{side}_key": key, f"{side}_parts": mask, f"{side}_dirty": literal(1, Integer),
         "state": literal("pending", String), "state_at": now,

@@ -29,7 +29,7 @@ from sync_worker.engine.core import BATCH_SECONDS, BURST, Pace
 from sync_worker.events import Change
 from sync_worker.store import links, managers
 from sync_worker.store.tables import link
-from sync_worker.store.touches import ABSORB_SECONDS
+from sync_worker.store.touches import ABSORB_SECONDS, Touched
 
 # --- E1 ---------------------------------------------------------------------------------------------------------------
 
@@ -344,6 +344,22 @@ def test_in_a_burst_a_batch_waits_for_company_as_long_as_some_comes(make_light: 
     assert world.app.engine.run_due("customers", "live").claimed == 1  # nobody came: it did not wait again
 
 
+def test_children_told_of_while_others_are_resolved_are_resolved_by_the_same_thread(make_light: Make) -> None:
+    world = make_light()
+    one, two = pair(world), pair(world, "Second Customer", comp_vatnumber="GB999999973")
+    engine, rounds = world.app.engine, []
+
+    def meanwhile(system: str) -> tuple[Touched, ...]:
+        rounds.append(system)
+        if len(rounds) == 1:
+            assert engine.resolve_parts(system) == ()  # turned away: this one goes on for it
+        return (Touched((one, two)[len(rounds) - 1].id, FLOW, "customer", "live"),)
+
+    engine._resolve_parts = meanwhile  # type: ignore[method-assign]
+    assert [t.link_id for t in engine.resolve_parts("crm")] == [one.id, two.id]
+    assert rounds == ["crm", "crm"]
+
+
 def test_e2_live_links_are_not_behind_a_pile_of_others(make_light: Make) -> None:
     world = make_light()
     one = pair(world)
@@ -377,6 +393,9 @@ def test_e17_while_bulk_work_creates_an_unknown_record_waits_a_moment_beside_liv
     world.notice("crm", "9999")
     row = row_of(world, crm="9999")
     assert (row.klass, row.due_at) == ("retry", world.clock() + ABSORB_SECONDS)
+    world.app.inbox.accept([Change("crm", "customer", "8888", "updated", "manual")], may_create="manual")
+    asked = row_of(world, crm="8888")
+    assert (asked.klass, asked.due_at) == ("live", world.clock())  # what a person asks for is no echo
     world.notice("crm", one.crm)
     due = row_of(world, crm=one.crm).due_at
     assert due is not None and due <= world.clock()  # what is known already waits for nobody

@@ -16,7 +16,7 @@ from sync_worker.errors import AuthFailed, SyncError
 
 def run(system: str, settings: RestSettings, calls: Calls, customer: FieldMap | None) -> list[Check]:
     """All checks; those that need the token are left out when it is refused, so that it is tried once only."""
-    found = [_secret(system, settings)]
+    found = [standard_webhooks.check_secret(system, settings.webhook_secret)]
     try:
         sample = next(iter(next(calls.pages({}, size=1), [])), None)
     except AuthFailed as error:
@@ -28,17 +28,6 @@ def run(system: str, settings: RestSettings, calls: Calls, customer: FieldMap | 
     found = [Check("token", True, "it is taken"), Check("customers", True, "the list is readable"), *found]
     found.append(_users(settings, calls))
     return [*found, *_places(settings, sample, customer)]
-
-
-def _secret(system: str, settings: RestSettings) -> Check:
-    name, fix = "webhook_secret", f"set systems.{system}.webhook_secret to whsec_ and 24 or more random bytes in base64"
-    if not settings.webhook_secret:
-        return Check(name, False, "not set: notices are refused, only polling works", fix)
-    try:
-        standard_webhooks.secret_bytes(settings.webhook_secret)
-    except ValueError as error:
-        return Check(name, False, str(error), fix)
-    return Check(name, True)
 
 
 def _users(settings: RestSettings, calls: Calls) -> Check:

@@ -19,7 +19,7 @@ _TABLES: tuple[Table, ...] = (PERSON, ADDRESS, *(t for of in LINKED for t in (of
 
 def run(system: str, settings: SageCrmSettings, rest: Rest, customer: FieldMap | None) -> list[Check]:
     """All checks; those that need a login are left out when it fails, so that it is tried once only."""
-    found = [_secret(system, settings)]
+    found = [standard_webhooks.check_secret(system, settings.webhook_secret)]
     try:
         rows, _ = rest.first(COMPANY)
     except AuthFailed as error:
@@ -37,17 +37,6 @@ def run(system: str, settings: SageCrmSettings, rest: Rest, customer: FieldMap |
     found += [_readable(rest, table) for table in _TABLES]
     found += _columns(system, settings, rest, customer, rows[0] if rows else None)
     return found
-
-
-def _secret(system: str, settings: SageCrmSettings) -> Check:
-    name, fix = "webhook_secret", f"set systems.{system}.webhook_secret to whsec_ and 24 or more random bytes in base64"
-    if not settings.webhook_secret:
-        return Check(name, False, "not set: notices are refused, only polling works", fix)
-    try:
-        standard_webhooks.secret_bytes(settings.webhook_secret)
-    except ValueError as error:
-        return Check(name, False, str(error), fix)
-    return Check(name, True)
 
 
 def _readable(rest: Rest, table: Table) -> Check:
