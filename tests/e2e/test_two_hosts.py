@@ -134,21 +134,31 @@ class Stream:
         number = 0
         try:
             while not self._stopping.is_set():
-                until(lambda: self.on_their_way() < IN_FLIGHT, 90, why=lambda: self.made - self.seen)
+                until(lambda number=number: self._may_go_on(number), 90, why=lambda: self.made - self.seen)
                 self._one(number)
                 number += 1
         except BaseException as failure:
             self._failure.append(failure)
             raise
 
+    def _may_go_on(self, number: int) -> bool:
+        """A few at a time; and what one record was given must have arrived, however long it was held up."""
+        few = self.on_their_way() < IN_FLIGHT
+        return few and self._told(number) not in {(key, column) for key, column, _ in self.made - self.seen}
+
+    def _told(self, number: int) -> tuple[str, str]:
+        """Which record and column of the other side this edit is for."""
+        erp, crm = self.pairs[number // 2 % CUSTOMERS]
+        return (erp, "taxId") if number % 2 else (crm, "Comp_WebSite")
+
     def _one(self, number: int) -> None:
         erp, crm = self.pairs[number // 2 % CUSTOMERS]
+        value = f"GB{number}" if number % 2 else f"http://{number}.test"
         if number % 2:
-            self.it.crm.edit(crm, {"comp_vatnumber": f"GB{number}"})
-            self.made[erp, "taxId", f"GB{number}"] += 1
+            self.it.crm.edit(crm, {"comp_vatnumber": value})
         else:
-            self.it.erp.edit(erp, {"contacts.default.URL1": f"http://{number}.test"})
-            self.made[crm, "Comp_WebSite", f"http://{number}.test"] += 1
+            self.it.erp.edit(erp, {"contacts.default.URL1": value})
+        self.made[*self._told(number), value] += 1
         if number % 10 == 0:
             self.created["erp"].append(f"New in erp {number}")
             self.it.erp.create({"id": f"N-{number}", "name": f"New in erp {number}"})
