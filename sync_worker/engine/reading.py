@@ -55,7 +55,10 @@ def begin(row: LinkRow) -> Pass:
 
 
 def first_asks(p: Pass, flow: Flow, now: float) -> dict[Side, int]:
-    """Which tables of which side to read first: those that gave notice; both where a field is open or has no past."""
+    """Which tables of which side to read first: those that gave notice; both where a field is open or has no past.
+
+    Both, too, where nobody knows what became of a write: it may stand there although its source has been put back.
+    """
     row = p.row
     everything: dict[Side, int] = {side: flow.connectors[side].capabilities.all_parts for side in SIDES}
     if (
@@ -75,8 +78,9 @@ def first_asks(p: Pass, flow: Flow, now: float) -> dict[Side, int]:
             asks[side] = everything[side]
         if row.gone_at(side) is not None:
             asks[side] = asks.get(side, 0) | 1
-    if row.opens or p.memory.take:
-        fields = set(row.opens) | set(p.memory.take)
+    in_doubt = {name for tries in p.memory.tried.values() for name in tries}
+    fields = set(row.opens) | set(p.memory.take) | in_doubt
+    if fields:
         for side in SIDES:
             asks[side] = asks.get(side, 0) | flow.parts_mask(side, fields) | 1
     return asks or everything

@@ -52,7 +52,7 @@ def test_gumu_7_two_filled_systems_are_joined_without_a_duplicate_or_a_wrong_lin
     assert said == {
         "link": len(truth.sure), "ambiguous": len(truth.likely) + len(truth.torn), "create": len(fresh),
     }  # fmt: skip
-    counts = importing.run_import(world.app, FLOW, Selection()).counts
+    counts = importing.run_import(world.app, FLOW, Selection(), unlimited=True).counts
     assert counts == {"linked": said["link"], "waiting": said["ambiguous"], "created": said["create"]}
     world.settle()
 
@@ -70,7 +70,7 @@ def test_gumu_7_two_filled_systems_are_joined_without_a_duplicate_or_a_wrong_lin
     accept(world, truth, tmp_path / "links.csv")
     assert {erp: linked(world).get(erp) for erp in truth.likely} == truth.likely
     done = api_writes(world)
-    again = importing.run_import(world.app, FLOW, Selection()).counts
+    again = importing.run_import(world.app, FLOW, Selection(), unlimited=True).counts
     world.settle()
     assert again == {"unchanged": len(pairs) + len(truth.likely), "waiting": len(truth.torn)}
     assert api_writes(world) == done
