@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -16,7 +17,9 @@ import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from mappings.merge import BOUNCES
 from support.judge import COLUMNS, FieldStory, Historian, in_step, read_current
+from support.rules import row_of
 from support.world import World
 from sync_worker.store import migrate
 
@@ -53,6 +56,7 @@ class Life(RuleBasedStateMachine):
         self.pairs: list[tuple[str, str]] = []
         self.counter = 0
         self.made: list[tuple[str, str]] = []
+        self.put_back: Counter[tuple[int, str]] = Counter()
         self.windows = False  # a person edited in the middle of a pass, or reads were stale: E22 may lose that edit
 
     @initialize(cut=st.sampled_from([None, "cut", "upper"]))
@@ -86,9 +90,9 @@ class Life(RuleBasedStateMachine):
         }  # fmt: skip
         return forms[name]
 
-    def edit(self, side: str, customer: int, name: str) -> None:
+    def edit(self, side: str, customer: int, name: str, value: str | None = None) -> None:
         erp_key, crm_key = self.pairs[customer]
-        value = self.value(name)
+        value = value or self.value(name)
         column, table, crm_column = COLUMNS[name]
         if side == "erp":
             self.world.edit_erp(erp_key, **{column: value})
@@ -100,6 +104,14 @@ class Life(RuleBasedStateMachine):
     @rule(side=sides, customer=customers, name=fields)
     def somebody_edits(self, side: str, customer: int, name: str) -> None:
         self.edit(side, customer, name)
+
+    @rule(side=sides, customer=customers, name=fields)
+    def somebody_puts_back_what_stood_there_before(self, side: str, customer: int, name: str) -> None:
+        *earlier, now = self.stories()[customer, name].held[side]
+        before = next((value for value in reversed(earlier) if value and value != now), None)
+        if before is not None:
+            self.put_back[customer, name] += 1
+            self.edit(side, customer, name, before)
 
     @rule(side=sides)
     def somebody_creates(self, side: str) -> None:
@@ -211,6 +223,8 @@ class Life(RuleBasedStateMachine):
             open_fields = {
                 ("city" if f["name"] == "address" else f["name"]) for f in shown["fields"] if f["status"] != "in_step"
             }
+            opens = row_of(self.world, crm=crm_key).opens.items()
+            rewritten = {("city" if n == "address" else n) for n, one in opens if one.cause == "rewritten"}
             note(f"customer {number}: {shown['state']} {shown['cause']}")
             for name, (erp, crm) in current.items():
                 story = stories[number, name]
@@ -218,7 +232,9 @@ class Life(RuleBasedStateMachine):
                     assert self.windows and over_at - edited_at <= STALE + 1, (
                         f"{name}: an edit on {side} was overwritten: {story}"
                     )
-                if story.conflict:
+                if name in rewritten:  # E14: people who put back each other's values look like two systems
+                    assert self.put_back[number, name] >= BOUNCES, f"{name}: rewritten by nobody: {story} {shown}"
+                elif story.conflict:
                     assert name in open_fields, f"{name}: edited on both sides, but no conflict: {story} {shown}"
                 else:
                     assert in_step(erp, crm), f"{name}: {erp!r} / {crm!r} differ at rest: {story} {shown}"

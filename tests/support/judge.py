@@ -24,17 +24,25 @@ COLUMNS = {
 
 @dataclass
 class FieldStory:
-    """One field of one pair: current values, who edited since they agreed, edits of ours that overwrote one."""
+    """One field of one pair: current values, who edited since they agreed, edits of ours that overwrote one.
+
+    Whoever puts back what a side held when both last agreed has undone the edit: nothing of it is left to travel.
+    ``held``: all values of a side, in order.
+    """
 
     erp: Any = None
     crm: Any = None
+    agreed: dict[str, Any] = field(default_factory=dict)
+    held: dict[str, list[Any]] = field(default_factory=lambda: {"erp": [], "crm": []})
     edited: set[str] = field(default_factory=set)
     edited_at: dict[str, float] = field(default_factory=dict)
     lost: list[tuple[str, float, float]] = field(default_factory=list)  # side, edit at, overwritten at
 
     def happened(self, side: str, value: Any, actor: str, at: float) -> None:
+        self.held[side].append(value)
         if actor == "person":
-            self.edited.add(side)
+            undone = side in self.agreed and self.agreed[side] == value
+            (self.edited.discard if undone else self.edited.add)(side)
             self.edited_at[side] = at
         elif side in self.edited and not in_step(getattr(self, side), value):
             self.lost.append((side, self.edited_at[side], at))
@@ -42,6 +50,7 @@ class FieldStory:
         setattr(self, side, value)
         if in_step(self.erp, self.crm):
             self.edited.clear()
+            self.agreed = {"erp": self.erp, "crm": self.crm}
 
     @property
     def conflict(self) -> bool:
