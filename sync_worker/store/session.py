@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 SHORT_WAIT, LONG_WAIT = 0.002, 0.02  # seconds at most between two looks for SQLite's write lock
 BUSY_SECONDS = 30
+PROMPT_SECONDS = 0.25  # an answer of PostgreSQL's that came later than that tells nothing about its clock
 TRIES = 6
 # deadlock, serialization failure, lock not available (PostgreSQL's documented SQLSTATEs)
 TRANSIENT_STATES = frozenset({"40P01", "40001", "55P03"})
@@ -146,8 +147,12 @@ class Database:
             return self._clock()
         if self.is_sqlite:
             return time.time()
+        asked_at = time.monotonic()
         found = float(conn.execute(_CLOCK).scalar_one())
-        self._ahead = found - time.monotonic()
+        answered_at = time.monotonic()
+        # An answer that was long on its way (a process that stood still) would set the clock back by that time.
+        if self._ahead is None or answered_at - asked_at < PROMPT_SECONDS:
+            self._ahead = found - answered_at
         return found
 
     def clock(self) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from sqlalchemy import Connection, insert, select, text, update
@@ -11,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from support.clock import FakeClock
 from sync_worker.errors import ConfigError
-from sync_worker.store import counters
+from sync_worker.store import counters, session
 from sync_worker.store.session import Database, lock_waiting_key
 from sync_worker.store.tables import link, open_field, watermark
 
@@ -178,6 +180,28 @@ def test_the_injected_clock_decides_and_otherwise_the_database(database_url: str
         assert abs(real.now(conn) - time.time()) < 60
     fake.close()
     real.close()
+
+
+def test_e2_an_answer_that_was_long_on_its_way_does_not_set_the_clock_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, delay = [100.0], [0.0]
+
+    class Server:
+        """PostgreSQL, 5,000 s ahead of our monotonic clock; its answers take ``delay``."""
+
+        def execute(self, _statement: object) -> Server:
+            self._at = 5_000 + seconds[0]
+            seconds[0] += delay[0]
+            return self
+
+        def scalar_one(self) -> float:
+            return self._at
+
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    db, server = Database("postgresql://sync@127.0.0.1:1/none"), cast("Connection", Server())
+    assert db.now(server) == db.clock() == 5_100.0
+    delay[0] = 36.0  # the worker stood still: a lease it holds has run out meanwhile, and it has to know
+    assert db.now(server) == 5_100.0
+    assert db.clock() == 5_136.0
 
 
 def test_the_lock_on_a_waiting_key_excludes_the_same_key_only(db: Database) -> None:
