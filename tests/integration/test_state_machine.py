@@ -57,6 +57,7 @@ class Life(RuleBasedStateMachine):
         self.counter = 0
         self.made: list[tuple[str, str]] = []
         self.put_back: Counter[tuple[int, str]] = Counter()
+        self.interrupted = False  # a pass ended between a write and its save, or an answer was lost
         self.windows = False  # a person edited in the middle of a pass, or reads were stale: E22 may lose that edit
 
     @initialize(cut=st.sampled_from([None, "cut", "upper"]))
@@ -164,10 +165,12 @@ class Life(RuleBasedStateMachine):
     def the_next_call_fails(self, side: str, kind: str, fault: str) -> None:
         if kind == "read" and fault == "lost_after_apply":
             fault = "reset"
+        self.interrupted = self.interrupted or fault == "lost_after_apply"
         self.world.vendors[side].faults.fail_next.append({"operation": kind, "fault": fault})
 
     @rule(steps=st.integers(0, 14))
     def the_worker_dies(self, steps: int) -> None:
+        self.interrupted = True
         with self.world.crashing_after(steps):
             self.world.deliver()
             self.world.work()
@@ -234,6 +237,9 @@ class Life(RuleBasedStateMachine):
                     )
                 if name in rewritten:  # E14: people who put back each other's values look like two systems
                     assert self.put_back[number, name] >= BOUNCES, f"{name}: rewritten by nobody: {story} {shown}"
+                elif self.interrupted and story.over_ours and name in open_fields:
+                    # Nobody can know whether the edit was made over our write or beside it: a person is asked.
+                    assert not in_step(erp, crm), f"{name}: open, but equal: {story} {shown}"
                 elif story.conflict:
                     assert name in open_fields, f"{name}: edited on both sides, but no conflict: {story} {shown}"
                 else:

@@ -27,7 +27,8 @@ class FieldStory:
     """One field of one pair: current values, who edited since they agreed, edits of ours that overwrote one.
 
     Whoever puts back what a side held when both last agreed has undone the edit: nothing of it is left to travel.
-    ``held``: all values of a side, in order.
+    ``held``: all values of a side, in order. ``over_ours``: somebody edited what we had written there, and both have
+    not agreed since.
     """
 
     erp: Any = None
@@ -36,6 +37,8 @@ class FieldStory:
     held: dict[str, list[Any]] = field(default_factory=lambda: {"erp": [], "crm": []})
     edited: set[str] = field(default_factory=set)
     edited_at: dict[str, float] = field(default_factory=dict)
+    last_by: dict[str, str] = field(default_factory=dict)
+    over_ours: bool = False
     lost: list[tuple[str, float, float]] = field(default_factory=list)  # side, edit at, overwritten at
 
     def happened(self, side: str, value: Any, actor: str, at: float) -> None:
@@ -44,12 +47,15 @@ class FieldStory:
             undone = side in self.agreed and self.agreed[side] == value
             (self.edited.discard if undone else self.edited.add)(side)
             self.edited_at[side] = at
+            self.over_ours = self.over_ours or self.last_by.get(side) == "api"
         elif side in self.edited and not in_step(getattr(self, side), value):
             self.lost.append((side, self.edited_at[side], at))
             self.edited.discard(side)
         setattr(self, side, value)
+        self.last_by[side] = actor
         if in_step(self.erp, self.crm):
             self.edited.clear()
+            self.over_ours = False
             self.agreed = {"erp": self.erp, "crm": self.crm}
 
     @property
