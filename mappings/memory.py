@@ -11,7 +11,7 @@ from mappings.fields import FieldMap, Value
 Side = Literal["erp", "crm"]
 SIDES: tuple[Side, Side] = ("erp", "crm")
 
-_PARTS = ("replaced", "wrote", "tried", "bounce", "blocked", "take", "ids_due", "first")
+_PARTS = ("replaced", "wrote", "tried", "bounce", "blocked", "withheld", "take", "ids_due", "first")
 _KEPT = 8  # replaced values remembered per field; more edits than that within one stale window are not told apart
 
 
@@ -40,6 +40,7 @@ class Memory:
     whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value, source value, what
     stood there, when.
     ``bounce``: count, side, time (E14). ``blocked``: fields that differ by direction, owner, a clearing (E13) or undo.
+    ``withheld``: per side the fields of which it shows nothing by its installation's own rule, and the cause.
     ``take``: a person's choice: a side, ``{"value": v}`` for both, or ``{"values": {side: v}}`` (a side left out keeps
     its own), with ``if``: what the sides must still hold for it to count, and ``blocked``: why they differ afterwards.
     ``ids_due``: sides whose own columns are still to name this link's ids, since it took its record over from another
@@ -52,6 +53,7 @@ class Memory:
     tried: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     bounce: dict[str, list[Any]] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    withheld: dict[str, dict[str, str]] = field(default_factory=dict)
     take: dict[str, Any] = field(default_factory=dict)
     ids_due: dict[str, bool] = field(default_factory=dict)
     first: dict[str, Any] = field(default_factory=dict)
@@ -73,13 +75,21 @@ class Memory:
     def only(self, names: Collection[str]) -> Memory:
         """What is remembered of these fields; the rest is forgotten."""
         kept = Memory()
-        for part in ("replaced", "wrote", "tried"):
+        for part in ("replaced", "wrote", "tried", "withheld"):
             known: dict[str, dict[str, Any]] = getattr(self, part)
             setattr(kept, part, {side: {n: v for n, v in per.items() if n in names} for side, per in known.items()})
         kept.bounce = {n: v for n, v in self.bounce.items() if n in names}
         kept.blocked = {n: v for n, v in self.blocked.items() if n in names}
         kept.take = {n: v for n, v in self.take.items() if n in names}
         return kept
+
+    @property
+    def apart(self) -> dict[str, str]:
+        """Fields that differ and do not travel, and why."""
+        out = dict(self.blocked)
+        for causes in self.withheld.values():
+            out |= causes
+        return out
 
     def note_replaced(self, side: Side, name: str, value: Value, at: float) -> None:
         """``value`` stopped being what ``side`` holds at ``at``."""

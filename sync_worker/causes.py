@@ -12,7 +12,8 @@ CAUSES: dict[str, tuple[str, str]] = {
     "": ("both sides agree on what is shared", AT_REST),
     "new": ("this record is new here and has not been looked at yet", "the worker looks at it"),
     "differs": (
-        "{fields}: a change here does not travel (direction, owner, an emptied field, or what was undone)",
+        "{fields}: a change here does not travel (direction, owner, an emptied field, an address that is not ticked, "
+        "or what was undone)",
         AT_REST,
     ),
     # pending

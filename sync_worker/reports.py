@@ -157,8 +157,8 @@ def _fields(flow: Flow, row: LinkRow) -> list[dict[str, Any]]:
         parked = row.opens.get(name)
         if parked is not None:
             values = {s: values[s] if parked.why == "stale" else parked.seen(s) for s in SIDES}
-        status_of = parked.why if parked is not None else "differs" if name in memory.blocked else "in_step"
-        why = {"why": memory.blocked[name]} if status_of == "differs" else {}
+        status_of = parked.why if parked is not None else "differs" if name in memory.apart else "in_step"
+        why = {"why": memory.apart[name]} if status_of == "differs" else {}
         rows.append({"name": name, **values, "status": status_of, **why})
     return rows
 

@@ -102,7 +102,10 @@ class Columns(Section):
 
 
 class SageCrmConfig(_System):
-    """Sage CRM, REST (SData 2.0). ``timezone``: of dates that carry none. ``phone_types``: field -> link type."""
+    """Sage CRM, REST (SData 2.0). ``timezone``: of dates that carry none. ``phone_types``: field -> link type.
+
+    ``address_type``: the type box with which an address must be ticked to take part; none: the primary one does.
+    """
 
     event_queue: ClassVar[bool] = False
 
@@ -113,6 +116,7 @@ class SageCrmConfig(_System):
     timezone: TimeZone = "UTC"
     concurrency: int = Field(default=2, ge=1, le=64)
     phone_types: dict[str, str] = Field(default_factory=lambda: dict(PHONE_TYPES))
+    address_type: Text | None = None
     columns: Columns = Field(default_factory=Columns)
 
     @property

@@ -72,6 +72,7 @@ class Record:
     ``native``: flat columns that were read. ``children``: part or part@type -> key of the child row that is shown
     (``person`` -> ``30``, ``phone@Business`` -> ``77``); a child known to be absent has the empty string.
     ``parts``: which tables were read (mask). ``created_at`` / ``updated_at``: vendor's clock, seconds since 1970.
+    ``withheld``: parts that were looked at and show nothing by this installation's own rule, and the cause.
     """
 
     key: str
@@ -81,6 +82,7 @@ class Record:
     parts: int = -1
     created_at: float | None = None
     updated_at: float | None = None
+    withheld: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,7 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
     fmap = flow.maps[side]
     values = fmap.get(record.native)
     look = Look(p.was[side], values, at, flow.stale(side))
+    _note_withheld(p, flow, side, record)
     believed = believe(side, look, fmap, p.memory, p.was[other(side)])
     p.was = {s: believed.was[s] for s in SIDES}
     p.now[side].update(believed.now)
@@ -157,7 +158,21 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
             native={**before.native, **record.native},
             children={**before.children, **record.children},
             parts=before.parts | record.parts,
+            withheld={**before.withheld, **record.withheld},
         )
+
+
+def _note_withheld(p: Pass, flow: Flow, side: Side, record: Record) -> None:
+    """A field that a side keeps to itself rests, and says why; until it is shown again it is unknown (E8)."""
+    held = p.memory.withheld.get(side, {})
+    if not held and not record.withheld:
+        return
+    parts = flow.connectors[side].capabilities.parts
+    read_of = {part for i, part in enumerate(parts) if record.parts >> i & 1}
+    fields = {name: one.part for name, one in flow.maps[side].fields.items() if one.part in read_of}
+    causes = {name: record.withheld[part] for name, part in fields.items() if part in record.withheld}
+    p.memory.withheld[side] = {**{name: cause for name, cause in held.items() if name not in fields}, **causes}
+    p.relearned |= {name for name in fields if held.get(name) != causes.get(name)}
 
 
 def moved_fields(p: Pass, flow: Flow) -> set[str]:

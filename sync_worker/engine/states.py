@@ -62,9 +62,9 @@ def settle_state(row: LinkRow, memory: Memory, unfinished: set[str]) -> None:
         row.state, row.cause, row.cause_params = found
     elif unfinished:
         row.state, row.cause, row.cause_params = "pending", "retrying", {"fields": sorted(unfinished)}
-    elif memory.blocked:
+    elif memory.apart:
         row.state, row.cause = "in_sync", "differs"
-        row.cause_params = {"fields": dict(sorted(memory.blocked.items()))}
+        row.cause_params = {"fields": dict(sorted(memory.apart.items()))}
     else:
         row.state, row.cause, row.cause_params = "in_sync", "", None
 

@@ -92,6 +92,19 @@ def test_an_echo_of_a_company_column_costs_one_read(sage: SageCrmConnector, crm:
     assert "Pers_LastName" not in record.native
 
 
+def test_gumu_12_ticks_cost_a_company_column_nothing_and_an_address_one_read_more(
+    connected: Connect, crm: SageCrmEmulator
+) -> None:
+    sage = connected(address_type="Sage Intacct")
+    known = read(sage, create(sage))
+    crm.reset_stats()
+    read(sage, known.key, COMPANY, known.children)
+    assert counted(crm) == {"query company": 1}
+    crm.reset_stats()
+    assert read(sage, known.key, ADDRESS, known.children).native["Addr_City"] == NORTHWIND["Addr_City"]
+    assert counted(crm) == {"query address_link": 1, "query address": 1}
+
+
 @pytest.mark.parametrize(
     ("part", "table"), [(PERSON, "person"), (ADDRESS, "address"), (EMAIL, "email")], ids=["person", "address", "email"]
 )

@@ -133,7 +133,7 @@ def test_the_command_line_lists_unlinks_and_refuses_in_one_line(
     world = make_light()
     one = pair(world)
     config = tmp_path / "sync.toml"
-    text = CONFIG.format(stale=30, secret=HOOK_SECRET, flow="", columns=KEY_COLUMNS)
+    text = CONFIG.format(crm="", stale=30, secret=HOOK_SECRET, flow="", columns=KEY_COLUMNS)
     config.write_text(f'[database]\nurl = "{sqlite_url}"\n{text}')
     run = CliRunner(env={"SYNC_DATA_DIR": str(tmp_path)})
 

@@ -50,6 +50,7 @@ webhook_secret = "{secret}"
 default_country = "GB"
 stale_seconds = {stale}
 concurrency = 1
+{crm}
   [systems.crm.columns]
   tax_number = "comp_vatnumber"
 {columns}
@@ -71,7 +72,10 @@ class Crash(BaseException):
 
 
 class World:
-    """``flow``: further lines of ``[flows.customers]``. ``stale``: both vendors' stale window in seconds."""
+    """``flow``, ``crm``: further lines of ``[flows.customers]`` and ``[systems.crm]``.
+
+    ``stale``: both vendors' stale window in seconds.
+    """
 
     def __init__(
         self,
@@ -82,6 +86,7 @@ class World:
         stale: float = 30,
         seed: int = 0,
         key_columns: bool = True,
+        crm: str = "",
     ) -> None:
         self.clock = FakeClock()
         self.rng = random.Random(seed)
@@ -93,7 +98,7 @@ class World:
         self.crm.faults.merge({"bump_updated_on_api_write": True})
         self.erp.hooks.append(_hook(self.erp, "http://hooks.test/erp", "demo-secret"))
         self.crm.hooks.append(_hook(self.crm, "http://hooks.test/crm", HOOK_SECRET))
-        self._directory, self._stale = directory, stale
+        self._directory, self._stale, self._crm = directory, stale, crm
         self._columns = KEY_COLUMNS if key_columns else ""
         self.config = self._configured(flow)
         self.db = Database(url, clock=self.clock, durable=False)
@@ -103,7 +108,8 @@ class World:
         self.app = self.build()
 
     def _configured(self, flow: str) -> configuration.Config:
-        self.text = CONFIG.format(stale=self._stale, secret=HOOK_SECRET, flow=flow, columns=self._columns)
+        filled = {"stale": self._stale, "secret": HOOK_SECRET, "columns": self._columns, "crm": self._crm}
+        self.text = CONFIG.format(**filled, flow=flow)
         return configuration.parse(self.text, environ={"SYNC_DATA_DIR": str(self._directory)})
 
     def reconfigure(self, flow: str) -> None:

@@ -19,9 +19,9 @@ from sync_worker.connectors.sage_crm.tables import (
     ADDRESS,
     BIT,
     COMPANY,
-    COMPANY_ENTITY,
     PERSON,
     PRIMARY,
+    TICKED,
     Linked,
     Row,
     Shape,
@@ -50,7 +50,9 @@ class Feeds:
         self._rest = rest
         self._shape = shape
         self._reader = reader
-        self._tables: tuple[Table, ...] = (COMPANY, PERSON, ADDRESS, *(t for of in LINKED for t in (of.table, of.link)))
+        linked = (t for of in LINKED for t in (of.table, of.link))
+        ticks = (TICKED.link,) if shape.address_type else ()
+        self._tables: tuple[Table, ...] = (COMPANY, PERSON, ADDRESS, *linked, *ticks)
         self._clock = clock
         self._told: tuple[str, frozenset[int]] = ("", frozenset())
         self._reached: dict[str, tuple[float, float]] = {}  # table -> its mark, and when that was reached on our clock
@@ -148,27 +150,30 @@ class Feeds:
             op: Op = "created" if record.created_at == stamp else "updated"
             return FeedRow(Change(self._system, "customer", record.key, op, "poll", at=stamp), record)
         for of in LINKED:
-            if table is of.link and (row.id(of.link_column("EntityID")) != COMPANY_ENTITY or not self._shown(of, row)):
+            if table is of.link and not (of.links_company(row) and self._shown(of, row)):
                 return None
             if table in (of.table, of.link):
                 key = row.id(of.child) if table is of.link else row.key(table)
                 child: Op = "deleted" if gone else "updated"
                 return FeedRow(Change(self._system, of.part, key, child, "poll", at=stamp)) if key else None
+        if table is TICKED.link:
+            ticks = bool(row.id(TICKED.company)) and TICKED.kind_of(row) == self._shape.address_type.casefold()
+            key = row.id(TICKED.child)
+            return FeedRow(Change(self._system, "address", key, "updated", "poll", at=stamp)) if ticks and key else None
         part = next(part for part, (primary, _) in PRIMARY.items() if primary is table)
         child = "deleted" if gone else "updated"
         return FeedRow(Change(self._system, part, row.key(table), child, "poll", at=stamp))
 
     def _shown(self, of: Linked, link: Row) -> bool:
         """Is a link's type one that the mapping shows?"""
-        kind = str(link.cell(of.link_column("Type")) or "").casefold()
+        kind = of.kind_of(link)
         return any(kind == shown.casefold() for shown in self._shape.types[of.part])
 
     def _partial(self, row: Row) -> Record:
         """The company's own part, and which person and address it shows."""
         key, zone = row.key(COMPANY), self._shape.zone
-        children = {part: row.id(column) for part, (_, column) in PRIMARY.items() if row.has(column)}
         created, changed = row.created_at(COMPANY, zone), row.changed_at(COMPANY, zone)
-        return Record(key, key, self._shape.company(row), children, BIT["company"], created, changed)
+        return Record(key, key, self._shape.company(row), self._shape.primaries(row), BIT["company"], created, changed)
 
     # --- content sweep -----------------------------------------------------------------------------------------------
 
@@ -216,23 +221,27 @@ class Feeds:
     def resolve(self, entity: str, keys: Sequence[str]) -> dict[str, list[str]]:
         """Child keys -> companies that show them now; an empty list: nobody does (also for an unknown entity)."""
         found: dict[str, list[str]] = {key: [] for key in keys}
-        if entity in PRIMARY:
+        if entity == "address" and self._shape.address_type:
+            # of whatever type: a tick that was taken away is news too
+            links = self._rest.links(TICKED, TICKED.child, found)
+            pairs = [(row.id(TICKED.child), row.id(TICKED.company)) for row in links]
+        elif entity in PRIMARY:
             column = PRIMARY[entity][1]
             pairs = [
                 (row.id(column), row.key(COMPANY)) for row in self._rest.rows(COMPANY, where.id_lists(column, found))
             ]
         else:
-            pairs = [pair for of in LINKED if of.part == entity for pair in self._links_of(of, found)]
+            pairs = [
+                (row.id(of.child), row.id(of.company))
+                for of in LINKED
+                if of.part == entity
+                for row in self._rest.links(of, of.child, found)
+                if self._shown(of, row)
+            ]
         for child, company in pairs:
             if child in found and company and company not in found[child]:
                 found[child].append(company)
         return found
-
-    def _links_of(self, of: Linked, keys: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-        owner = where.equals(of.link_column("EntityID"), COMPANY_ENTITY)
-        for row in self._rest.rows(of.link, (f"{owner} and {some}" for some in where.id_lists(of.child, keys))):
-            if row.id(of.link_column("EntityID")) == COMPANY_ENTITY and self._shown(of, row):
-                yield row.id(of.child), row.id(of.link_column("RecordID"))
 
 
 def _position(after: str | None) -> int:

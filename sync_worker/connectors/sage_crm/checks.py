@@ -11,7 +11,17 @@ from sync_worker.connectors.sage_crm import where
 from sync_worker.connectors.sage_crm.reading import LINKED
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.settings import SageCrmSettings
-from sync_worker.connectors.sage_crm.tables import ADDRESS, ADDRESS_LINK, COMPANY, PERSON, USERS, Row, Table, part_of
+from sync_worker.connectors.sage_crm.tables import (
+    ADDRESS,
+    ADDRESS_LINK,
+    COMPANY,
+    PERSON,
+    TICKED,
+    USERS,
+    Row,
+    Table,
+    part_of,
+)
 from sync_worker.errors import AuthFailed, Rejected, SyncError
 
 _TABLES: tuple[Table, ...] = (PERSON, ADDRESS, *(t for of in LINKED for t in (of.table, of.link)), ADDRESS_LINK, USERS)
@@ -36,6 +46,7 @@ def run(system: str, settings: SageCrmSettings, rest: Rest, customer: FieldMap |
     found.insert(0, Check("login", True, "Company is readable"))
     found += [_readable(rest, table) for table in _TABLES]
     found += _columns(system, settings, rest, customer, rows[0] if rows else None)
+    found += _ticks(system, settings, rest)
     return found
 
 
@@ -47,6 +58,21 @@ def _readable(rest: Rest, table: Table) -> Check:
         fix = "Administration > Customization > the entity > External Access, and the user's security profile"
         return Check(name, False, str(error), fix)
     return Check(name, True)
+
+
+def _ticks(system: str, settings: SageCrmSettings, rest: Rest) -> Iterator[Check]:
+    """The captions of types cannot be read over REST; that one is misspelt shows in that no address has it."""
+    if not settings.address_type:
+        return
+    name = f"address type {settings.address_type}"
+    ticked = where.equals(TICKED.link_column("Type"), where.text(settings.address_type))
+    try:
+        rows, _ = rest.first(TICKED.link, ticked)
+    except SyncError as error:
+        yield Check(name, False, str(error), f"could not be checked; it is named by systems.{system}.address_type")
+        return
+    fix = f"tick the addresses that may travel, or correct systems.{system}.address_type"
+    yield Check(name, True) if rows else Check(name, False, "no address is ticked with it, so none travels", fix)
 
 
 def _columns(

@@ -18,10 +18,10 @@ from sync_worker.connectors.sage_crm.tables import (
     ADDRESS,
     ADDRESS_LINK,
     COMPANY,
-    COMPANY_ENTITY,
     PERSON,
     PERSON_LINK,
     PRIMARY,
+    TICKED,
     Linked,
     Row,
     Shape,
@@ -32,6 +32,7 @@ from sync_worker.errors import NotFound, Rejected
 
 Cells = dict[str, Any]
 _MOST_ALIKE = 100  # rows of the same number or address that are looked at
+ADDRESS_TYPE = "Business"  # of a new address, where the installation names none
 _LINKED = {of.part: of for of in LINKED}
 
 
@@ -172,8 +173,7 @@ class ChildWriter:
 
     def _find_address(self, company: str, cells: Cells) -> Row | None:
         """An address of the company that already says exactly this."""
-        links = self._rest.rows(ADDRESS_LINK, [where.equals("adli_companyid", company)])
-        keys = [row.id("AdLi_AddressId") for row in links if where.is_id(row.id("AdLi_AddressId"))]
+        keys = {tie.child for tie in self._reader.ties(TICKED, [company])[company]}
         for row in self._rest.rows(ADDRESS, where.id_lists(ADDRESS.key, sorted(keys, key=int))):
             if all(_fold(row.cell(column)) == _fold(value) for column, value in cells.items()):
                 return row
@@ -220,8 +220,8 @@ class ChildWriter:
         self._rest.create(
             of.link,
             {
-                of.link_column("EntityID"): int(COMPANY_ENTITY),
-                of.link_column("RecordID"): int(company),
+                **of.of_companies,
+                of.company: int(company),
                 of.child: int(key),
                 of.link_column("Type"): kind,
             },

@@ -21,6 +21,7 @@ def connect(parts: Parts) -> SageCrmConnector:
         concurrency=s.concurrency,
         columns=parts.map_settings.columns,
         phone_types=parts.map_settings.phone_types,
+        address_type=s.address_type or "",
         default_country=s.default_country,
     )
     return client.connect(

@@ -13,7 +13,7 @@ from sync_worker.connectors.fanout import Fanout
 from sync_worker.connectors.sage_crm import where
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.settings import SageCrmSettings
-from sync_worker.connectors.sage_crm.tables import BIT, COMPANY, COMPANY_ENTITY, EMAIL, PRIMARY, Row, Shape
+from sync_worker.connectors.sage_crm.tables import BIT, COMPANY, EMAIL, Row, Shape
 from sync_worker.errors import Rejected
 
 _SIMILAR = 100  # rows looked at, per name, that only begin alike
@@ -84,15 +84,14 @@ class Finder:
         """E-mail -> link -> company; the address found travels along as the company's own column."""
         wanted = [where.text(c.email.strip()) for c in criteria if c.email and c.email.strip()]
         emails = {row.key(EMAIL.table): row for row in self._rest.rows(EMAIL.table, where.lists(EMAIL_COLUMN, wanted))}
-        owner = where.equals(EMAIL.link_column("EntityID"), COMPANY_ENTITY)
-        links = self._rest.rows(EMAIL.link, (f"{owner} and {some}" for some in where.id_lists(EMAIL.child, emails)))
+        links = self._rest.links(EMAIL, EMAIL.child, emails)
         kinds = {kind.casefold(): kind for kind in self._shape.types["email"]}
         shown: dict[str, dict[str, Any]] = {}
         for link in links:
-            kind = kinds.get(str(link.cell(EMAIL.link_column("Type")) or "").casefold())
+            kind = kinds.get(EMAIL.kind_of(link))
             email = emails.get(link.id(EMAIL.child))
             if kind is not None and email is not None:
-                shown[link.id(EMAIL.link_column("RecordID"))] = self._shape.child("email", email, kind)
+                shown[link.id(EMAIL.company)] = self._shape.child("email", email, kind)
         companies = self._rest.rows(COMPANY, where.id_lists(COMPANY.key, shown))
         return [Row({**row.raw, **shown[row.key(COMPANY)]}) for row in companies if row.key(COMPANY) in shown]
 
@@ -139,12 +138,11 @@ class Finder:
 
     def _record(self, row: Row) -> Record:
         key, zone = row.key(COMPANY), self._shape.zone
-        children = {part: row.id(column) for part, (_, column) in PRIMARY.items() if row.has(column)}
         return Record(
             key,
             key,
             self._shape.company(row),
-            children,
+            self._shape.primaries(row),
             BIT["company"],
             row.created_at(COMPANY, zone),
             row.changed_at(COMPANY, zone),

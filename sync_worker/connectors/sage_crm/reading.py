@@ -17,11 +17,11 @@ from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.tables import (
     BIT,
     COMPANY,
-    COMPANY_ENTITY,
     EMAIL,
     PARTS,
     PHONE,
     PRIMARY,
+    TICKED,
     Linked,
     Row,
     Shape,
@@ -29,6 +29,8 @@ from sync_worker.connectors.sage_crm.tables import (
 )
 
 LINKED: tuple[Linked, ...] = (PHONE, EMAIL)
+TIED = (*LINKED, TICKED)
+NONE_TICKED, SEVERAL_TICKED = "no_address_ticked", "several_addresses_ticked"
 ALL = (1 << len(PARTS)) - 1
 _MAX_ROUNDS = 6  # known ids, links, what they name, and the same again after a stale id; then it settles
 
@@ -47,7 +49,7 @@ class _Known:
     """What one batch has read so far. Per table: key -> row, None when the vendor showed none."""
 
     rows: dict[str, dict[str, Row | None]] = field(default_factory=lambda: {part: {} for part in PARTS})
-    ties: dict[str, dict[str, list[Tie]]] = field(default_factory=lambda: {of.part: {} for of in LINKED})
+    ties: dict[str, dict[str, list[Tie]]] = field(default_factory=lambda: {of.part: {} for of in TIED})
 
 
 @dataclass
@@ -55,7 +57,7 @@ class _Needs:
     """What to fetch next: rows by part, link rows by part (of these companies)."""
 
     rows: dict[str, set[str]] = field(default_factory=lambda: {part: set() for part in PARTS})
-    ties: dict[str, set[str]] = field(default_factory=lambda: {of.part: set() for of in LINKED})
+    ties: dict[str, set[str]] = field(default_factory=lambda: {of.part: set() for of in TIED})
 
 
 class Reader:
@@ -92,6 +94,9 @@ class Reader:
             return
         company_wanted = bool(asked & BIT["company"])
         for part in PRIMARY:
+            if part == TICKED.part and self._shape.address_type:
+                company_wanted = self._need_ticked(ask, known, needs) or company_wanted
+                continue
             key = self._primary(part, ask, known)
             if key is None:
                 company_wanted = company_wanted or bool(asked & BIT[part])
@@ -138,6 +143,29 @@ class Reader:
             needs.ties[of.part].add(ask.key)
         return False
 
+    def _need_ticked(self, ask: Ask, known: _Known, needs: _Needs) -> bool:
+        """Note what is needed of the ticked address; True when the company has to say which one is its primary."""
+        if not self._looks_at_ticks(ask, known):
+            return False
+        ties = known.ties[TICKED.part].get(ask.key)
+        if ties is None:
+            needs.ties[TICKED.part].add(ask.key)
+            return False
+        ticked = self._ticked(ties)
+        needs.rows[TICKED.part].update(key for key in ticked if key not in known.rows[TICKED.part])
+        return len(ticked) != 1
+
+    def _looks_at_ticks(self, ask: Ask, known: _Known) -> bool:
+        """Asked for, or the company has got another primary address, which counts where several are ticked."""
+        company, (_, column) = known.rows["company"].get(ask.key), PRIMARY[TICKED.part]
+        held = ask.children.get(self._shape.primary_name(TICKED.part))
+        switched = company is not None and company.has(column) and company.id(column) != held
+        return bool(ask.parts & BIT[TICKED.part]) or (switched and not ask.alone)
+
+    def _ticked(self, ties: Iterable[Tie]) -> list[str]:
+        kind = self._shape.address_type.casefold()
+        return list(dict.fromkeys(tie.child for tie in ties if tie.kind == kind))
+
     def _kinds(self, of: Linked) -> set[str]:
         return {kind.casefold() for kind in self._shape.types[of.part]}
 
@@ -153,7 +181,7 @@ class Reader:
         for part, keys in needs.rows.items():
             if keys:
                 jobs.append(lambda t=tables[part], k=keys, into=known.rows[part]: into.update(self.by_id(t, k)))  # type: ignore[misc]  # mypy cannot type lambda defaults
-        for of in LINKED:
+        for of in TIED:
             if needs.ties[of.part]:
                 jobs.append(lambda of=of, k=needs.ties[of.part]: known.ties[of.part].update(self.ties(of, k)))  # type: ignore[misc]  # the same
         return jobs
@@ -169,14 +197,10 @@ class Reader:
     def ties(self, of: Linked, companies: Iterable[str]) -> dict[str, list[Tie]]:
         """Link rows of companies, oldest first: where a type has several children the first live one is shown."""
         found: dict[str, list[Tie]] = {key: [] for key in companies}
-        owner = where.equals(of.link_column("EntityID"), COMPANY_ENTITY)
-        record = of.link_column("RecordID")
-        wheres = (f"{owner} and {some}" for some in where.id_lists(record, sorted(found, key=int)))
-        for row in self._rest.rows(of.link, wheres):
-            child = row.id(of.child)
-            if row.id(record) in found and where.is_id(child) and row.id(of.link_column("EntityID")) == COMPANY_ENTITY:
-                kind = str(row.cell(of.link_column("Type")) or "").casefold()
-                found[row.id(record)].append(Tie(int(row.key(of.link) or 0), kind, child))
+        for row in self._rest.links(of, of.company, sorted(found, key=int)):
+            child, company = row.id(of.child), row.id(of.company)
+            if company in found and where.is_id(child):
+                found[company].append(Tie(int(row.key(of.link) or 0), of.kind_of(row), child))
         for ties in found.values():
             ties.sort(key=lambda tie: tie.link_id)
         return found
@@ -194,8 +218,12 @@ class Reader:
                 return None
             native |= self._shape.company(company)
             parts |= BIT["company"]
+        withheld: dict[str, str] = {}
         for part in PRIMARY:
-            shown = self._add_primary(part, ask, known, native, children)
+            if part == TICKED.part and self._shape.address_type:
+                shown = self._add_ticked(ask, known, native, children, withheld)
+            else:
+                shown = self._add_primary(part, ask, known, native, children)
             parts |= BIT[part] if shown else 0
         for of in LINKED:
             if ask.parts & BIT[of.part]:
@@ -204,7 +232,7 @@ class Reader:
         zone = self._shape.zone
         created = company.created_at(COMPANY, zone) if company else None
         changed = company.changed_at(COMPANY, zone) if company else None
-        return Record(ask.key, ask.key, native, children, parts, created, changed)
+        return Record(ask.key, ask.key, native, children, parts, created, changed, withheld)
 
     def _add_primary(
         self, part: str, ask: Ask, known: _Known, native: dict[str, Any], children: dict[str, str]
@@ -220,6 +248,27 @@ class Reader:
             return False
         children[part] = key if row else ""
         native |= self._shape.child(part, row)
+        return True
+
+    def _add_ticked(
+        self, ask: Ask, known: _Known, native: dict[str, Any], children: dict[str, str], withheld: dict[str, str]
+    ) -> bool:
+        """GUMU-12: the address that is ticked; of several the primary one. Else it is unknown, and why is said (E8)."""
+        company, part = known.rows["company"].get(ask.key), TICKED.part
+        named = self._shape.primaries(company).get(self._shape.primary_name(part)) if company else None
+        if named is not None:
+            children[self._shape.primary_name(part)] = named
+        ties = known.ties[part].get(ask.key)
+        if ties is None:
+            return False
+        rows = known.rows[part]
+        ticked = [key for key in self._ticked(ties) if rows.get(key)]
+        shown = named if named in ticked else ticked[0] if len(ticked) == 1 else ""
+        children[part] = shown
+        if shown or (named == "" and not ties):
+            native |= self._shape.child(part, rows.get(shown))
+        else:
+            withheld[part] = SEVERAL_TICKED if ticked else NONE_TICKED
         return True
 
     def _add_linked(

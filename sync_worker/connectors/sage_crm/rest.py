@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sync_worker.connectors.http import Answer, VendorHttp
-from sync_worker.connectors.sage_crm.tables import Row, Table
+from sync_worker.connectors.sage_crm import where as predicates
+from sync_worker.connectors.sage_crm.tables import Linked, Row, Table
 from sync_worker.errors import NotFound, OutcomeUnknown, Rejected, SyncError, SystemUnavailable
 
 PAGE = 200  # rows asked for; what comes may be fewer, since caps of 100 and 200 were observed
@@ -54,6 +55,12 @@ class Rest:
                 if most is not None and len(found) >= most:
                     return list(found.values())
         return list(found.values())
+
+    def links(self, of: Linked, column: str, ids: Iterable[str]) -> list[Row]:
+        """Rows that tie children to companies, by the ids in one of their columns."""
+        owner = [predicates.equals(name, str(value)) for name, value in of.of_companies.items()]
+        wheres = (" and ".join([*owner, some]) for some in predicates.id_lists(column, ids))
+        return [row for row in self.rows(of.link, wheres) if of.links_company(row)]
 
     def first(
         self, table: Table, where: str | None = None, *, order: str | None = None, count: int = 1

@@ -11,7 +11,8 @@ class SageCrmSettings:
     """``[systems.NAME]`` of sync.toml, secrets already looked up.
 
     ``columns``: this installation's own columns on Company, by our name (tax_number, erp_key, erp_ref, erp_company).
-    ``phone_types``: our field -> link type; ``email_type`` / ``address_type``: the link types that are shown.
+    ``phone_types``: our field -> link type; ``email_type``: the link type that is shown. ``address_type``: the type
+    with which an address must be ticked to be shown; "" shows the primary one.
     ``erp_company``: the name by which ``columns.erp_company`` tells which ERP company a record belongs to; ``shared``:
     several ERP companies have records here, so one that names none is nobody's.
     ``timezone``: IANA name, for dates that carry no zone. ``stale_seconds``: see E7.
@@ -29,7 +30,7 @@ class SageCrmSettings:
         default_factory=lambda: {"phone": "Business", "mobile": "Mobile", "fax": "Fax"}
     )
     email_type: str = "Business"
-    address_type: str = "Business"
+    address_type: str = ""
     default_country: str = ""
     erp_company: str = ""
     shared: bool = False

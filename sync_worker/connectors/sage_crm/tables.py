@@ -43,9 +43,23 @@ class Linked:
     table: Table
     link: Table
     child: str  # column of the link table that holds the child's id
+    company: str  # column of the link table that holds the company's id
+    entity: str = ""  # column that says what that id is of, where it may be of something else than a company
 
     def link_column(self, name: str) -> str:
         return f"{self.link.prefix}_{name}"
+
+    @property
+    def of_companies(self) -> dict[str, int]:
+        """Cells by which a link is a company's, and not another entity's."""
+        return {self.entity: int(COMPANY_ENTITY)} if self.entity else {}
+
+    def links_company(self, row: Row) -> bool:
+        return all(row.id(column) == str(value) for column, value in self.of_companies.items())
+
+    def kind_of(self, row: Row) -> str:
+        """The type of a link row, case folded."""
+        return str(row.cell(self.link_column("Type")) or "").casefold()
 
 
 COMPANY = Table("Company", "Comp", "comp_companyid")
@@ -55,11 +69,22 @@ PERSON_LINK = Table("Person_Link", "PeLi", "peli_personlinkid")
 ADDRESS_LINK = Table("Address_Link", "AdLi", "adli_addresslinkid")
 USERS = Table("Users", "User", "user_userid")
 PHONE = Linked(
-    "phone", Table("Phone", "Phon", "phon_phoneid"), Table("PhoneLink", "PLink", "plink_linkid"), "PLink_PhoneId"
+    "phone",
+    Table("Phone", "Phon", "phon_phoneid"),
+    Table("PhoneLink", "PLink", "plink_linkid"),
+    "PLink_PhoneId",
+    "PLink_RecordID",
+    "PLink_EntityID",
 )
 EMAIL = Linked(
-    "email", Table("Email", "Emai", "emai_emailid"), Table("EmailLink", "ELink", "elink_linkid"), "ELink_EmailId"
+    "email",
+    Table("Email", "Emai", "emai_emailid"),
+    Table("EmailLink", "ELink", "elink_linkid"),
+    "ELink_EmailId",
+    "ELink_RecordID",
+    "ELink_EntityID",
 )
+TICKED = Linked("address", ADDRESS, ADDRESS_LINK, "AdLi_AddressId", "AdLi_CompanyID")  # where ``address_type`` is set
 # part -> (table, column of Company that names the primary one)
 PRIMARY = {"person": (PERSON, "Comp_PrimaryPersonId"), "address": (ADDRESS, "Comp_PrimaryAddressId")}
 
@@ -104,13 +129,23 @@ class Shape:
     """Which columns make up a native customer, in the mapping's spelling.
 
     ``spelled``: lower case -> the mapping's spelling, for main-table columns. ``children``: part -> its columns
-    without type. ``types``: part -> link types that are shown (``phone``: Business, Mobile, …).
+    without type. ``types``: part -> link types that are shown (``phone``: Business, Mobile, …). ``address_type``: the
+    type with which the address that is shown is ticked; "" shows the primary address, whatever its types.
     """
 
     spelled: Mapping[str, str]
     children: Mapping[str, tuple[str, ...]]
     types: Mapping[str, tuple[str, ...]]
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    address_type: str = ""
+
+    def primaries(self, company: Row) -> dict[str, str]:
+        """Name among a record's children -> id of the primary child that a company's row names."""
+        return {self.primary_name(part): company.id(c) for part, (_, c) in PRIMARY.items() if company.has(c)}
+
+    def primary_name(self, part: str) -> str:
+        """Where types decide, the primary address need not be the one that is shown."""
+        return "address@primary" if part == "address" and self.address_type else part
 
     def company(self, row: Row) -> dict[str, Any]:
         """A company row as native columns: everything that is a value, no linked-record objects."""
@@ -171,4 +206,5 @@ def shape_of(settings: SageCrmSettings, customer: FieldMap | None) -> Shape:
         {part: tuple(names.values()) for part, names in columns.items()},
         {part: tuple(kinds) for part, kinds in types.items()},
         ZoneInfo(settings.timezone),
+        settings.address_type,
     )

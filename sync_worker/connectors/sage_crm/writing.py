@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_worker.connectors.base import Outcome, Record, Write
 from sync_worker.connectors.sage_crm import where
-from sync_worker.connectors.sage_crm.children import Cells, ChildWriter, Groups, Progress, filled, grouped
+from sync_worker.connectors.sage_crm.children import ADDRESS_TYPE, Cells, ChildWriter, Groups, Progress, filled, grouped
 from sync_worker.connectors.sage_crm.reading import Reader
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.settings import SageCrmSettings
@@ -26,8 +26,8 @@ class Writer:
         self._rest = rest
         self._reader = reader
         self._erp_key = settings.columns.get("erp_key")
-        self._address_type = settings.address_type
-        self._children = ChildWriter(rest, shape, reader, settings.address_type)
+        self._address_type = settings.address_type or ADDRESS_TYPE
+        self._children = ChildWriter(rest, shape, reader, self._address_type)
         self._nested = True
 
     def write(self, write: Write) -> Outcome:
