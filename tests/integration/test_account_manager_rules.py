@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.managers import REP, USER, map_it, mapped, new_employee, of, read_directories
-from support.rules import FLOW, SYSTEMS, Make, api_writes, entries, field, pair, rest, row_of
+from support.rules import FLOW, SYSTEMS, Make, Pair, api_writes, entries, field, pair, rest, row_of
 from support.world import World
 from sync_worker import desk
 from sync_worker.desk import managers as by_hand
@@ -456,3 +456,76 @@ def test_am_13_switching_from_one_way_to_both_pushes_nothing_old(make_light: Mak
     world.edit_crm(one.crm, **{USER: 3})
     world.settle()
     assert of(world, one) == ("E-11", 3)
+
+
+SALESPERSON = """fields.account_manager = { owner = "erp" }
+fields.salesperson = { owner = "erp" }
+fields.address_salesperson = { owner = "erp" }
+custom.salesperson = { erp = "salesRepresentative.id", crm = "comp_salesperson" }
+custom.address_salesperson = { erp = "salesRepresentative.id", crm = "addr_salesperson" }
+"""
+
+
+def salespersons(world: World, one: Pair) -> tuple[str, str]:
+    address = world.crm_child(one.crm, "Address")
+    assert address is not None
+    return world.crm_record(one.crm)["comp_salesperson"], address["addr_salesperson"]
+
+
+def test_am_13_the_erps_salesperson_stands_on_company_and_address_too_where_columns_are_named(
+    make_light: Make,
+) -> None:
+    world = make_light(SALESPERSON)
+    one = pair(world)
+    map_it(world, "E-10", "2")
+    world.edit_erp(one.erp, **{REP: "E-10"})
+    world.settle()
+    assert of(world, one) == ("E-10", 2) and salespersons(world, one) == ("E-10", "E-10")
+    world.edit_erp(one.erp, **{REP: "E-11"})
+    world.settle()
+    assert salespersons(world, one) == ("E-11", "E-11"), "the ERP's own id needs no mapping row"
+    assert field(world, one.crm, "account_manager")["status"] == "waiting"
+
+
+def test_am_13_a_salesperson_edited_in_the_crm_is_reported_and_not_pushed(make_light: Make) -> None:
+    world = make_light(SALESPERSON)
+    one = pair(world)
+    map_it(world, "E-10", "2")
+    world.edit_erp(one.erp, **{REP: "E-10"})
+    world.settle()
+    rest(world)
+    before = api_writes(world)
+    world.edit_crm(one.crm, comp_salesperson="E-11")
+    world.crm.person("Address", world.crm_child_key(one.crm, "Address"), {"addr_salesperson": "E-11"})
+    world.settle()
+    rest(world)
+    assert world.erp_record(one.erp)[REP] == "E-10" and api_writes(world) == before
+    for name in ("salesperson", "address_salesperson"):
+        shown = field(world, one.crm, name)
+        assert (shown["status"], shown["why"]) == ("differs", "not_to_erp")
+
+
+def test_am_13_a_switch_to_both_ways_pushes_no_old_salesperson(make_light: Make) -> None:
+    world = make_light(SALESPERSON)
+    one = pair(world)
+    map_it(world, "E-10", "2")
+    world.edit_erp(one.erp, **{REP: "E-10"})
+    world.settle()
+    world.edit_crm(one.crm, comp_salesperson="E-11")
+    world.settle()
+    before = api_writes(world)
+    world.reconfigure(SALESPERSON.replace('owner = "erp"', 'owner = "both"'))
+    for system, key in (("crm", one.crm), ("erp", one.erp)):
+        world.notice(system, key)
+    world.sweep()
+    world.settle()
+    rest(world)
+    assert api_writes(world) == before and world.erp_record(one.erp)[REP] == "E-10"
+
+
+def test_am_13_doctor_names_a_salesperson_column_that_is_not_there(make_light: Make) -> None:
+    world = make_light(SALESPERSON.replace("addr_salesperson", "addr_salesprson"))
+    pair(world)
+    wrong = [check for check in world.app.systems["crm"].check() if not check.ok]
+    assert [check.name for check in wrong] == ["column addr_salesprson"]
+    assert wrong[0].detail == "Address has no column addr_salesprson"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mappings.fields import FieldMap
+from mappings.sage_crm import EXTRA
 from sync_worker.connectors import standard_webhooks
 from sync_worker.connectors.base import Check
 from sync_worker.connectors.sage_crm import where
@@ -25,6 +26,7 @@ from sync_worker.connectors.sage_crm.tables import (
 from sync_worker.errors import AuthFailed, Rejected, SyncError
 
 _TABLES: tuple[Table, ...] = (PERSON, ADDRESS, *(t for of in LINKED for t in (of.table, of.link)), ADDRESS_LINK, USERS)
+_OWN = {"company": COMPANY, "person": PERSON, "address": ADDRESS}  # where an installation's own columns may be
 
 
 def run(system: str, settings: SageCrmSettings, rest: Rest, customer: FieldMap | None) -> list[Check]:
@@ -44,16 +46,18 @@ def run(system: str, settings: SageCrmSettings, rest: Rest, customer: FieldMap |
         fix = f"check systems.{system}.base_url: https://SERVER/sdata/INSTALLj/sagecrm2/-"
         return [Check("login", False, str(error), fix), *found]
     found.insert(0, Check("login", True, "Company is readable"))
-    found += [_readable(rest, table) for table in _TABLES]
-    found += _columns(system, settings, rest, customer, rows[0] if rows else None)
+    samples = {COMPANY: rows[0] if rows else None}
+    found += [_readable(rest, table, samples) for table in _TABLES]
+    found += _columns(system, settings, rest, customer, samples)
     found += _ticks(system, settings, rest)
     return found
 
 
-def _readable(rest: Rest, table: Table) -> Check:
+def _readable(rest: Rest, table: Table, samples: dict[Table, Row | None]) -> Check:
     name = f"read {table.resource}"
     try:
-        rest.first(table)
+        rows, _ = rest.first(table)
+        samples[table] = rows[0] if rows else None
     except SyncError as error:
         fix = "Administration > Customization > the entity > External Access, and the user's security profile"
         return Check(name, False, str(error), fix)
@@ -76,29 +80,40 @@ def _ticks(system: str, settings: SageCrmSettings, rest: Rest) -> Iterator[Check
 
 
 def _columns(
-    system: str, settings: SageCrmSettings, rest: Rest, customer: FieldMap | None, sample: Row | None
+    system: str,
+    settings: SageCrmSettings,
+    rest: Rest,
+    customer: FieldMap | None,
+    samples: Mapping[Table, Row | None],
 ) -> Iterator[Check]:
     """Every column that is an installation's own must exist and be visible to our user."""
     own = {column.lower(): f"systems.{system}.columns.{name}" for name, column in settings.columns.items() if column}
-    for name, field in (customer.fields if customer else {}).items():
-        for column in field.columns:
-            if part_of(column) == "company":
-                own.setdefault(column.lower(), f"the mapping of {name}")
+    named = {
+        c: f"the mapping of {name}" for name, f in (customer.fields if customer else {}).items() for c in f.columns
+    }
+    flows = {
+        c: "a flow's custom field or filter" for c in (customer.extra_columns if customer else ()) if c not in EXTRA
+    }
+    for column, setting in (named | flows).items():
+        if part_of(column) in _OWN:
+            own.setdefault(column.lower(), setting)
     for column, setting in own.items():
-        yield _column(column, setting, rest, sample)
+        table = _OWN[part_of(column)]
+        if table in samples:
+            yield _column(table, column, setting, rest, samples[table])
 
 
-def _column(column: str, setting: str, rest: Rest, sample: Row | None) -> Check:
+def _column(table: Table, column: str, setting: str, rest: Rest, sample: Row | None) -> Check:
     name = f"column {column}"
     if sample is not None and sample.has(column):
         return Check(name, True)
     try:
-        rest.first(COMPANY, where.equals(column, where.text("0")))
+        rest.first(table, where.equals(column, where.text("0")))
     except (Rejected, ValueError):
-        return Check(name, False, f"Company has no column {column}", f"correct {setting} or create the column")
+        return Check(name, False, f"{table.resource} has no column {column}", f"correct {setting} or create the column")
     except SyncError as error:
         return Check(name, False, str(error), f"could not be checked; it is named by {setting}")
     if sample is None:
-        return Check(name, True, "exists; no company to see whether it is visible")
+        return Check(name, True, f"exists; no {table.resource.lower()} to see whether it is visible")
     fix = f"field security hides it from this user; it is named by {setting}"
     return Check(name, False, f"{column} is not in the answers", fix)

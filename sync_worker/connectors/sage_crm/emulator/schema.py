@@ -24,7 +24,9 @@ DEFAULT_CUSTOM_COLUMNS: Mapping[str, Mapping[str, ColumnType]] = {
         "comp_intacct_customerid": "str",
         "comp_intacct_company": "str",
         "comp_region": "str",
-    }
+        "comp_salesperson": "str",
+    },
+    "Address": {"addr_salesperson": "str"},
 }
 
 
