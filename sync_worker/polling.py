@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import structlog
 from sqlalchemy import Connection
 
+from sync_worker.connectors import backlog
 from sync_worker.connectors.base import Connector, FeedRow, Page, Record
 from sync_worker.engine import comparing
 from sync_worker.engine.comparing import Known
@@ -25,6 +26,8 @@ from sync_worker.store.session import Database
 from sync_worker.store.touches import Touched
 
 log = structlog.get_logger()
+
+CUSTOMER = "customer"  # what an event queue tells of: customers, and what belongs to them
 
 
 @dataclass
@@ -74,12 +77,24 @@ class Feeds:
         return touched
 
     def drain(self, system: str) -> tuple[Touched, ...]:
-        """Empty the vendor's event queue: persist a batch, then acknowledge it, until there is none."""
+        """Empty the vendor's event queue: persist a batch, then acknowledge it, until there is none.
+
+        Until that has been done once after every flow was switched on, events may be older than a flow (E7).
+        """
         touched: list[Touched] = []
-        for page in self.connectors[system].queue_events():
-            touched.extend(self._store(system, "customer", "queue", page, only_known=False, klass="live"))
+        connector = self.connectors[system]
+        with self.db.read() as conn:
+            began = self.db.now(conn)
+        since = max((flow.switched_on_at for flow, _ in self._ears(system)), default=0.0)
+        emptied = float(watermarks.get(self.db, system, CUSTOMER, "queue") or 0.0)
+        for page in connector.queue_events():
+            rows = backlog.as_feed_rows(connector, CUSTOMER, page.rows) if emptied < since else page.rows
+            told = replace(page, rows=rows)
+            touched.extend(self._store(system, CUSTOMER, "queue", told, only_known=False, klass="live"))
             if page.ack is not None:
-                self.connectors[system].acknowledge(page.ack)
+                connector.acknowledge(page.ack)
+        if emptied < since:
+            watermarks.put(self.db, system, CUSTOMER, "queue", f"{began:.3f}")
         return tuple(touched)
 
     def sweep(self, system: str) -> tuple[Touched, ...]:
