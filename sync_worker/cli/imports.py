@@ -10,7 +10,7 @@ import typer
 
 from sync_worker.cli.asking import within_limits
 from sync_worker.cli.previews import show
-from sync_worker.cli.progress import long_job
+from sync_worker.cli.progress import long_job, say
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.output import Printer
 
@@ -63,6 +63,8 @@ def _import(worker_app: App, flow: str, chosen: Selection, resume: Run | None, *
             def progress(at: Progress) -> None:
                 tell("customers", at.seen - at.under_way, at.total)
 
-            return importing.run_import(worker_app, flow, chosen, resume=resume, unlimited=unlimited, progress=progress)
+            return importing.run_import(
+                worker_app, flow, chosen, resume=resume, unlimited=unlimited, progress=progress, say=say
+            )
 
     return within_limits(run, yes=yes)

@@ -37,6 +37,11 @@ def long_job(again: str) -> Iterator[Tell]:
         raise RetryableError(f"{error}; {again} goes on from here") from error
 
 
+def say(text: str) -> None:
+    """One line about the job itself."""
+    print(f"sync-worker: {text}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress() -> Iterator[Tell]:
     """Shows how far it is until the block ends."""

@@ -9,7 +9,7 @@ import typer
 
 from sync_worker.cli import managers
 from sync_worker.cli.asking import within_limits
-from sync_worker.cli.progress import long_job
+from sync_worker.cli.progress import long_job, say
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.output import Printer
 
@@ -120,7 +120,7 @@ def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, yes: bool, json: b
             def progress(at: Progress) -> None:
                 tell("links", at.seen - at.under_way, None)
 
-            return rewriting.carry_out(worker_app, plan, unlimited=unlimited, progress=progress)
+            return rewriting.carry_out(worker_app, plan, unlimited=unlimited, progress=progress, say=say)
 
     ended = within_limits(run, yes=yes)
     Printer(json).rewritten(ended.document(), VERDICTS)

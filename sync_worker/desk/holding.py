@@ -12,17 +12,24 @@ from sync_worker.wiring import App
 
 LEASE = 30.0
 RENEW_SECONDS = 5.0
+LOOK_SECONDS = 0.5
+
+Say = Callable[[str], None]
 
 
 @contextmanager
-def held(app: App, name: str, what: str) -> Iterator[Callable[[], None]]:
+def held(app: App, name: str, what: str, say: Say | None = None) -> Iterator[Callable[[], None]]:
     """Yields what is to be called now and then. ``what``: as errors name it.
 
-    Raises PermanentError while another process holds it, and from that call where one has taken it over.
+    A run that was killed keeps its lease until that ends. ``say``: is told so, once, and the lease is waited for;
+    without it nobody waits. Raises PermanentError while a process that lives holds it, and from that call where
+    another one has taken it over.
     """
     token = schedules.claim(app.db, name, lease=LEASE)
+    if token is None and say is not None:
+        token = _after_the_dead(app, name, what, say)
     if token is None:
-        raise PermanentError(f"{what} is running; wait for it, or half a minute if it was killed just now")
+        raise PermanentError(f"{what} is running; wait until it has ended")
     renewed = time.monotonic()
 
     def renew() -> None:
@@ -36,3 +43,15 @@ def held(app: App, name: str, what: str) -> Iterator[Callable[[], None]]:
         yield renew
     finally:
         schedules.finish(app.db, name, token, time.time())
+
+
+def _after_the_dead(app: App, name: str, what: str, say: Say) -> int | None:
+    """Wait for the lease to end; None as soon as it is prolonged: whoever holds it lives."""
+    before, left = schedules.leased(app.db, name)
+    if left > 0:
+        say(f"{what} is running, or was killed just now: waiting, at most {left:.0f} s")
+    while True:
+        token = schedules.claim(app.db, name, lease=LEASE)
+        if token is not None or schedules.leased(app.db, name)[0] > before:
+            return token
+        time.sleep(LOOK_SECONDS)

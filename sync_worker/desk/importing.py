@@ -9,7 +9,7 @@ from typing import Any
 
 from sync_worker import imports
 from sync_worker.desk import limits
-from sync_worker.desk.holding import held
+from sync_worker.desk.holding import Say, held
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.shared import ACTOR
 from sync_worker.engine.flow import Flow
@@ -74,13 +74,17 @@ def run_import(
     resume: Run | None = None,
     unlimited: bool = False,
     progress: Callable[[Progress], None] = lambda _progress: None,
+    say: Say | None = None,
 ) -> Imported:
     """Import, or go on. ``unlimited``: also beyond the flow's limits; a run to go on with has passed them.
 
+    ``say``: is told when the lease of a run that was killed is waited for.
     Raises LimitReached before anything is done, and PermanentError while another import of the flow runs.
     """
     one = _importable(app, flow)
-    with held(app, f"{imports.KIND}:{flow}", f"an import of {flow}") as renew:
+    with held(app, f"{imports.KIND}:{flow}", f"an import of {flow}", say) as renew:
+        if resume is not None and runs.get(app.db, resume.id).state not in runs.UNFINISHED:
+            raise PermanentError(f"the import to go on with (run {resume.id}) has come to its end meanwhile")
 
         def tell(at: Progress) -> None:
             renew()

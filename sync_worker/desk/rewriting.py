@@ -9,7 +9,7 @@ from typing import Any
 
 from sync_worker import rewrites
 from sync_worker.desk import foreseen, limits
-from sync_worker.desk.holding import held
+from sync_worker.desk.holding import Say, held
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.managers import People, flow_of
 from sync_worker.desk.refusals import NotKnown
@@ -208,12 +208,15 @@ def carry_out(
     unlimited: bool = False,
     progress: Callable[[Progress], None] = lambda _progress: None,
     threads: int | None = None,
+    say: Say | None = None,
 ) -> Ended:
     """Do it as one run, or go on with it. ``unlimited``: also beyond the limits; one to go on with has passed them.
 
+    ``say``: is told when the lease of a run that was killed is waited for.
     Raises LimitReached before anything is done, and PermanentError while one of this kind and flow is under way.
     """
-    with held(app, f"{plan.kind}:{plan.flow}", f"an {plan.kind}" if plan.kind == UNDO else f"a {plan.kind}") as renew:
+    what = f"an {plan.kind}" if plan.kind == UNDO else f"a {plan.kind}"
+    with held(app, f"{plan.kind}:{plan.flow}", what, say) as renew:
 
         def tell(at: Progress) -> None:
             renew()

@@ -81,6 +81,15 @@ def claim(db: Database, name: str, *, lease: float = LEASE) -> int | None:
     return db.run(work)
 
 
+def leased(db: Database, name: str) -> tuple[float, float]:
+    """Until when it is somebody's (seconds since 1970), and how many seconds that still is; zeros: it is nobody's."""
+    c = schedule.c
+    with db.read() as conn:
+        until = conn.execute(select(c.lease_until).where(c.name == name)).scalar_one_or_none()
+        left = (until or 0.0) - db.now(conn)
+    return (until, left) if until is not None and left > 0 else (0.0, 0.0)
+
+
 def renew(db: Database, name: str, token: int, *, lease: float = LEASE) -> bool:
     """Prolong a lease that is still ours; False: somebody else runs it, stop."""
     c = schedule.c
