@@ -18,21 +18,42 @@
     ConfigError                      sync.toml is wrong: which key, why, what is allowed
 
 Retry what is named retryable; everything else stops at once and says why. Any other exception is a bug.
-Messages never hold names, e-mails, secrets or bodies: they end up in logs.
+Messages never hold names, e-mails, secrets or bodies: they end up in logs. What a vendor says of a refusal stands
+apart, as ``said``.
 """
 
 from __future__ import annotations
 
+from typing import Self
+
+LONGEST_SAID = 300  # characters of a vendor's own words
+
 
 class SyncError(Exception):
-    """Base of everything the worker expects to go wrong. ``code`` is stable, ``str()`` is for people."""
+    """Base of everything the worker expects to go wrong. ``code`` is stable, ``str()`` is for people and logs.
+
+    ``said``: the vendor's own words, which may quote what somebody typed. They are shown beside the record and stored
+    with it, and are never part of ``str()``, so that no log can hold them.
+    """
 
     code = "error"
+    said: str = ""
 
     def __init__(self, message: str = "", *, system: str | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.system = system
         self.status = status
+
+    def saying(self, words: str) -> Self:
+        """The same with the vendor's words, in one line of at most ``LONGEST_SAID`` characters."""
+        line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+        self.said = line if len(line) <= LONGEST_SAID else line[: LONGEST_SAID - 1] + "…"
+        return self
+
+    @property
+    def in_words(self) -> str:
+        """For who looks at the record: what happened, and what the vendor said. Not for logs."""
+        return f"{self}: {self.said}" if self.said else str(self)
 
 
 class RetryableError(SyncError):

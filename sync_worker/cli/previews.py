@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,9 @@ from sync_worker.output import Printer
 
 if TYPE_CHECKING:
     from sync_worker.engine.preview import Foreseen
+
+Lines = Callable[[Counter[str]], Iterator[list[str]]]
+"""The lines of a preview; the verdicts are counted on the way."""
 
 
 @app.command("preview")
@@ -33,13 +37,19 @@ def preview_flow(
 
 def show(found: Iterable[Foreseen], flow: str, out: Path | None, *, json: bool) -> None:
     """A preview on stdout; with ``out`` in that file, and only the verdicts counted on stdout. Raises SheetError."""
-    from sync_worker import sheets
     from sync_worker.desk import foreseen
 
     if out is None:
         Printer(json).foreseen([foreseen.document(one) for one in found])
         return
+    write(out, flow, foreseen.COLUMNS, partial(foreseen.lines, found), json=json)
+
+
+def write(out: Path, flow: str, columns: Sequence[str], lines: Lines, *, json: bool) -> None:
+    """A preview's lines in a file, and its verdicts counted on stdout. Raises SheetError."""
+    from sync_worker import sheets
+
     counts: Counter[str] = Counter()
-    written = sheets.write(out, foreseen.COLUMNS, foreseen.lines(found, counts))
+    written = sheets.write(out, columns, lines(counts))
     print(f"{out}: {written} lines", file=sys.stderr)
     Printer(json).imported({"flow": flow, "seen": counts.total(), **counts})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sync_worker.cli import managers
 from sync_worker.cli.asking import within_limits
+from sync_worker.cli.previews import write
 from sync_worker.cli.progress import long_job, say
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.output import Printer
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from sync_worker.wiring import App
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what it would write, field by field")]
+Out = Annotated[Path | None, typer.Option("--out", help="with --dry-run: write it to .xlsx or .csv")]
 Yes = Annotated[bool, typer.Option("--yes", help="also beyond the flow's limits")]
 
 
@@ -27,6 +31,7 @@ def undo(
     run: Annotated[int | None, typer.Option("--run", help="everything that this run wrote")] = None,
     link: Annotated[int | None, typer.Option("--link", help="the last write through this link")] = None,
     dry_run: DryRun = False,
+    out: Out = None,
     yes: Yes = False,
     config: ConfigPath = None,
     json: Json = False,
@@ -38,7 +43,12 @@ def undo(
         raise typer.BadParameter("give exactly one of --run, --link")
     with opened(load(config)) as worker_app:
         code = _carry_out(
-            worker_app, rewriting.plan_undo(worker_app, run=run, link=link), dry_run=dry_run, yes=yes, json=json
+            worker_app,
+            rewriting.plan_undo(worker_app, run=run, link=link),
+            dry_run=dry_run,
+            out=out,
+            yes=yes,
+            json=json,
         )
     done(code)
 
@@ -48,6 +58,7 @@ def reapply(
     flow: managers.FlowName,
     erp: Annotated[list[str] | None, typer.Option("--erp", help="only customers of this ERP manager")] = None,
     dry_run: DryRun = False,
+    out: Out = None,
     yes: Yes = False,
     config: ConfigPath = None,
     json: Json = False,
@@ -57,7 +68,7 @@ def reapply(
 
     with opened(load(config)) as worker_app:
         code = _carry_out(
-            worker_app, rewriting.plan_reapply(worker_app, flow, erp), dry_run=dry_run, yes=yes, json=json
+            worker_app, rewriting.plan_reapply(worker_app, flow, erp), dry_run=dry_run, out=out, yes=yes, json=json
         )
     done(code)
 
@@ -69,6 +80,7 @@ def leaver(
     erp: Annotated[str | None, typer.Option("--erp", help="who leaves: the ERP's account manager")] = None,
     crm: Annotated[str | None, typer.Option("--crm", help="who leaves: the CRM's user")] = None,
     dry_run: DryRun = False,
+    out: Out = None,
     yes: Yes = False,
     config: ConfigPath = None,
     json: Json = False,
@@ -84,7 +96,7 @@ def leaver(
             if erp is not None
             else rewriting.plan_leaver(worker_app, flow, "crm", str(crm), successor)
         )
-        code = _carry_out(worker_app, plan, dry_run=dry_run, yes=yes, json=json)
+        code = _carry_out(worker_app, plan, dry_run=dry_run, out=out, yes=yes, json=json)
     done(code)
 
 
@@ -102,11 +114,17 @@ def list_runs(
         Printer(json).runs(rewriting.latest(worker_app, flow, limit))
 
 
-def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, yes: bool, json: bool) -> int:
+def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, out: Path | None, yes: bool, json: bool) -> int:
     """Preview or do it; the exit code. Raises LimitReached."""
     from sync_worker.desk import rewriting
     from sync_worker.rewrites import VERDICTS
 
+    if out is not None and not dry_run:
+        raise typer.BadParameter("--out goes with --dry-run: a run itself has no file to write")
+    if dry_run and out is not None:
+        found_lines = partial(rewriting.lines, rewriting.preview(worker_app, plan))
+        write(out, plan.flow, rewriting.COLUMNS, found_lines, json=json)
+        return 0
     if dry_run:
         found = [rewriting.document(one) for one in rewriting.preview(worker_app, plan)]
         Printer(json).rewrite_foreseen(found)

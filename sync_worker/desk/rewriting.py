@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ from sync_worker.wiring import App
 
 UNDO, REAPPLY, LEAVER = history.UNDO, "reapply", "leaver"
 NAMED = 100  # links in a report: more are counted only
+COLUMNS = ("Link", *foreseen.COLUMNS)
+LEFT_OUT = "left"  # stands for the verdict on a line about a field that is left as it is
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,16 @@ def document(one: Foretold) -> dict[str, Any]:
     """A link of a preview, as people and scripts read it."""
     told = {**foreseen.document(one.seen), "link": one.wish.link_id, "linked_by_it": one.wish.linked}
     return {**told, "left": _in_words(one.came.left)}
+
+
+def lines(found: Iterable[Foretold], counts: Counter[str]) -> Iterator[list[str]]:
+    """The same for a file, under ``COLUMNS``: what would be written, then what would be left, and why."""
+    for one in found:
+        link = str(one.wish.link_id)
+        told = list(foreseen.lines([one.seen], counts))
+        yield from ([link, *line] for line in told)
+        for name, why in _in_words(one.came.left).items():
+            yield [link, LEFT_OUT, *told[0][1:5], name, "", "", "", why, ""]
 
 
 def unfinished(app: App, plan: Plan) -> Run | None:

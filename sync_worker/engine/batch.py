@@ -185,7 +185,7 @@ class Batch:
 
     def _bug(self, row: LinkRow, error: Exception) -> Save:
         if isinstance(error, PermanentError):
-            return _dead(row, str(error), error.code)
+            return _dead(row, error.in_words, error.code)
         frames = traceback.format_tb(error.__traceback__)
         log.error("sync.bug", link=row.id, error=type(error).__name__, frames=[f.strip() for f in frames[-4:]])
         metrics.pass_ended(self._flow.name, "bug")

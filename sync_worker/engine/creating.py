@@ -154,11 +154,13 @@ def _created(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record, o
         return _later(row, desk.clock() + wait, error.code, {"side": into})
     if isinstance(error, AlreadyExists) and row.writes < GIVE_UP:
         row.attempts += 1
-        return _later(row, desk.clock() + states.backoff(row.attempts, desk.jitter()), error.code, {"side": into})
+        again = desk.clock() + states.backoff(row.attempts, desk.jitter())
+        return _later(row, again, error.code, {"side": into, "reason": error.in_words})
     _end_intent(row)
-    reason = str(error)
-    row.opens = {"": Open("refused", "refused", {"reason": reason, "side": into}, side=into)}
-    row.state, row.cause, row.cause_params = "failing", "refused", {"reason": reason, "side": into}
+    reason = error.in_words if error is not None else ""
+    params = {"fields": "", "reason": reason, "side": into}
+    row.opens = {"": Open("refused", "refused", params, side=into)}
+    row.state, row.cause, row.cause_params = "failing", "refused", params
     row.attempts, row.due_at, row.klass = 0, states.next_due(row), "bulk"
     entry = {"what": "refused", "side": into, "key": record.key, "why": reason}
     return Save(row, journal=[entry])

@@ -213,7 +213,7 @@ def _send(flow: Flow, side: Side, job: Job, names: list[str], now: float) -> Per
 def _refuse(side: Side, job: Job, names: Sequence[str], error: PermanentError) -> None:
     refused = job.p.results.refused.setdefault(side, {})
     for name in names:
-        refused[name] = str(error)
+        refused[name] = error.in_words
 
 
 def landed(p: Pass, now: float) -> list[dict[str, Any]]:

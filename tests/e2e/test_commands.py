@@ -245,6 +245,11 @@ def test_an_undo_at_the_command_line_is_previewed_and_done_as_a_run_that_can_be_
     assert looked.returncode == 0, looked.stderr
     (one,) = json.loads(looked.stdout)
     assert one["fields"] == {"name": {"side": "crm", "before": "Done Ltd", "after": "Undone Ltd"}}
+    file = it.config_path.with_name("undo.csv")
+    filed = it.cli("undo", "--link", link, "--dry-run", "--out", str(file), "--json")
+    assert json.loads(filed.stdout) == {"flow": "customers", "seen": 1, "update": 1}
+    assert "Undone Ltd" in file.read_text()
+    assert it.cli("undo", "--link", link, "--out", str(file)).returncode == 2, "a run writes no file"
     assert "Done Ltd" in it.crm.companies_by_name(), "a preview writes nothing"
     done = it.cli("undo", "--link", link, "--json")
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from support.companies import SECOND, TwoErps, worlds_of_two
 from support.rules import FLOW, Make, in_the_past, pair, rest, row_of, run_all, there, when, worlds
@@ -112,6 +113,43 @@ def test_gumu_11_a_promotion_that_failed_leaves_the_company_unlinked_and_editabl
     manual.settle()
     rest(manual)
     assert row_of(manual, crm=crm).state == "in_sync" and len(there(manual, "erp", "Northwind Works")) == 1
+
+
+def test_gumu_11_a_refused_promotion_shows_the_vendors_own_text_and_no_log_holds_it(manual: World) -> None:
+    crm = manual.new_crm("Northwind Tools")
+    manual.erp.faults.merge({"refuse": {"name": ["Northwind Tools"]}})
+    with capture_logs() as logs:
+        (shown,) = desk.sync_record(manual.app, "crm", crm)
+    text = shown["cause"]["text"]
+    assert (
+        text.startswith("the vendor refused the whole record: HTTP 422")
+        and "Operation failed: value not allowed" in text
+    )
+    assert "not allowed" not in str(logs)
+    assert any("Operation failed: value not allowed" in entry["why"] for entry in shown["timeline"])
+
+
+def test_gumu_11_a_number_that_is_taken_is_held_with_the_vendors_own_text(make: Make) -> None:
+    world = make(f'{BY_HAND}\nnew_customer_id = "CUST-{{crm_key}}"')
+    with in_the_past(world):
+        world.new_erp("Somebody Else", id="CUST-1")
+    crm = world.new_crm("Northwind Tools")
+    world.settle()
+    desk.sync_record(world.app, "crm", crm)
+    rest(world)
+    text = world.explain("crm", crm)["cause"]["text"]
+    assert "HTTP 409" in text and "Another record has this id" in text
+
+
+def test_gumu_11_a_value_that_the_crm_refuses_is_shown_with_its_own_text_beside_the_field(manual: World) -> None:
+    manual.reconfigure("")
+    one = pair(manual)
+    manual.crm.faults.merge({"refuse": {"Comp_Name": ["Northwind Works"]}})
+    with capture_logs() as logs:
+        manual.edit_erp(one.erp, name="Northwind Works")
+        manual.settle()
+    assert "Validation failed: " in manual.explain("crm", one.crm)["cause"]["text"]
+    assert "Validation failed" not in str(logs)
 
 
 def test_gumu_11_a_company_that_resembles_a_customer_is_promoted_only_by_who_insists(manual: World) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mappings.canonical import in_words
 from support.rules import FLOW, Make, api_writes, entries, in_the_past, pair, rest, row_of
 from support.world import World
+from sync_worker import sheets
 from sync_worker.connectors.base import Ask
 from sync_worker.desk import importing, link_upload, linking, rewriting
 from sync_worker.desk.limits import LimitReached
@@ -186,6 +189,29 @@ def test_a_preview_of_an_undo_writes_nothing_and_says_what_the_run_then_does(wor
     }
     foretold = {(i, f["side"], n): f["after"] for i, one in by_link.items() for n, f in one["fields"].items()}
     assert wrote == foretold
+
+
+def test_a_preview_of_an_undo_in_a_file_says_the_same_and_of_what_is_left_why(world: World, tmp_path: Path) -> None:
+    with in_the_past(world):
+        two(world, 1)
+        _, edited = two(world, 2)
+    done = imported(world)
+    world.edit_crm(edited, Comp_WebSite="http://person.test")
+    rest(world)
+    plan = rewriting.plan_undo(world.app, run=done)
+    told = [rewriting.document(one) for one in rewriting.preview(world.app, plan)]
+    file, counts = tmp_path / "undo.xlsx", Counter[str]()
+    written = sheets.write(file, rewriting.COLUMNS, rewriting.lines(rewriting.preview(world.app, plan), counts))
+    found = [line.cells for line in sheets.read(file).lines]
+    assert len(found) == written and counts == Counter(one["verdict"] for one in told)
+    fields = {(c["Link"], c["Field"], c["Before"], c["After"]) for c in found if c["Field"] and c["Verdict"] != "left"}
+    assert fields == {
+        (str(one["link"]), name, in_words(f["before"]), in_words(f["after"]))
+        for one in told
+        for name, f in one["fields"].items()
+    }
+    left = [(c["CrmKey"], c["Field"], c["Why"]) for c in found if c["Verdict"] == "left"]
+    assert left == [(edited, "website", "edited since")]
 
 
 def test_an_undo_that_died_is_gone_on_with_and_nothing_is_written_twice(make: Make) -> None:

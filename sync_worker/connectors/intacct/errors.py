@@ -1,7 +1,8 @@
 """The one place that turns an Intacct answer into an error.
 
 Documented: four shapes of error body, ``details`` as a list or an object, gateway codes ``GW-nnnn``. What a vendor's
-message says is read here, to tell cases apart, and never repeated: it may hold names. People get codes and columns.
+message says is read here, to tell cases apart, and may hold names: errors repeat codes and columns. A refusal carries
+the vendor's words as ``said``, for who looks at the record.
 """
 
 from __future__ import annotations
@@ -52,11 +53,18 @@ class InvalidField(Rejected):
 
 @dataclass(frozen=True, slots=True)
 class VendorError:
-    """An error body, whatever its shape. ``codes`` are lower-case; ``columns`` are dotted names of refused fields."""
+    """An error body, whatever its shape. ``codes`` are lower-case; ``columns`` are dotted names of refused fields.
+
+    ``said``: its messages as they stand.
+    """
 
     codes: tuple[str, ...]
     columns: tuple[str, ...]
-    text: str
+    said: str
+
+    @property
+    def text(self) -> str:
+        return self.said.lower()
 
     @property
     def label(self) -> str:
@@ -101,7 +109,7 @@ def _read(error: Mapping[str, Any]) -> VendorError:
             if isinstance(target, str) and target:
                 columns[column_of(target)] = None
         texts.append(str(level.get("message") or ""))
-    return VendorError(tuple(codes), tuple(columns), " ".join(texts).lower())
+    return VendorError(tuple(codes), tuple(columns), ": ".join(dict.fromkeys(filter(None, texts))))
 
 
 def column_of(target: str) -> str:
@@ -167,7 +175,7 @@ def meaning(status: int, error: VendorError | None, after: float | None) -> Sync
     plain = status_error("", Answer(status, {}, b""))
     if 300 <= status < 400 and plain is not None:
         return plain
-    return kind(text, column=error.columns[0] if error.columns else None, status=status)
+    return kind(text, column=error.columns[0] if error.columns else None, status=status).saying(error.said)
 
 
 def _clash(text: str, error: VendorError) -> SyncError:
@@ -178,4 +186,4 @@ def _clash(text: str, error: VendorError) -> SyncError:
     if "idempot" in words:
         # this key was used before, so something may have been applied under it: find before repeating
         return OutcomeUnknown(text, status=409)
-    return AlreadyExists(text, status=409)
+    return AlreadyExists(text, status=409).saying(error.said)

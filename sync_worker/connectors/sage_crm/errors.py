@@ -2,7 +2,7 @@
 
 Documented shape: ``{"$diagnoses": [{"$severity", "$sdataCode", "$message", "$applicationCode"}]}``, or a single
 ``$diagnosis``; older servers answer XML ``<diagnosis>``; a proxy or the web server itself answers HTML. Messages may
-quote what people typed, so only codes and column names are taken out of them.
+quote what people typed: codes and column names are taken out of them, and a refusal carries its own as ``said``.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ _XML_TAG = r"<(?:\w+:)?{0}[^>]*>([^<]{{0,500}})<"
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What an error body says, reduced to what may be shown: no free text."""
+    """What an error body says. ``message``: free text, for people who look at the record only."""
 
     severity: str = ""
     code: str = ""
     column: str | None = None
+    message: str = ""
 
 
 def classify(answer: Answer) -> SyncError | None:
@@ -61,7 +62,7 @@ def _refusal(found: Diagnosis, answer: Answer) -> SyncError | None:
     if status in (405, 501):
         return Rejected(f"{text}: the server does not know this verb here", status=status)
     if status in (400, 413, 415, 422) or 200 <= status < 300:
-        return Rejected(text, column=found.column, status=status)
+        return Rejected(text, column=found.column, status=status).saying(found.message)
     error = status_error("", answer, after=retry_after(answer.headers))
     if error is not None:
         error.system = None
@@ -78,7 +79,8 @@ def read_diagnosis(content: bytes) -> Diagnosis:
     if found is None:
         return Diagnosis()
     words = " ".join(str(found.get(name) or "") for name in ("$payloadPath", "$message"))
-    return Diagnosis(str(found.get("$severity") or "").lower(), _code(found.get("$sdataCode")), _column(words))
+    severity, message = str(found.get("$severity") or "").lower(), str(found.get("$message") or "")
+    return Diagnosis(severity, _code(found.get("$sdataCode")), _column(words), message)
 
 
 def _first(document: Any) -> dict[str, Any] | None:
@@ -97,9 +99,8 @@ def _read_xml(text: str) -> Diagnosis:
         return Diagnosis()
     cells = {name: re.search(_XML_TAG.format(name), text) for name in _XML_CELLS}
     said = {name: match.group(1) if match else "" for name, match in cells.items()}
-    return Diagnosis(
-        said["severity"].lower(), _code(said["sdataCode"]), _column(f"{said['payloadPath']} {said['message']}")
-    )
+    column = _column(f"{said['payloadPath']} {said['message']}")
+    return Diagnosis(said["severity"].lower(), _code(said["sdataCode"]), column, said["message"])
 
 
 def _code(value: Any) -> str:
