@@ -12,7 +12,7 @@ from sync_worker.cli.asking import within_limits
 from sync_worker.cli.previews import show
 from sync_worker.cli.progress import long_job, say
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
-from sync_worker.output import Printer
+from sync_worker.output import Printer, runs
 
 if TYPE_CHECKING:
     from sync_worker.desk.importing import Imported
@@ -50,7 +50,7 @@ def import_customers(
         if found is None and resume:
             print(f"sync-worker: no stopped import of {flow}: beginning at the start", file=sys.stderr)
         ended = _import(worker_app, flow, chosen, found if resume else None, yes=yes)
-        Printer(json).imported(ended.document())
+        runs.imported(Printer(json), ended.document())
     done(1 if ended.counts.get("failed") else 0)
 
 

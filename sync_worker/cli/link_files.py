@@ -12,7 +12,7 @@ import typer
 from sync_worker.cli.links import group
 from sync_worker.cli.progress import long_job
 from sync_worker.cli.shared import ConfigPath, Json, done, load
-from sync_worker.output import Printer
+from sync_worker.output import Printer, runs
 
 if TYPE_CHECKING:
     from sync_worker.wiring import App
@@ -58,7 +58,7 @@ def upload_links(
             count = link_upload.write_errors(worker_app, file, errors, found.run)
             print(f"{errors}: {count} rows to correct and upload again", file=sys.stderr)
         document = found.document() | (_foreseen(worker_app, found.run, out, json=json) if dry_run else {})
-    Printer(json).uploaded(document)
+    runs.uploaded(Printer(json), document)
     done(1 if found.wrong else 0)
 
 
@@ -74,5 +74,5 @@ def _foreseen(worker_app: App, run: int, out: Path | None, *, json: bool) -> dic
         return {}
     documents = [foreseen.document(one) for one in found]
     if documents and not json:
-        Printer(False).foreseen(documents)
+        runs.foreseen(Printer(False), documents)
     return {"preview": documents}

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, Key, System, app, load
-from sync_worker.output import Printer
+from sync_worker.output import Printer, records
 
 group = typer.Typer(no_args_is_help=True, help="Links by hand and as a file: who is whose partner.")
 app.add_typer(group, name="links")
@@ -44,7 +44,7 @@ def list_links(
             limit=limit,
             after=after,
         )
-    Printer(json).links(found)
+    records.links(Printer(json), found)
 
 
 @group.command()
@@ -55,7 +55,7 @@ def candidates(system: System, key: Key, config: ConfigPath = None, json: Json =
 
     with desk.opened(load(config)) as worker_app:
         found = linking.candidates(worker_app, system, key)
-    Printer(json).candidates(found)
+    records.candidates(Printer(json), found)
 
 
 @group.command("link")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
-from sync_worker.output import Printer
+from sync_worker.output import Printer, records
 
 if TYPE_CHECKING:
     from sync_worker.desk.managers import Proposal
@@ -32,7 +32,7 @@ def list_managers(
     from sync_worker.desk import managers
 
     with desk.opened(load(config)) as worker_app:
-        Printer(json).managers(managers.listing(worker_app, flow))
+        records.managers(Printer(json), managers.listing(worker_app, flow))
 
 
 @group.command("map")
@@ -99,7 +99,7 @@ def suggest(
 
     with desk.opened(load(config)) as worker_app:
         if not accept_exact:
-            Printer(json).suggestions(manager_files.suggestions(worker_app, flow))
+            records.suggestions(Printer(json), manager_files.suggestions(worker_app, flow))
             return
         rows = manager_files.accept_exact(worker_app, flow)
         released = managers.map_managers(worker_app, rows)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, app, load
-from sync_worker.output import Printer
+from sync_worker.output import Printer, runs
 
 if TYPE_CHECKING:
     from sync_worker.engine.preview import Foreseen
@@ -40,7 +40,7 @@ def show(found: Iterable[Foreseen], flow: str, out: Path | None, *, json: bool) 
     from sync_worker.desk import foreseen
 
     if out is None:
-        Printer(json).foreseen([foreseen.document(one) for one in found])
+        runs.foreseen(Printer(json), [foreseen.document(one) for one in found])
         return
     write(out, flow, foreseen.COLUMNS, partial(foreseen.lines, found), json=json)
 
@@ -52,4 +52,4 @@ def write(out: Path, flow: str, columns: Sequence[str], lines: Lines, *, json: b
     counts: Counter[str] = Counter()
     written = sheets.write(out, columns, lines(counts))
     print(f"{out}: {written} lines", file=sys.stderr)
-    Printer(json).imported({"flow": flow, "seen": counts.total(), **counts})
+    runs.imported(Printer(json), {"flow": flow, "seen": counts.total(), **counts})

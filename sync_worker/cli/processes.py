@@ -10,7 +10,7 @@ import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.connectors import EMULATORS
-from sync_worker.output import Printer
+from sync_worker.output import Printer, records
 from sync_worker.processes import end_with_parent, exit_on_signal
 
 Threads = Annotated[int, typer.Option("--threads", min=1, max=64)]
@@ -106,7 +106,7 @@ def doctor(config: ConfigPath = None, json: Json = False) -> None:
     from sync_worker import doctor as checks
 
     results = checks.run(load(config))
-    Printer(json).checks(results)
+    records.checks(Printer(json), results)
     done(0 if all(r.ok for r in results) else 1)
 
 

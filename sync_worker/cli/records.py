@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, Key, System, app, done, load
-from sync_worker.output import Printer
+from sync_worker.output import Printer, records
 
 if TYPE_CHECKING:
     from sync_worker.wiring import App
@@ -20,7 +20,7 @@ def status(config: ConfigPath = None, json: Json = False) -> None:
     from sync_worker import desk
 
     with desk.opened(load(config)) as worker_app:
-        Printer(json).status(desk.status(worker_app))
+        records.status(Printer(json), desk.status(worker_app))
 
 
 @app.command()
@@ -30,7 +30,7 @@ def explain(system: System, key: Key, config: ConfigPath = None, json: Json = Fa
 
     with desk.opened(load(config)) as worker_app:
         found = desk.explain(worker_app, system, key)
-        Printer(json).explanations(found)
+        records.explanations(Printer(json), found)
 
 
 @app.command()
@@ -49,7 +49,7 @@ def sync(
     with desk.opened(load(config)) as worker_app:
         if system is not None and keys and len(keys) == 1:
             found = desk.sync_record(worker_app, system, keys[0], flow)
-            Printer(False).explanations(found)
+            records.explanations(Printer(False), found)
             done(0 if _well(found) else 1)
         elif system is not None and keys:
             done(0 if _sync_list(worker_app, system, keys, flow) else 1)

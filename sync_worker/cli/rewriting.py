@@ -14,7 +14,7 @@ from sync_worker.cli.asking import within_limits
 from sync_worker.cli.previews import write
 from sync_worker.cli.progress import long_job, say
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
-from sync_worker.output import Printer
+from sync_worker.output import Printer, runs
 
 if TYPE_CHECKING:
     from sync_worker.desk.rewriting import Ended, Plan
@@ -111,7 +111,7 @@ def list_runs(
     from sync_worker.desk import opened, rewriting
 
     with opened(load(config)) as worker_app:
-        Printer(json).runs(rewriting.latest(worker_app, flow, limit))
+        runs.listed(Printer(json), rewriting.latest(worker_app, flow, limit))
 
 
 def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, out: Path | None, yes: bool, json: bool) -> int:
@@ -127,7 +127,7 @@ def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, out: Path | None, 
         return 0
     if dry_run:
         found = [rewriting.document(one) for one in rewriting.preview(worker_app, plan)]
-        Printer(json).rewrite_foreseen(found)
+        runs.rewrite_foreseen(Printer(json), found)
         return 0
     if rewriting.unfinished(worker_app, plan) is not None:
         print("sync-worker: this was stopped half way; going on with it", file=sys.stderr)
@@ -141,5 +141,5 @@ def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, out: Path | None, 
             return rewriting.carry_out(worker_app, plan, unlimited=unlimited, progress=progress, say=say)
 
     ended = within_limits(run, yes=yes)
-    Printer(json).rewritten(ended.document(), VERDICTS)
+    runs.rewritten(Printer(json), ended.document(), VERDICTS)
     return 1 if ended.counts.get("failed") else 0

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, app, load
-from sync_worker.output import Printer
+from sync_worker.output import Printer, records
 
 tokens = typer.Typer(no_args_is_help=True, help="Tokens for the API: make, list, remove.")
 app.add_typer(tokens, name="tokens")
@@ -24,7 +24,7 @@ def add(name: Name, role: ChosenRole = "read", config: ConfigPath = None, json: 
     from sync_worker.store import accounts
 
     with desk.opened(load(config)) as worker_app:
-        Printer(json).token(name, role, accounts.add_token(worker_app.db, name, role, actor=desk.ACTOR))
+        records.token(Printer(json), name, role, accounts.add_token(worker_app.db, name, role, actor=desk.ACTOR))
 
 
 @tokens.command("list")
@@ -35,7 +35,8 @@ def list_(config: ConfigPath = None, json: Json = False) -> None:
 
     with desk.opened(load(config)) as worker_app:
         found = accounts.tokens(worker_app.db)
-        Printer(json).tokens([{"name": t.name, "role": t.role, "since": reports.iso(t.created_at)} for t in found])
+        listed = [{"name": t.name, "role": t.role, "since": reports.iso(t.created_at)} for t in found]
+        records.tokens(Printer(json), listed)
 
 
 @tokens.command()

@@ -10,7 +10,7 @@ import typer
 
 from sync_worker.cli.progress import long_job
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
-from sync_worker.output import Printer
+from sync_worker.output import Printer, runs
 
 if TYPE_CHECKING:
     from sync_worker.store.runs import Run
@@ -32,7 +32,7 @@ def verify(
         run = _which(worker_app, flow, resume=resume)
         with long_job(f"sync-worker verify {flow} --resume") as tell:
             report = verifying.verify(worker_app, flow, resume=run, unlimited=yes, progress=tell)
-        Printer(json).verified(report.document())
+        runs.verified(Printer(json), report.document())
     done(0 if report.ok else 1)
 
 

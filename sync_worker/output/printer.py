@@ -1,0 +1,62 @@
+"""On a terminal tables, in a pipe plain lines, on request one JSON document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+STYLE = {
+    "in_sync": "green",
+    "pending": "cyan",
+    "waiting": "yellow",
+    "conflict": "magenta",
+    "failing": "red",
+    "in_step": "green",
+    "differs": "yellow",
+    "refused": "red",
+    "stale": "cyan",
+}
+
+
+class Printer:
+    """``as_json``: one document and nothing else on stdout."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._rich = sys.stdout.isatty()
+        self._console = Console(highlight=False)
+
+    def document(self, value: Any) -> bool:
+        """Shows it where JSON was asked for; False: it is to be shown for people."""
+        if self.as_json:
+            print(json.dumps(value, ensure_ascii=False, indent=2))
+        return self.as_json
+
+    def line(self, name: str, value: str) -> None:
+        """One thing by name, coloured as a state is."""
+        self.styled(f"{name}: {value}", STYLE.get(value, ""))
+
+    def styled(self, text: str, style: str) -> None:
+        """A line, coloured on a terminal."""
+        if self._rich:
+            self._console.print(text, style=style, markup=False)
+        else:
+            print(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Rows, coloured by the state in their last or first column; in a pipe with tabs, and no head."""
+        if not self._rich:
+            for row in rows:
+                print("\t".join(row))
+            return
+        table = Table(title=title, title_justify="left")
+        for column in columns:
+            table.add_column(column)
+        for row in rows:
+            table.add_row(*row, style=STYLE.get(row[-1]) or STYLE.get(row[0]))
+        self._console.print(table, markup=False)

@@ -1,0 +1,148 @@
+"""What a long job would do, and what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mappings.canonical import in_words
+from sync_worker.output.printer import Printer
+
+
+def imported(out: Printer, found: Mapping[str, Any]) -> None:
+    """``import``: customers by verdict, which add up to those seen, and who was planned anew since a preview."""
+    if out.document(found):
+        return
+    apart = ("flow", "run", "seen", "planned_anew", "planned_anew_keys")
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if verdict not in apart)
+    print(f"{found['seen']} customers: {counts or 'none'}")
+    if found.get("planned_anew"):
+        keys = found["planned_anew_keys"]
+        more = ", …" if found["planned_anew"] > len(keys) else ""
+        print(f"{found['planned_anew']} not as the preview said, edited since: {', '.join(keys)}{more}")
+
+
+def foreseen(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
+    """A preview: a line per field that would be written, and the verdicts counted."""
+    if out.document(list(found)):
+        return
+    rows = [
+        (
+            one["verdict"], *(one[side]["ref"] or one[side]["key"] or "" for side in ("erp", "crm")),
+            name, in_words(field.get("before")), in_words(field.get("after")), one["cause"]["text"],
+        )
+        for one in found
+        for name, field in (one["fields"] or {"": {}}).items()
+    ]  # fmt: skip
+    out.table("preview", ("verdict", "erp", "crm", "field", "before", "after", "why"), rows)
+    counts = {
+        verdict: sum(one["verdict"] == verdict for one in found) for verdict in sorted({o["verdict"] for o in found})
+    }
+    print(f"{len(found)} records: " + (", ".join(f"{n} {v}" for v, n in counts.items()) or "none"))
+
+
+def rewrite_foreseen(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
+    """The preview of an undo, a re-apply or a leaver: what would be written, then what would be left and why."""
+    foreseen(out, found)
+    if not out.as_json:
+        _left(found)
+
+
+def rewritten(out: Printer, found: Mapping[str, Any], verdicts: Sequence[str]) -> None:
+    """``undo``, ``managers reapply``, ``managers leaver``: links by verdict, and the fields that were left."""
+    if out.document(found):
+        return
+    _left([{"link": one["link"], "left": one["fields"]} for one in found["left"]])
+    for link_id in found["linked_by_it"]:
+        print(f"link {link_id} was made by it and goes on; to end it: sync-worker links unlink --link {link_id}")
+    counts = ", ".join(f"{found[name]} {name.replace('_', ' ')}" for name in verdicts if found.get(name))
+    print(f"run {found['run']}: {found['seen']} links: {counts or 'nothing to do'}")
+
+
+def _left(found: Sequence[Mapping[str, Any]]) -> None:
+    for one in found:
+        for name, why in one["left"].items():
+            print(f"link {one['link']}: left as it is: {name + ': ' if name else ''}{why}")
+
+
+def uploaded(out: Printer, found: Mapping[str, Any]) -> None:
+    """``links upload``: the first wrong rows, then the counts."""
+    if out.document(found):
+        return
+    for one in found["errors"]:
+        print(f"line {one['line']}: {'; '.join(one['errors'])}")
+    left = found["wrong"] + found["refused"] - len(found["errors"])
+    if left > 0:
+        print(f"and {left} more rows: --errors FILE has all of them")
+    said = {"skipped": "skipped: not linked", "refused": "refused: linked otherwise"}
+    names = ("linked", "relinked", "unchanged", "skipped", "refused", "wrong")
+    counts = ", ".join(f"{found[name]} {said.get(name, name)}" for name in names if found[name])
+    would = " (dry run: nothing was changed)" if found["dry_run"] else ""
+    print(f"run {found['run']}: {found['rows']} rows: {counts or 'nothing to do'}{would}")
+
+
+def verified(out: Printer, found: Mapping[str, Any]) -> None:
+    """``verify``: what agrees, what does not, and what to do next."""
+    if out.document(found):
+        return
+    for side in ("erp", "crm"):
+        print(f"{side}: {found['seen'][side]} of {_known(found['totals'][side])} records seen")
+    names = ("matched", "differing", "only_erp", "only_crm", "gone", "in_flight", "waiting", "left_out", "unlinked")
+    out.table("verify", ("what", "records"), [(name, str(found[name])) for name in names])
+    settled = sum(found["by_settings"].values())
+    if settled:
+        print(f"{settled} of those on one side only stay so by the flow's settings")
+    out.table(
+        "examples",
+        ("verdict", "system", "key", "fields"),
+        [(e["verdict"], e["system"], e["key"], ", ".join(e.get("fields", ()))) for e in found["examples"]],
+    )
+    calls = ", ".join(f"{system} {count}" for system, count in found["calls"].items())
+    print(f"calls: {calls}; {found['seconds']} s")
+    for line in _next_steps(found):
+        out.styled(line, "green" if found["ok"] else "yellow")
+
+
+def listed(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
+    """``runs``: the latest first."""
+    if out.document({"runs": list(found)}):
+        return
+    rows = [
+        (
+            str(one["run"]),
+            one["kind"],
+            one["flow"],
+            one["started_at"],
+            one["actor"],
+            _counted(one["counts"]),
+            one["state"],
+        )
+        for one in found
+    ]
+    out.table("runs", ("run", "kind", "flow", "started", "by", "records", "state"), rows)
+
+
+def _next_steps(found: Mapping[str, Any]) -> list[str]:
+    """What to do about a verify report."""
+    flow, lines = found["flow"], []
+    if not found["complete"]:
+        lines.append("incomplete: the vendor counts other numbers of records than it showed; run it again")
+    if found["held_back"]:
+        lines.append(f"nothing was made due: {found['held_back']}; if that is right: sync-worker verify {flow} --yes")
+    elif found["handed_over"]:
+        lines.append(f"{found['handed_over']} records are due now; when the workers are through, run it again")
+    if found["in_flight"]:
+        lines.append("in flight: an edit is just being synced there; run it again")
+    if found["waiting"]:
+        lines.append("waiting: a person has to settle these; sync-worker status, then explain SYSTEM KEY")
+    if found["only_erp"] or found["only_crm"]:
+        lines.append("on one side only: sync-worker explain SYSTEM KEY says what would create the partner")
+    return lines or [f"both sides of {flow} agree"]
+
+
+def _counted(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if isinstance(value, int))
+
+
+def _known(total: int | None) -> str:
+    return "?" if total is None else str(total)
