@@ -16,7 +16,7 @@ from mappings.memory import changed_fields
 from sync_worker.connectors.base import Record
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.rule import LeftOut
-from sync_worker.events import Side
+from sync_worker.events import Side, other
 from sync_worker.store.tables import link, open_field
 
 CHUNK = 500
@@ -29,7 +29,8 @@ class Known:
 
     ``was``: this side's past; an open field stands in it with the value it was parked with: only another one is news.
     ``opens``: names of the open fields. ``left_out_by``: the filter that excludes it, "" where none does;
-    ``sub_company``: the unmapped one that holds it.
+    ``sub_company``: the unmapped one that holds it. ``withheld``: fields that the other side keeps to itself: until it
+    shows them again, what this side says of them has nowhere to go.
     """
 
     link_id: int
@@ -41,6 +42,7 @@ class Known:
     left_out_by: str = ""
     sub_company: str = ""
     opens: set[str] = field(default_factory=set)
+    withheld: frozenset[str] = frozenset()
 
 
 def known_in(conn: Connection, flow: Flow, side: Side, keys: Iterable[str]) -> dict[str, Known]:
@@ -50,17 +52,26 @@ def known_in(conn: Connection, flow: Flow, side: Side, keys: Iterable[str]) -> d
     wanted = sorted(set(keys))
     found: dict[str, Known] = {}
     for start in range(0, len(wanted), CHUNK):
-        columns = (c.id, key, was, children, c.erp_key, c.crm_key, c.state, c.is_default, c.cause_params)
+        kept = c.memory["withheld"][other(side)]
+        columns = (c.id, key, was, children, c.erp_key, c.crm_key, c.state, c.is_default, c.cause_params, kept)
         query = select(*columns).where(
             c.flow == flow.name, c.entity == flow.entity, key.in_(wanted[start : start + CHUNK])
         )
         by_id: dict[int, Known] = {}
-        for link_id, k, w, ch, erp, crm, state, default, params in conn.execute(query):
+        for link_id, k, w, ch, erp, crm, state, default, params, names in conn.execute(query):
             linked = erp is not None and crm is not None
             why = (params or {}) if state in LEFT_OUT else {}
             by, sub_company = (str(why.get(name, "")) for name in ("filter", "sub_company"))
             found[k] = by_id[link_id] = Known(
-                link_id, linked, dict(w or {}), ch or {}, state, default or not linked, by, sub_company
+                link_id,
+                linked,
+                dict(w or {}),
+                ch or {},
+                state,
+                default or not linked,
+                by,
+                sub_company,
+                withheld=frozenset(names or ()),
             )
         o = open_field.c
         seen = select(o.link_id, o.field, o[f"{side}_seen"]).where(o.link_id.in_(by_id), o.why != "stale")
@@ -100,7 +111,7 @@ def moved(flow: Flow, side: Side, record: Record, known: Known) -> set[str]:
     """
     values = flow.maps[side].get(record.native)
     if known.linked:
-        shared = shared_fields(flow, is_default=known.is_default)
+        shared = shared_fields(flow, is_default=known.is_default) - known.withheld
         values = {name: value for name, value in values.items() if name in shared}
     return changed_fields(known.was, values, flow.maps[side])
 

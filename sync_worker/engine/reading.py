@@ -30,6 +30,7 @@ class Pass:
     was: dict[Side, dict[str, Value]] = field(default_factory=dict)
     stale: dict[str, Open] = field(default_factory=dict)
     relearned: set[str] = field(default_factory=set)
+    shown_again: set[str] = field(default_factory=set)  # withheld until now: the other side may have changed meanwhile
     landed: dict[Side, dict[str, Value]] = field(default_factory=dict)  # writes found applied: what stood there before
     absent: set[Side] = field(default_factory=set)
     noticed: dict[Side, bool] = field(default_factory=dict)
@@ -173,11 +174,12 @@ def _note_withheld(p: Pass, flow: Flow, side: Side, record: Record) -> None:
     causes = {name: record.withheld[part] for name, part in fields.items() if part in record.withheld}
     p.memory.withheld[side] = {**{name: cause for name, cause in held.items() if name not in fields}, **causes}
     p.relearned |= {name for name in fields if held.get(name) != causes.get(name)}
+    p.shown_again |= held.keys() & fields.keys() - causes.keys()
 
 
 def moved_fields(p: Pass, flow: Flow) -> set[str]:
     """Fields of which a side read differs from its past, or that are open: what a decision is about (E6)."""
-    moved: set[str] = set(p.row.opens) | set(p.memory.take)
+    moved: set[str] = set(p.row.opens) | set(p.memory.take) | p.shown_again
     for side in SIDES:
         moved |= changed_fields(p.was[side], p.now[side], flow.maps[side])
     return (moved & shared_fields(flow, is_default=p.row.is_default)) - p.stale.keys()

@@ -14,7 +14,7 @@ from sync_worker.engine import comparing, reading
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
-from sync_worker.events import SIDES, Side
+from sync_worker.events import SIDES, Side, other
 from sync_worker.reconcile.position import Bits
 from sync_worker.reconcile.walk import ONLY, SUSPECT
 from sync_worker.store import runs
@@ -116,7 +116,8 @@ class SecondLook:
                 continue
             was = {**p.was[side], **{name: o.seen(side) for name, o in row.opens.items() if name}}
             moved = changed_fields(was, p.now[side], self.flow.maps[side]) & shared
-            apart |= dict.fromkeys(moved - p.stale.keys(), side)
+            withheld = p.memory.withheld.get(other(side), {})  # it has nowhere to go
+            apart |= dict.fromkeys(moved - p.stale.keys() - withheld.keys(), side)
         return apart
 
     def _drop_linked_meanwhile(self) -> None:

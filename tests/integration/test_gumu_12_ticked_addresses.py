@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from support.rules import Make, Pair, field, rest, row_of, there
+from support.rules import FLOW, Make, Pair, field, rest, row_of, there
 from support.world import World
 from sync_worker import desk
-from sync_worker.desk import importing
+from sync_worker.desk import importing, verifying
 from sync_worker.imports import Selection
 
 TICK = "Sage Intacct"
@@ -171,6 +171,45 @@ def test_gumu_12_an_edit_in_the_erp_leaves_an_unticked_address_alone(make_tickin
     rest(world)
     assert [row["Addr_City"] for row in world.crm.list_records("Address")] == ["Leeds"]
     assert withheld(world, one) == ("differs", "no_address_ticked")
+
+
+def test_gumu_12_an_edit_in_the_erp_of_an_unticked_address_rests_and_travels_once_it_is_ticked_again(
+    make_ticking: Make,
+) -> None:
+    world = make_ticking(MANUAL)
+    one = promoted(world, address("Leeds", ticked=True, primary=True))
+    polled(world)
+    untick(world, "Leeds")
+    world.sweep()
+    rest(world)
+    world.edit_erp(one.erp, **{CITY: "Truro"})
+    world.settle()
+    polled(world)
+    world.poll()
+    world.sweep()
+    assert world.next_due() is None, "what has nowhere to go is no work"
+    report = verifying.verify(world.app, FLOW)
+    assert report.ok and report.document()["differing"] == 0
+    tick(world, one, "Leeds")
+    polled(world)
+    assert [row["Addr_City"] for row in world.crm.list_records("Address")] == ["Truro"]
+    assert withheld(world, one) == ("in_step", "")
+
+
+def test_gumu_12_edits_on_both_sides_while_the_address_was_not_ticked_are_a_conflict(make_ticking: Make) -> None:
+    world = make_ticking(MANUAL)
+    one = promoted(world, address("Leeds", ticked=True, primary=True))
+    polled(world)
+    untick(world, "Leeds")
+    world.sweep()
+    rest(world)
+    world.edit_erp(one.erp, **{CITY: "Truro"})
+    world.crm.person("Address", address_key(world, "Leeds"), {"Addr_City": "Bath"})
+    world.settle()
+    rest(world)
+    tick(world, one, "Bath")
+    polled(world)
+    assert field(world, one.crm, "address")["status"] == "conflict"
 
 
 def test_gumu_12_a_company_without_any_address_gets_the_one_of_the_erp_with_the_box_ticked(make_ticking: Make) -> None:
