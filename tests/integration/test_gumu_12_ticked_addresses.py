@@ -10,7 +10,7 @@ import pytest
 from support.rules import FLOW, Make, Pair, field, rest, row_of, there
 from support.world import World
 from sync_worker import desk
-from sync_worker.desk import importing, verifying
+from sync_worker.desk import importing, rewriting, verifying
 from sync_worker.imports import Selection
 
 TICK = "Sage Intacct"
@@ -221,6 +221,23 @@ def test_gumu_12_a_company_without_any_address_gets_the_one_of_the_erp_with_the_
     assert [row["Addr_City"] for row in world.crm.list_records("Address")] == ["Truro"]
     assert {row["AdLi_Type"] for row in world.crm.list_records("Address_Link")} == {TICK}
     assert withheld(world, one) == ("in_step", "")
+
+
+def test_gumu_12_an_undo_leaves_an_address_that_is_not_ticked_any_more(make_ticking: Make) -> None:
+    world = make_ticking(MANUAL)
+    one = promoted(world, address("Leeds", ticked=True, primary=True))
+    world.edit_erp(one.erp, **{CITY: "Truro"})
+    world.settle()
+    rest(world)
+    assert address_key(world, "Truro")
+    untick(world, "Truro")
+    world.sweep()
+    rest(world)
+    ended = rewriting.carry_out(world.app, rewriting.plan_undo(world.app, link=one.id), threads=1)
+    rest(world)
+    assert ended.counts == {"left_out": 1}
+    assert "take" not in (row_of(world, crm=one.crm).memory or {}), "and it is not undone later, unasked"
+    assert address_key(world, "Truro") and withheld(world, one) == ("differs", "no_address_ticked")
 
 
 def test_gumu_12_doctor_says_when_no_address_is_ticked_with_the_type_that_is_named(make_ticking: Make) -> None:
