@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +35,7 @@ from sync_worker.connectors.emulation import (
     ValueRefused,
     WriteOp,
     json_response,
+    server,
 )
 
 
@@ -369,6 +372,33 @@ def test_latency_holds_answers_back_without_blocking_other_calls() -> None:
             thread.join()
         took = time.monotonic() - started
     assert 0.3 <= took < 1.1
+
+
+def test_latency_is_what_a_call_takes_from_its_arrival_to_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator, now, slept = Notes(), [100.0], []
+    emulator.faults.latency_ms = 20
+    plain = emulator.handle
+
+    def handle(request: Request) -> Response:
+        now[0] += 0.015  # the emulator's own work
+        return plain(request)
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += 0.003  # a timer that goes off too early
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        """Nobody listens."""
+
+    monkeypatch.setattr(emulator, "handle", handle)
+    monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(server, "asyncio", SimpleNamespace(sleep=sleep))
+    scope = {"method": "GET", "path": "/notes/1", "query_string": b"", "headers": []}
+    asyncio.run(server.EmulatorApp(emulator)(scope, receive, send))
+    assert slept == [pytest.approx(0.005), pytest.approx(0.002)]
 
 
 def test_a_notice_is_repeated_on_the_vendors_statuses_with_its_scaled_waits(receivers: Any) -> None:

@@ -38,6 +38,7 @@ class Faults:
     ``fail_next``: one-shot faults ``{"operation": name | "read" | "write" | "*", "fault": one of ONE_SHOTS}``; the
     first that fits a call strikes it and is gone. ``lost_after_apply``: a write is applied, the connection dropped;
     ``before_apply``: dropped before anything happened; ``reset``: dropped in the middle of the answer.
+    ``latency_ms``: what a call over sockets takes from its arrival to its answer, the emulator's own work included.
     ``stale_seconds``: how long after a write a read may still show the version before it.
     ``max_in_flight``: calls at once before 429, over sockets only; 0: no limit.
     ``cut`` / ``refuse_longer``: column -> length; ``upper``: columns a script re-cases; ``refuse``: column -> values.

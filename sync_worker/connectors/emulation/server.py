@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,8 @@ from sync_worker.connectors.emulation.wire import Request, Response
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_TICK = 0.001  # seconds: what the event loop's timers round to
 
 
 class EmulatorApp:
@@ -40,15 +43,16 @@ class EmulatorApp:
             more = message.get("more_body", False)
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         request = Request(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, body)
-        emulator = self.emulator
+        emulator, arrived = self.emulator, time.monotonic()
         if request.path.startswith(PREFIX):
             await _answer(answer_admin(emulator, request), receive, send)
             return
         emulator.in_flight += 1
         try:
             response = emulator.handle(request)
-            if response.delay_ms > 0:
-                await asyncio.sleep(response.delay_ms / 1000)
+            due = arrived + response.delay_ms / 1000
+            while (left := due - time.monotonic()) > _TICK / 2:
+                await asyncio.sleep(left)
             await _answer(response, receive, send)
         finally:
             emulator.in_flight -= 1
