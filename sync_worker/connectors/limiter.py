@@ -42,8 +42,18 @@ def no_slot(system: str) -> RateLimited:
 class _Room:
     used: int = 0
     live_waiting: int = 0
+    others_waiting: int = 0
     live_asked_at: float = -1e9  # long ago
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    live: threading.Condition = field(init=False)
+    others: threading.Condition = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.live, self.others = threading.Condition(self.lock), threading.Condition(self.lock)
+
+    def wake_one(self) -> None:
+        """Called under the lock when a slot came free: who waits behind the next one need not look."""
+        (self.live if self.live_waiting else self.others).notify()
 
 
 class LocalLimiter:
@@ -54,6 +64,11 @@ class LocalLimiter:
         self._quiet = quiet
         self._lock = threading.Lock()
         self._rooms: dict[str, _Room] = {}
+
+    def waited_for(self, system: str, *, by_live: bool) -> bool:
+        """Does anybody wait for a slot? ``by_live``: anybody live."""
+        room = self._rooms.get(system)
+        return room is not None and room.live_waiting + (0 if by_live else room.others_waiting) > 0
 
     @contextmanager
     def slot(
@@ -67,9 +82,9 @@ class LocalLimiter:
         try:
             yield
         finally:
-            with room.changed:
+            with room.lock:
                 room.used -= 1
-                room.changed.notify_all()
+                room.wake_one()
 
     def _acquire(
         self, room: _Room, system: str, limit: int, klass: LinkClass, wait_until: float, on_wait: Callable[[], None]
@@ -82,23 +97,28 @@ class LocalLimiter:
             quiet = limit == 1 or self._clock() > room.live_asked_at + self._quiet
             return room.used < (limit if quiet else limit - 1) and not room.live_waiting
 
-        with room.changed:
+        with room.lock:
             if live:
                 room.live_asked_at = self._clock()
             if free():
                 room.used += 1
                 return
             room.live_waiting += live
+            room.others_waiting += not live
+        turn = room.live if live else room.others
         try:
             while True:
-                with room.changed:
+                with turn:
                     left = wait_until - self._clock()
-                    if room.changed.wait_for(free, min(max(left, 0.0), HEARTBEAT)):
+                    if turn.wait_for(free, min(max(left, 0.0), HEARTBEAT)):
                         room.used += 1
                         return
                 if left <= 0:
                     raise no_slot(system)
                 on_wait()
         finally:
-            with room.changed:
+            with room.lock:
                 room.live_waiting -= live
+                room.others_waiting -= not live
+                if live:
+                    room.wake_one()  # a slot that came free meanwhile was told to nobody else

@@ -276,14 +276,18 @@ class RedisLimiter:
         self._return_unused(float("inf"))
 
     def _end(self, system: str, slot: _Slot, share: int) -> None:
-        """After a call: kept at hand for the next one, as far as our share goes."""
+        """After a call: kept at hand for the next one, as far as our share goes, or for who waits for it here.
+
+        Whoever takes it asks the server before its call, and so hears of others that want more of their share.
+        """
         now = self._clock()
+        wanted = self._queue.waited_for(system, by_live=not slot.spare)
         with self._changed:
             held = self._held[system]
             if now < self._away_until:
                 held.tokens.discard(slot.token)  # it frees itself when it expires
                 return
-            if held.count <= share:
+            if held.count <= share or wanted:
                 slot.idle_since = now
                 held.idle.append(slot)
                 if held.claims:

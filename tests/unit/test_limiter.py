@@ -189,6 +189,25 @@ def test_a_waiting_live_call_goes_before_bulk_that_waited_longer() -> None:
     assert order == ["live", "bulk"]
 
 
+def test_a_slot_that_comes_free_goes_on_at_once_however_many_wait(limiter: Limiter) -> None:
+    through = threading.Barrier(13)
+
+    def work(klass: LinkClass) -> None:
+        for _ in range(4):
+            with limiter.slot("erp", 2, klass, time.monotonic() + 20, nothing):
+                threading.Event().wait(0.001)
+        through.wait(20)
+
+    threads = [threading.Thread(target=work, args=("live" if n == 0 else "bulk",)) for n in range(12)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    through.wait(20)
+    assert time.monotonic() - began < 3.0  # were it told to nobody, each turn would take a heartbeat
+    for thread in threads:
+        thread.join()
+
+
 def test_workers_share_slots_through_the_server(client: redis.Redis) -> None:
     one, two = RedisLimiter(client), RedisLimiter(client)
     with ExitStack() as held:
@@ -299,6 +318,33 @@ def test_no_more_than_the_share_is_kept(client: redis.Redis) -> None:
         for _ in range(4):
             hold(held, limiter, 4)
     assert client.zcard("sync:slots:erp") == 2
+
+
+def test_a_slot_beyond_the_share_goes_on_to_a_thread_that_waits_here(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter = RedisLimiter(client, processes=2)
+    returned: list[list[str]] = []
+    plain = limiter._give_back
+    monkeypatch.setattr(
+        limiter, "_give_back", lambda system, tokens: (returned.append(tokens), plain(system, tokens))[1]
+    )
+    with ExitStack() as first, ExitStack() as held:
+        hold(held, limiter, 2, "bulk")
+        hold(first, limiter, 2, "bulk")
+        through = threading.Event()
+
+        def wait() -> None:
+            with limiter.slot("erp", 2, "bulk", time.monotonic() + 20, nothing):
+                through.set()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        until(lambda: limiter._queue.waited_for("erp", by_live=False))
+        first.close()
+        assert through.wait(20)
+        thread.join()
+    assert len(returned) == 1  # at the end, when nobody waited any more
 
 
 def test_a_kept_slot_goes_to_another_process_that_waits_though_its_keeper_calls_on(client: redis.Redis) -> None:
