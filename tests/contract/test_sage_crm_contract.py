@@ -20,8 +20,9 @@ from support.sage_crm_connector import (
     create,
     read,
 )
-from sync_worker.connectors.base import Ask, Connector
+from sync_worker.connectors.base import Ask, Connector, Criteria
 from sync_worker.connectors.http import guard
+from sync_worker.connectors.sage_crm import finding
 from sync_worker.connectors.sage_crm.client import SageCrmConnector
 from sync_worker.connectors.sage_crm.emulator import SageCrmEmulator
 from sync_worker.errors import (
@@ -251,6 +252,30 @@ def test_what_a_helper_thread_raises_reaches_the_caller(connected: Connect, crm:
     finally:
         guard.reset(token)
     assert counted(crm) == {}
+
+
+# --- searching -------------------------------------------------------------------------------------------------------
+
+
+def test_names_that_begin_alike_hold_the_very_name_so_it_is_not_asked_for_again(
+    sage: SageCrmConnector, crm: SageCrmEmulator
+) -> None:
+    key = create(sage, Comp_Name="Orchard & Foods Ltd")
+    crm.reset_stats()
+    ((found,),) = sage.find_many("customer", [Criteria(name="Orchard & Foods Ltd")])
+    assert found.key == key
+    assert counted(crm) == {"query company": 1}
+
+
+def test_the_very_name_is_found_however_many_names_begin_alike(
+    sage: SageCrmConnector, crm: SageCrmEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "_SIMILAR", 2)
+    crm.faults.page_cap = 1
+    names = ("Orchard North", "Orchard South", "Orchard East", "Orchard")
+    keys = [crm.person("company", None, {"Comp_Name": name}, "create") for name in names]
+    ((found,),) = sage.find_many("customer", [Criteria(name="Orchard")])
+    assert found.key == keys[-1]
 
 
 # --- people, errors, doctor ------------------------------------------------------------------------------------------

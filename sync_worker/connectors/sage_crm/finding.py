@@ -74,11 +74,13 @@ class Finder:
             raise
 
     def _by_name(self, criteria: Sequence[Criteria]) -> list[Row]:
-        exact = [name for c in criteria if c.name for name in search_names(c.name)]
-        spelled = [stems(c.name) for c in criteria if c.name and c.created_since is None]
-        found = self._rest.rows(COMPANY, where.lists(_NAME, map(where.text, exact)), most=len(exact) * _SIMILAR)
-        found += self._rest.rows(COMPANY, where.patterns(_NAME, spelled), most=len(spelled) * _SIMILAR)
-        return found
+        """Companies whose names begin alike, whatever their spelling; by their exact names where that may not do."""
+        named = [(c.name, stems(c.name) if c.created_since is None else ()) for c in criteria if c.name]
+        most = len(named) * _SIMILAR
+        found = self._rest.rows(COMPANY, where.patterns(_NAME, [pieces for _, pieces in named]), most=most)
+        crowded = len(found) >= most  # so many begin alike that the very name may be among those not shown
+        exact = [form for name, pieces in named if crowded or not pieces for form in search_names(name)]
+        return found + self._rest.rows(COMPANY, where.lists(_NAME, map(where.text, exact)), most=len(exact) * _SIMILAR)
 
     def _by_email(self, criteria: Sequence[Criteria]) -> list[Row]:
         """E-mail -> link -> company; the address found travels along as the company's own column."""
