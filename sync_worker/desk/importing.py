@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ from sync_worker.desk import limits
 from sync_worker.desk.holding import Say, held
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.shared import ACTOR
+from sync_worker.engine.core import LANES, Lanes
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.preview import Foreseen
 from sync_worker.errors import PermanentError
@@ -21,6 +22,8 @@ from sync_worker.store import runs
 from sync_worker.store.runs import Run
 from sync_worker.wiring import App
 
+# At a time in the import's own process: one stores what it did, another reads, and a third has calls for the slots.
+BATCHES = 3
 NAMED = 100  # keys in a report: more are counted only
 
 
@@ -100,10 +103,11 @@ def run_import(
 
 
 def _run(app: App, flow: Flow, run: Run, chosen: Selection, tell: Callable[[Progress], None]) -> Imported:
-    threads = 1 + max(2, int(app.config.systems[flow.systems["crm"]].concurrency))  # one more than calls in flight
+    threads = 1 + max(BATCHES, int(app.config.systems[flow.systems["crm"]].concurrency))  # one for what is not bulk
+    engine = replace(app.engine, lanes=Lanes({**LANES, "bulk": BATCHES}))
     before = imports.expected(app.db, run)
     try:
-        counts = Import(app.db, app.inbox, app.engine, flow, run, chosen, threads, tell).go()
+        counts = Import(app.db, app.inbox, engine, flow, run, chosen, threads, tell).go()
     except KeyboardInterrupt:
         runs.end(app.db, run.id, "stopped")
         raise

@@ -71,17 +71,18 @@ class Lanes:
     """Lets one batch per flow and class run at a time in this process, more only when a full batch waits or one drags.
 
     So a burst gathers into few large batches (few vendor calls) without an edit ever waiting for a clock. Whoever finds
-    the lane taken leaves word, and the batch that ends rings for it.
+    the lane taken leaves word, and the batch that ends rings for it. ``most``: batches at a time by class.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: Mapping[LinkClass, int] = LANES) -> None:
+        self._most = most
         self._lock = threading.Lock()
         self._running: dict[tuple[str, LinkClass], list[float]] = {}
         self._wanted: set[tuple[str, LinkClass]] = set()
 
     def enter(self, lane: tuple[str, LinkClass], backlog: Callable[[], bool]) -> bool:
         """May another batch of this lane begin? If not, it is remembered that one was wanted."""
-        now, lanes = time.monotonic(), LANES[lane[1]]
+        now, lanes = time.monotonic(), self._most[lane[1]]
         with self._lock:
             running = self._running.setdefault(lane, [])
             free = not running or (len(running) < lanes and now - min(running) > DRAGGING_SECONDS)

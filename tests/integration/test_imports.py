@@ -13,6 +13,7 @@ from support.rules import FLOW, Make, api_writes, in_the_past, row_of, worlds
 from support.world import World
 from sync_worker.connectors.base import Record
 from sync_worker.desk import importing
+from sync_worker.engine.core import LANES, Lanes
 from sync_worker.errors import PermanentError
 from sync_worker.imports import KIND, Import, Selection, select_by
 from sync_worker.imports.selection import BadSelection
@@ -53,6 +54,11 @@ def test_gumu_1_without_criteria_every_customer_comes_and_a_second_import_writes
     world.crm.reset_stats()
     assert imported(world) == {"unchanged": 7}
     assert api_writes(world) == before and world.crm.stats()["reads"] == 0
+
+
+def test_an_imports_own_process_works_on_three_batches_at_a_time_and_a_worker_on_two() -> None:
+    for most, lanes in ((2, Lanes()), (3, Lanes({**LANES, "bulk": importing.BATCHES}))):
+        assert [lanes.enter((FLOW, "bulk"), lambda: True) for _ in range(4)] == [n < most for n in range(4)]
 
 
 def test_gumu_1_no_customers_is_an_import_of_nothing(world: World) -> None:
