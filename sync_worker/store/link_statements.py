@@ -58,7 +58,7 @@ TOKENS = select(link.c.id, link.c.lease_token).where(_ids).order_by(link.c.id).w
 COUNTERS = (
     select(*(link.c[name] for name in (
         "id", "lease_token", "erp_dirty", "crm_dirty", "erp_parts", "crm_parts", "due_at", "state", "klass",
-        "may_create", "run_id",
+        "may_create", "run_id", "erp_key", "crm_key", "intent_side", "intent_at",
     )))
     .where(_ids).order_by(link.c.id).with_for_update()
 )  # fmt: skip

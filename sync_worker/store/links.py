@@ -34,6 +34,9 @@ _FULL = (
     "state_at", "cause", "cause_params", "may_create", "intent", "intent_at", "intent_side", "writes", "was_linked_to",
     "first_synced_at", "last_synced_at", "is_default",
 )  # fmt: skip
+# SQLite writes an index anew for every column that is named, changed or not.
+_LISTED = ("erp_key", "crm_key", "state", "intent_side", "intent_at")
+_FULL_AS_LISTED = tuple(name for name in _FULL if name not in _LISTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +271,7 @@ def _lost(conn: Connection, one: Save, exists_still: bool, now: float) -> None:
 def _store(
     conn: Connection, good: list[tuple[Save, Any]], appeared: set[tuple[str, str]], now: float, done: Saved
 ) -> None:
-    light: list[dict[str, Any]] = []
-    full: list[dict[str, Any]] = []
+    updates: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     opens: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
     reopened: list[int] = []
@@ -285,15 +287,15 @@ def _store(
             if row.state != found["state"]:  # not as claimed: a pass may have saved another one on its way
                 for state, delta in ((found["state"], -1), (row.state, 1)):
                     deltas[row.flow, state] = deltas.get((row.flow, state), 0) + delta
-        (light if one.light else full).append({"b_id": row.id, **{name: values[name] for name in _names(one)}})
+        names = _names(one, found)
+        updates.setdefault(names, []).append({"b_id": row.id, **{name: values[name] for name in names}})
         entries.extend(_journal_rows(one, now))
         for each in one.shown:
             shown.setdefault(each.system, {})[each.owner_key] = each.children
         if not one.keep_lease and values["due_at"] is not None and values["due_at"] <= now:
             done.again.append(Touched(row.id, row.flow, row.entity, values["klass"]))
-    for rows in (light, full):
-        if rows:
-            conn.execute(sql.UPDATE, rows)
+    for rows in updates.values():
+        conn.execute(sql.UPDATE, rows)
     if reopened:
         conn.execute(sql.REOPEN, {"b_ids": reopened})
     if opens:
@@ -305,14 +307,16 @@ def _store(
     counters.add(conn, deltas)
 
 
-def _names(one: Save) -> tuple[str, ...]:
-    return _LIGHT if one.light else _FULL
+def _names(one: Save, found: Any) -> tuple[str, ...]:
+    if one.light:
+        return _LIGHT
+    return _FULL_AS_LISTED if all(getattr(one.row, name) == found[name] for name in _LISTED) else _FULL
 
 
 def _end(one: Save, found: Any, now: float) -> dict[str, Any]:
     """Column values for a save: done counters, what is still noticed, the due time, the lease, permission to create."""
     row = one.row
-    values = {name: getattr(row, name) for name in _names(one)}
+    values = {name: getattr(row, name) for name in (_LIGHT if one.light else _FULL)}
     if not one.light and row.state != row.state_before:  # what a pass goes through on its way counts from its end
         values["state_at"] = now
     if not one.light and not row.linked:

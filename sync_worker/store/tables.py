@@ -37,6 +37,7 @@ metadata = MetaData(
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 Id = BigInteger().with_variant(Integer, "sqlite")
 _OF_RUNS = text("run_id IS NOT NULL")
+_DUE = text("due_at IS NOT NULL")  # links at rest, nearly all, stand in no list of what is due
 
 
 def _time(name: str, **kw: bool) -> Column[float]:
@@ -117,8 +118,8 @@ link = Table(
     _time("last_synced_at"),
     UniqueConstraint("flow", "entity", "erp_key"),
     UniqueConstraint("flow", "entity", "crm_key"),
-    Index("ix_link_due", "flow", "entity", "klass", "due_at"),
-    Index("ix_link_due_at", "due_at"),
+    Index("ix_link_due", "flow", "entity", "klass", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
+    Index("ix_link_due_at", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
     Index("ix_link_state", "state"),
     Index("ix_link_crm", "entity", "crm_key"),
     Index("ix_link_erp", "entity", "erp_key"),
