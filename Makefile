@@ -9,6 +9,7 @@
 unexport PYTHONDONTWRITEBYTECODE
 
 READY := .venv/.ready
+PEERS := .venv/.peers
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 # The first Python that will do; or the word "venv" when one would, had it its venv module; or nothing.
@@ -28,7 +29,7 @@ help:
 	@echo 'make run     the same without the tour; stays up until Ctrl-C'
 	@echo 'make test    the whole test suite (ARGS="-k word" for a part of it)'
 	@echo 'make check   format, lint, types, import contracts'
-	@echo 'make bench   the benchmark report'
+	@echo 'make bench   the benchmark report (ARGS="--only NAME", "--quick", "--profile" for a part of it)'
 	@echo 'make faults  real processes under fault injection (ARGS="--postgres", "--seeds 3", "--controls", "--short")'
 
 setup: $(READY)
@@ -51,8 +52,8 @@ check: $(READY)
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: $(READY)
-	@.venv/bin/python -m bench
+bench: $(PEERS)
+	@.venv/bin/python -m bench$(if $(ARGS), $(ARGS))
 
 faults: $(READY)
 	@PYTHONPATH=tests .venv/bin/python -m faults$(if $(ARGS), $(ARGS))
@@ -68,6 +69,11 @@ $(READY): requirements-dev.lock pyproject.toml $(if $(usable),,force)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@echo '$(CURDIR)' > $@
 
+# What the benchmark compares us with, and nothing else needs.
+$(PEERS): requirements-bench.lock $(READY)
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
 force:
 
 # Bring both lock files to the newest versions. Needs uv; name no index and no host in them.
@@ -78,3 +84,4 @@ LOCK := $(UV) pip compile --no-config --universal --python-version 3.11 --genera
 lock:
 	@$(LOCK) --output-file requirements.lock
 	@$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(LOCK) --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock

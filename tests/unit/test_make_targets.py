@@ -39,7 +39,7 @@ def clone(tmp_path: Path) -> Path:
     """What make looks at, without a .venv."""
     place = tmp_path / "a clone"
     place.mkdir()
-    for name in ("Makefile", "pyproject.toml", "requirements-dev.lock"):
+    for name in ("Makefile", "pyproject.toml", "requirements-dev.lock", "requirements-bench.lock"):
         shutil.copy(ROOT / name, place)
     return place
 
@@ -137,7 +137,7 @@ def pins(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", (ROOT / name).read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock"])
 def test_a_lock_file_pins_public_versions_by_hash_and_names_no_index_and_no_host(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(
@@ -153,6 +153,20 @@ def test_the_development_lock_holds_the_same_versions_and_the_tools() -> None:
     run, dev = pins("requirements.lock"), pins("requirements-dev.lock")
     assert run.items() <= dev.items()
     assert {"pytest", "mypy", "ruff", "import-linter", "hypothesis", "hatchling", "editables"} <= dev.keys()
+
+
+def test_what_only_the_benchmark_needs_is_locked_apart_and_changes_no_version() -> None:
+    dev, bench = pins("requirements-dev.lock"), pins("requirements-bench.lock")
+    assert pins("requirements.lock").items() <= bench.items()
+    assert {name for name in bench.keys() & dev.keys() if bench[name] != dev[name]} == set()
+    assert "celery" in bench.keys() - dev.keys()
+
+
+@needs_make
+def test_only_the_benchmark_installs_what_we_are_compared_with(clone: Path) -> None:
+    installed = "-r requirements-bench.lock"
+    assert installed in make(clone, "bench", python3=PYTHON).stdout
+    assert not [t for t in TARGETS if t != "bench" and installed in make(clone, t, python3=PYTHON).stdout]
 
 
 def test_everything_the_project_needs_is_locked() -> None:
