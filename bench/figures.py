@@ -17,15 +17,28 @@ PAGE = """# Benchmarks
 Written by `make bench`; do not edit. Every ratio compares two things that took turns on the same machine in the same
 run; figures are medians of these turns. `python -m bench --only NAME` repeats one, `--quick` is a short look.
 
+A **bar** is what must hold: a missed one makes `make bench` fail. A **goal** is stricter and what we aim at: a missed
+one is shown as such, here and in the picture, and fails nothing. Figures without either are there to be compared.
+
+![Quotients with bars and goals, peers, growth](pictures/benchmarks.svg)
+
 | Machine | |
 |---|---|
 {machine}
 
-| Figure | Bar | Measured | |
-|---|---|---|---|
+| Figure | Bar | Goal | Measured | |
+|---|---|---|---|---|
 {figures}
 
 How each is measured stands in the first lines of `bench/NAME.py`.
+
+## CPU per event by function
+
+`bench/profile.py` and `bench/sampled.py` say how. Milliseconds of CPU per edited customer, over all processes of a
+kind. A function "itself" is the innermost one of ours, with what the libraries it calls spend for it (last column:
+whose code ran, in the last profile); "with callees" adds our own functions that it calls.
+
+{profiles}
 """
 
 
@@ -42,26 +55,69 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. ``also``: what explains the figure and has no bar of its own."""
+    """One line of the table. ``bar``: what must hold; "" for what is only shown. ``also``: what explains the figure.
+
+    ``goal``: what is aimed at where that is stricter than the bar, and ``reached`` whether it is. ``share``: a quotient
+    for the chart, with its bar and goal as numbers. ``growth``: number of links -> cost against the fewest. ``rates``:
+    who did how many a second of the same work.
+    """
 
     name: str
     bar: str
     measured: str
-    ok: bool
+    ok: bool = True
     also: str = ""
+    goal: str = ""
+    reached: bool = True
+    share: tuple[float, float | None, float | None] | None = None
+    growth: tuple[tuple[int, float], ...] = ()
+    rates: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        if not self.ok:
+            return "**missed**"
+        if not self.reached:
+            return "ok, goal missed"
+        return "ok" if self.bar else ""
 
 
-def at_most(name: str, value: float, bar: float, unit: str = "", also: str = "") -> Figure:
+def at_most(
+    name: str,
+    value: float,
+    bar: float,
+    unit: str = "",
+    also: str = "",
+    *,
+    goal: float | None = None,
+    growth: tuple[tuple[int, float], ...] = (),
+) -> Figure:
     """A figure that may not be larger than its bar."""
-    return Figure(name, f"<= {bar:g}{unit}", f"{value:.3g}{unit}", value <= bar, also)
+    aim, reached = ("", True) if goal is None else (f"<= {goal:g}{unit}", value <= goal)
+    return Figure(name, f"<= {bar:g}{unit}", f"{value:.3g}{unit}", value <= bar, also, aim, reached, growth=growth)
 
 
-def ratio(name: str, mine: Sequence[float], base: Sequence[float], bar: float, unit: str, more: str = "") -> Figure:
+def at_least(name: str, value: float, bar: float, also: str = "", *, goal: float | None = None) -> Figure:
+    """A quotient that may not be smaller than its bar."""
+    aim, reached = ("", True) if goal is None else (f">= {goal:g}", value >= goal)
+    share = (value, bar, goal)
+    return Figure(name, f">= {bar:g}", f"{value:.2f}", value >= bar, also, aim, reached, share=share)
+
+
+def ratio(
+    name: str,
+    mine: Sequence[float],
+    base: Sequence[float],
+    bar: float,
+    unit: str,
+    more: str = "",
+    *,
+    goal: float | None = None,
+) -> Figure:
     """The median of the ratios of turns that followed each other."""
     value = statistics.median(one / other for one, other in zip(mine, base, strict=True))
     also = f"{statistics.median(mine):,.0f} {unit} against {statistics.median(base):,.0f}"
-    also = f"{also}; {more}" if more else also
-    return Figure(name, f">= {bar:g}", f"{value:.2f}", value >= bar, also)
+    return at_least(name, value, bar, f"{also}; {more}" if more else also, goal=goal)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -98,15 +154,18 @@ def _fsync_ms(folder: Path) -> float:
 
 def say(figure: Figure) -> None:
     """One line as soon as a figure is known."""
-    verdict = "ok    " if figure.ok else "MISSED"
-    print(f"{verdict} {figure.name}: {figure.measured} (bar {figure.bar}) {figure.also}".rstrip(), flush=True)
+    aims = [f"{what} {text}" for what, text in (("bar", figure.bar), ("goal", figure.goal)) if text]
+    verdict = "MISSED" if not figure.ok else "goal? " if not figure.reached else "ok    " if figure.bar else "      "
+    shown = f" ({', '.join(aims)})" if aims else ""
+    print(f"{verdict} {figure.name}: {figure.measured}{shown} {figure.also}".rstrip(), flush=True)
 
 
-def page(facts: Sequence[tuple[str, str]], figures: Sequence[Figure]) -> str:
-    """docs/benchmarks.md."""
+def page(facts: Sequence[tuple[str, str]], figures: Sequence[Figure], profiles: str) -> str:
+    """docs/benchmarks.md. ``profiles``: tables of CPU per event."""
     return PAGE.format(
         machine="\n".join(f"| {name} | {value} |" for name, value in facts),
-        figures="\n".join(f"| {f.name} | {f.bar} | {_cell(f)} | {'ok' if f.ok else '**missed**'} |" for f in figures),
+        figures="\n".join(f"| {f.name} | {f.bar} | {f.goal} | {_cell(f)} | {f.verdict} |" for f in figures),
+        profiles=profiles,
     )
 
 

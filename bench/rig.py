@@ -22,6 +22,7 @@ PROCESSES = 2
 THREADS = 8
 FOLDER = Path("var") / "bench"
 SECRET = "whsec_YmVuY2gtc2VjcmV0LTAxMjM0NTY3ODkwMTIz"
+SAMPLES = ".samples"
 NEVER = 3600.0  # seconds: what repeats by the clock stays out of the measurement
 
 
@@ -37,16 +38,28 @@ class Rig(Installation):
         self.queue.start()
         self.environment |= {"SYNC_LOG_FORMAT": "json", "REDIS_URL": self.queue.url, PROCESSES_ENV: str(PROCESSES)}
 
+    def spawn(self, name: str, argv: Sequence[str]) -> None:
+        """As ever; within ``sampling`` it also writes down where its CPU goes."""
+        if _Sampling.on:
+            python, flag, *rest = argv
+            assert flag == "-m", f"{name} is no module"
+            argv = [python, "-m", "bench.sampled", str(self.folder / f"{name}{SAMPLES}"), *rest]
+        super().spawn(name, argv)
+
     def start_web(self) -> None:
         self.serve("web", "web", path="/healthz")
 
     def start_workers(self, argv: Sequence[str] | None = None) -> None:
         """The worker processes. ``argv``: another program than ours that takes the same last arguments."""
         for number in range(PROCESSES):
-            options = ["--config", str(self.config_path), "--threads", str(THREADS)]
-            self.spawn(f"worker-{number}", [*(argv or command("worker")), *options])
+            self.start_worker(number, argv)
         with contextlib.closing(broker.connect(self.queue.url)) as client:
             self.wait_for("worker-0", lambda: broker.threads_up(client) == PROCESSES * THREADS)
+
+    def start_worker(self, number: int, argv: Sequence[str] | None = None) -> None:
+        """One of them, not waited for."""
+        options = ["--config", str(self.config_path), "--threads", str(THREADS)]
+        self.spawn(f"worker-{number}", [*(argv or command("worker")), *options])
 
     def start_all(self) -> None:
         """Our processes, with both vendors announcing every change to the webhooks; their first polls have ended."""
@@ -84,6 +97,20 @@ class Rig(Installation):
         self.db.close()
         self.queue.stop()
         return killed
+
+
+class _Sampling:
+    on = False
+
+
+@contextlib.contextmanager
+def sampling() -> Iterator[None]:
+    """Within: every process that a rig starts is watched by ``bench/sampled.py``."""
+    _Sampling.on = True
+    try:
+        yield
+    finally:
+        _Sampling.on = False
 
 
 @contextlib.contextmanager

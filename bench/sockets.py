@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
@@ -40,14 +41,14 @@ def measure(size: Size) -> list[Figure]:
     remarks: list[str] = []
     for turn in range(size.repeats):
         base.append(noop.rate(size.of(noop.MESSAGES)))
-        with _started(size.of(LINKS)) as (stage, pairs):
+        with started(size.of(LINKS)) as (stage, pairs):
             to_erp.append(len(pairs) / rename_in_crm(stage, pairs, "there"))
             to_crm.append(len(pairs) / rename_in_erp(stage, pairs, "back"))
             if turn == 0:
                 remarks = [_remark(stage, pairs, rename, base[0]) for rename in (rename_in_crm, rename_in_erp)]
     return [
-        ratio(TO_ERP, to_erp, base, 0.25, "links/s", remarks[0]),
-        ratio(TO_CRM, to_crm, base, 0.10, "links/s", remarks[1]),
+        ratio(TO_ERP, to_erp, base, 0.25, "links/s", remarks[0], goal=0.3),
+        ratio(TO_CRM, to_crm, base, 0.10, "links/s", remarks[1], goal=0.15),
     ]
 
 
@@ -57,7 +58,8 @@ def _remark(stage: Rig, pairs: list[Pair], rename: Callable[..., float], base: f
 
 
 @contextlib.contextmanager
-def _started(count: int) -> Iterator[tuple[Rig, list[Pair]]]:
+def started(count: int) -> Iterator[tuple[Rig, list[Pair]]]:
+    """Linked customers at rest between vendors that answer at once, and all of our processes."""
     with rig() as stage:
         stage.start_vendors(latency_ms=0)
         pairs = seed(stage, count)
@@ -66,38 +68,72 @@ def _started(count: int) -> Iterator[tuple[Rig, list[Pair]]]:
         yield stage, pairs
 
 
+@dataclass(frozen=True)
+class Edits:
+    """People's edits of one burst: key -> columns of an entity at ``source``, to arrive at ``target``."""
+
+    source: Vendor
+    entity: str
+    columns: dict[str, dict[str, Any]]
+    target: Vendor
+
+    def make(self) -> None:
+        """People make them."""
+        people(self.source, self.entity, self.columns)
+
+    def carried(self, carry: Callable[[], None]) -> float:
+        """Make them, have them carried, and wait until all are at the target: seconds from the first edit to that."""
+        before, seen = self.source.stats()["ledger_seq"], self.target.stats()["ledger_seq"]
+        self.make()
+        begun = min(row["at"] for row in self.source.ledger(before, actor="person"))
+        carry()
+        return self._arrived(seen) - begun
+
+    def stored_first(self, stage: Rig) -> float:
+        """Make them while the flow is paused, and count from when it goes on, with all notices stored."""
+        seen, known = self.target.stats()["ledger_seq"], _notices(stage)
+        pauses.pause(stage.db, "flow", FLOW, pauses.BY_PERSON, "so that all notices are stored first")
+        self.make()
+        wanted = known + len(self.columns)
+        until(lambda: _notices(stage) >= wanted, SECONDS, "notices have not come", pause=0.1)
+        begun = stage.db.clock()
+        pauses.resume(stage.db, "flow", FLOW)
+        _ring(stage)
+        return self._arrived(seen) - begun
+
+    def _arrived(self, seen: int) -> float:
+        """When the last one was written, by the target's clock."""
+        count = len(self.columns)
+        until(lambda: self.target.stats()["ledger_seq"] >= seen + count, SECONDS, "edits are left", pause=0.1)
+        arrived = self.target.ledger(seen)
+        assert len(arrived) == count, f"{len(arrived)} writes for {count} edits"
+        return float(max(row["at"] for row in arrived))
+
+
+def edits_in_crm(stage: Rig, pairs: list[Pair], mark: str) -> Edits:
+    """All of them renamed in the CRM."""
+    return Edits(stage.crm, "Company", {crm: {"Comp_Name": f"Company {crm} {mark}"} for _, crm in pairs}, stage.erp)
+
+
+def edits_in_erp(stage: Rig, pairs: list[Pair], mark: str) -> Edits:
+    """All of them renamed in the ERP."""
+    return Edits(stage.erp, "customer", {erp: {"name": f"Customer {erp} {mark}"} for erp, _ in pairs}, stage.crm)
+
+
 def rename_in_crm(stage: Rig, pairs: list[Pair], mark: str, *, stored_first: bool = False) -> float:
     """Seconds until all of them are renamed in the ERP; it is at rest then."""
-    edits = {crm: {"Comp_Name": f"Company {crm} {mark}"} for _, crm in pairs}
-    return _seconds(stage, stage.crm, "Company", edits, stage.erp, stored_first=stored_first)
+    return _by_engine(stage, edits_in_crm(stage, pairs, mark), stored_first=stored_first)
 
 
 def rename_in_erp(stage: Rig, pairs: list[Pair], mark: str, *, stored_first: bool = False) -> float:
     """Seconds until all of them are renamed in the CRM; it is at rest then."""
-    edits = {erp: {"name": f"Customer {erp} {mark}"} for erp, _ in pairs}
-    return _seconds(stage, stage.erp, "customer", edits, stage.crm, stored_first=stored_first)
+    return _by_engine(stage, edits_in_erp(stage, pairs, mark), stored_first=stored_first)
 
 
-def _seconds(
-    stage: Rig, source: Vendor, entity: str, edits: dict[str, dict[str, Any]], target: Vendor, *, stored_first: bool
-) -> float:
-    before, seen = source.stats()["ledger_seq"], target.stats()["ledger_seq"]
-    if stored_first:
-        known = _notices(stage)
-        pauses.pause(stage.db, "flow", FLOW, pauses.BY_PERSON, "so that all notices are stored first")
-        people(source, entity, edits)
-        until(lambda: _notices(stage) >= known + len(edits), SECONDS, "notices have not come", pause=0.1)
-        begun = stage.db.clock()
-        pauses.resume(stage.db, "flow", FLOW)
-        _ring(stage)
-    else:
-        people(source, entity, edits)
-        begun = min(row["at"] for row in source.ledger(before, actor="person"))
-    until(lambda: target.stats()["ledger_seq"] >= seen + len(edits), SECONDS, "edits have not arrived", pause=0.1)
-    arrived = target.ledger(seen)
-    assert len(arrived) == len(edits), f"{len(arrived)} writes for {len(edits)} edits"
+def _by_engine(stage: Rig, edits: Edits, *, stored_first: bool) -> float:
+    seconds = edits.stored_first(stage) if stored_first else edits.carried(lambda: None)
     stage.wait_for_rest()
-    return float(max(row["at"] for row in arrived)) - begun
+    return seconds
 
 
 def _notices(stage: Rig) -> int:

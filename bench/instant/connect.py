@@ -154,6 +154,7 @@ class Instant:
         self._make_map = make_map
         self._record = kind.record
         self._written: dict[str, dict[str, Any]] = {}
+        self.pages: dict[str, list[Page]] = {}  # feed -> what it shows next, once
 
     def for_flow(self, flow: FlowParts) -> Instant:
         view = copy(self)
@@ -180,7 +181,7 @@ class Instant:
         return None
 
     def changes(self, entity: str, watermark: str | None) -> Iterator[Page]:
-        return iter(())
+        return iter(self.pages.pop("changes", ()))
 
     def queue_events(self) -> Iterator[Page]:
         return iter(())
@@ -189,7 +190,7 @@ class Instant:
         """Nothing waits for this."""
 
     def sweep(self, entity: str, after: str | None = None) -> Iterator[Page]:
-        return iter(())
+        return iter(self.pages.pop("sweep", ()))
 
     def count(self, entity: str, after: str | None = None) -> int | None:
         return None

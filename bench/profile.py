@@ -1,0 +1,152 @@
+"""CPU per event by function, for the engine over vendors in the process and over sockets.
+
+One turn of ``bench/engine.py`` and one of ``bench/sockets.py``, with every process watched by ``bench/sampled.py``.
+CPU is counted from the first edit (or ring) to the last write. It is hardly touched by what else the machine does, and
+sampling makes all of it a few per cent dearer: compare it with other profiles, not with the clock.
+
+``python -m bench --profile NAME`` keeps the result in bench/profiles/NAME.json; a whole run keeps ``now`` and shows all
+that are kept side by side in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench import engine, rig, sockets
+from bench.figures import Size
+
+KEPT = Path(__file__).parent / "profiles"
+NOW = "now"
+SHOWN = 30  # functions
+SMALL = 0.01  # milliseconds: what is less is kept as one sum
+WITH_CALLEES = "+"
+VENDORS = ("erp", "crm")  # the emulators' processes: only their sum is shown
+
+Profile = dict[str, dict[str, float]]
+"""What was measured -> ``process|function|package or +`` -> CPU milliseconds per event."""
+
+Where = tuple[str, str]
+"""Process and function."""
+
+
+def measure(size: Size) -> Profile:
+    """Both figures once."""
+    found: Profile = {}
+    with rig.sampling():
+        count = size.of(engine.LINKS)
+        with engine.worked_off(count) as (stage, begun, ended):
+            found["engine, vendors answering at once"] = _between(stage.folder, begun, ended, count)
+        with sockets.started(size.of(sockets.LINKS)) as (stage, pairs):
+            for way, edits in (
+                ("over sockets: Sage CRM to Intacct", sockets.edits_in_crm(stage, pairs, "there")),
+                ("over sockets: Intacct to Sage CRM", sockets.edits_in_erp(stage, pairs, "back")),
+            ):
+                begun = stage.db.clock()
+                ended = begun + edits.carried(lambda: None)
+                stage.wait_for_rest()
+                found[way] = _between(stage.folder, begun, ended, len(pairs))
+    return found
+
+
+def _between(folder: Path, begun: float, ended: float, events: int) -> dict[str, float]:
+    """What all processes spent in that time, in milliseconds per event."""
+    spent: Counter[str] = Counter()
+    for file in folder.glob(f"*{rig.SAMPLES}"):
+        process = file.name.removesuffix(rig.SAMPLES).partition("-")[0]
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        for line in lines:
+            if begun <= line["at"] <= ended + 0.25:
+                for where, seconds in line["cpu"].items():
+                    spent[f"{process}|{where}"] += seconds
+                spent[f"{process}|(not seen)|"] += line["rest"]
+    return {where: seconds * 1000 / events for where, seconds in spent.items()}
+
+
+def keep(profile: Profile, name: str) -> None:
+    """In the repository, to be shown beside others."""
+    KEPT.mkdir(exist_ok=True)
+    short = {what: _without_small_ones(spent) for what, spent in profile.items()}
+    (KEPT / f"{name}.json").write_text(json.dumps(short, indent=1) + "\n", encoding="utf-8")
+
+
+def _without_small_ones(spent: Mapping[str, float]) -> dict[str, float]:
+    """Rounded; a process's small entries, and all of an emulator's, are one."""
+    found: Counter[str] = Counter()
+    for where, ms in spent.items():
+        process, _, package = where.split("|")
+        if process not in VENDORS and ms >= SMALL:
+            found[where] = ms
+        elif package != WITH_CALLEES:
+            found[f"{process}|(emulator)|" if process in VENDORS else f"{process}|(small ones)|"] += ms
+    return {where: round(ms, 3) for where, ms in sorted(found.items())}
+
+
+def kept() -> dict[str, Profile]:
+    """All that are kept, ``now`` last."""
+    files = sorted(KEPT.glob("*.json"), key=lambda file: (file.stem == NOW, file.stem))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def tables(profiles: Mapping[str, Profile]) -> str:
+    """Markdown: one table per figure, one column per profile."""
+    whats = dict.fromkeys(what for profile in profiles.values() for what in profile)
+    return "\n\n".join(_table(what, {name: one.get(what, {}) for name, one in profiles.items()}) for what in whats)
+
+
+def _table(what: str, spent: Mapping[str, Mapping[str, float]]) -> str:
+    each = {name: _Spent(one) for name, one in spent.items()}
+    last = list(each.values())[-1]
+    weight: Counter[Where] = Counter()
+    for one in each.values():
+        for where in one.alone.keys() | one.whole.keys():
+            weight[where] = max(weight[where], one.alone[where], one.whole[where] / 4)
+    rows = [where for where, _ in weight.most_common(SHOWN)]
+    head = " | ".join(f"{name}: itself | with callees" for name in each)
+    rule = f"|---|---|{'---:|---:|' * len(each)}---|"
+    lines = [f"### {what}", "", f"| Process | Function | {head} | In whose code |", rule]
+    lines.append(_row("all but the vendors", "", [(one.ours(), None) for one in each.values()], ""))
+    for process in sorted({where[0] for where in weight}):
+        lines.append(_row(process, "all", [(one.of(process), None) for one in each.values()], ""))
+    for where in sorted(rows, key=lambda where: -max(last.alone[where], last.whole[where] / 4)):
+        if where[0] not in VENDORS:
+            values = [(one.alone[where], one.whole[where]) for one in each.values()]
+            lines.append(_row(where[0], f"`{where[1]}`", values, last.packages(where)))
+    return "\n".join(lines)
+
+
+def _row(process: str, function: str, values: list[tuple[float, float | None]], packages: str) -> str:
+    shown = [f"{alone:.3f} | {'' if whole is None else f'{whole:.3f}'}" for alone, whole in values]
+    return f"| {process} | {function} | {' | '.join(shown)} | {packages} |"
+
+
+class _Spent:
+    """Milliseconds per event of one figure. ``alone``: spent by a function itself; ``whole``: with all it calls."""
+
+    def __init__(self, spent: Mapping[str, float]) -> None:
+        self.alone: Counter[Where] = Counter()
+        self.whole: Counter[Where] = Counter()
+        self._packages: dict[Where, Counter[str]] = defaultdict(Counter)
+        for key, ms in spent.items():
+            process, function, package = key.split("|")
+            if package == WITH_CALLEES:
+                self.whole[process, function] += ms
+            else:
+                self.alone[process, function] += ms
+                self._packages[process, function][package] += ms
+
+    def of(self, process: str) -> float:
+        """A kind of process, whole."""
+        return sum(ms for where, ms in self.alone.items() if where[0] == process)
+
+    def ours(self) -> float:
+        """All but the emulators."""
+        return sum(ms for where, ms in self.alone.items() if where[0] not in VENDORS)
+
+    def packages(self, where: Where) -> str:
+        """Whose code ran for a function itself, the three that took most."""
+        found = self._packages.get(where, Counter())
+        shown = [(name, ms / found.total()) for name, ms in found.most_common(3) if name and found.total()]
+        return ", ".join(f"{name} {share:.0%}" for name, share in shown if share >= 0.01)
