@@ -139,7 +139,7 @@ def shown(
 
 def _candidates(params: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     system = (params or {}).get("system")
-    return [{"system": system, **one} for one in (params or {}).get("candidates", [])]
+    return [{"system": system, "name": None, **one} for one in (params or {}).get("candidates", [])]
 
 
 def _fields(flow: Flow, row: LinkRow) -> list[dict[str, Any]]:

@@ -105,8 +105,8 @@ def _offers(app: App, flow: Flow, row: LinkRow, side: Side) -> dict[str, Any]:
         listed = _asked(app, flow, row, into)
     before = row.was_linked_to
     if before and before.get("key") and all(c["key"] != before["key"] for c in listed):
-        listed.append({"key": before["key"], "ref": before.get("ref", ""), "why": _BEFORE})
-    offered = [{"system": flow.systems[into], "key": c["key"], "ref": c["ref"], "why": c["why"]} for c in listed]
+        listed.append({"key": before["key"], "ref": before.get("ref", ""), "name": None, "why": _BEFORE})
+    offered = [{"system": flow.systems[into], "name": None, **one} for one in listed]
     return {**about, "linked_with": None, "candidates": offered}
 
 

@@ -14,6 +14,7 @@ from sync_worker.connectors.base import Outcome, Record, Write
 from sync_worker.engine import states
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
+from sync_worker.engine.ladder import offered_record
 from sync_worker.errors import AlreadyExists, AuthFailed, RetryableError
 from sync_worker.events import Side, other
 from sync_worker.store.links import Save
@@ -177,7 +178,7 @@ def resume_intent(desk: Desk, flow: Flow, side: Side, row: LinkRow, candidates: 
         return adopt(row, into, free[0], "found after an unknown outcome", now)
     if len(free) > 1:
         waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
-        listed = [{"key": c.key, "ref": c.ref, "why": "same name, made since"} for c in free]
+        listed = [offered_record(flow, into, c, "same name, made since") for c in free]
         params = {"candidates": listed, "system": flow.systems[into]}
         row.opens = {"": Open("waiting", "several_made", params, waiting_on)}
         row.state, row.cause, row.cause_params = "waiting", "several_made", {**params, "waiting_on": waiting_on}

@@ -15,7 +15,7 @@ from sync_worker.engine import companies, states
 from sync_worker.engine.creating import Wanted, create_all, resume_intent, want
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
-from sync_worker.engine.ladder import partner_of
+from sync_worker.engine.ladder import offered, offered_record, partner_of
 from sync_worker.engine.rule import BY_A_PERSON, Rule
 from sync_worker.events import Side, other
 from sync_worker.store.links import Save
@@ -95,9 +95,9 @@ def _offer(desk: Desk, flow: Flow, side: Side, unlinked: list[tuple[LinkRow, Rec
     found = flow.connectors[into].find_many(flow.entity, [_criteria(flow, side, row, record) for row, record in bereft])
     for (row, record), candidates in zip(bereft, found, strict=True):
         match = partner_of(desk, flow, side, row, record, candidates)
-        listed = [{"key": c.key, "ref": c.ref, "why": c.why} for c in match.candidates]
+        listed = offered(match.candidates)
         if match.key is not None:
-            listed = [{"key": c.key, "ref": c.ref, "why": match.step} for c in candidates if c.key == match.key]
+            listed = [offered_record(flow, into, c, match.step) for c in candidates if c.key == match.key]
         if listed:
             row.opens = {"": Open("waiting", "removed", {"candidates": listed, "system": flow.systems[into]})}
     return saves
@@ -170,7 +170,7 @@ def _decide(
     asked_for = match.kind == "candidates" and row.may_create == "manual"  # a person wants one of its own
     if match.kind in ("candidates", "conflict") and not asked_for:
         waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
-        listed = [{"key": c.key, "ref": c.ref, "why": c.why} for c in match.candidates]
+        listed = offered(match.candidates)
         why: Literal["waiting", "conflict"] = "waiting" if match.kind == "candidates" else "conflict"
         params = {"candidates": listed, "system": flow.systems[into], "why": match.why}
         row.opens = {"": Open(why, "match" if why == "waiting" else "ids_disagree", params, waiting_on)}

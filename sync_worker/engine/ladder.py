@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from mappings.matching import Candidate, Facts, Match, decide
 from mappings.names import same_name
 from sync_worker.connectors.base import Record
@@ -26,6 +29,16 @@ def partner_of(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record,
         return Match("candidates", None, "suggested", "the customer id would be ours, the name is another", listed)
     others = [facts(flow, into, c, linked=c.key in linked) for c in candidates]
     return decide(side, mine, others, flow.match_policy, flow.company, shared=bool(flow.shared_crm))
+
+
+def offered(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
+    """Records that a person may choose, as they are stored and shown. The name is what people tell them apart by."""
+    return [{"key": c.key, "ref": c.ref, "name": c.name, "why": c.why} for c in candidates]
+
+
+def offered_record(flow: Flow, side: Side, record: Record, why: str) -> dict[str, Any]:
+    """The same of one record, for another reason than the ladder's."""
+    return offered([Candidate(record.key, record.ref, facts(flow, side, record, linked=False).name, why)])[0]
 
 
 def _own_id(flow: Flow, side: Side, record: Record, candidate: Record) -> bool:

@@ -44,7 +44,7 @@ def _explanation(out: Printer, one: Mapping[str, Any]) -> None:
     if one["waiting_on"]:
         print(f"waits on: {one['waiting_on']}")
     for candidate in one["candidates"]:
-        print(f"candidate: {candidate['system']} {candidate['key']} {candidate.get('ref') or ''} ({candidate['why']})")
+        print(f"candidate: {_candidate(candidate)}")
     rows = [(f["name"], in_words(f["erp"]), in_words(f["crm"]), f["status"]) for f in one["fields"]]
     out.table("fields", ("field", "erp", "crm", "status"), rows)
     out.table("timeline", ("at", "what", "why"), [(t["at"], t["what"], t["why"]) for t in one["timeline"]])
@@ -81,7 +81,7 @@ def candidates(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
         elif not one["candidates"]:
             print(f"{one['flow']}: nothing matches {one['record']['system']} {one['record']['key']}")
         for c in one["candidates"]:
-            print(f"{one['flow']}: {c['system']} {c['key']} {c['ref'] or ''} ({c['why']})")
+            print(f"{one['flow']}: {_candidate(c)}")
 
 
 def managers(out: Printer, found: Mapping[str, Any]) -> None:
@@ -146,6 +146,12 @@ def _person(one: Mapping[str, Any]) -> str:
     """An account manager in one line: reference, name, and whether they are still there."""
     known = " ".join(dict.fromkeys(x for x in (one["ref"] or one["key"], one["name"]) if x))
     return known + {True: "", False: " (disabled)", None: " (not in the directory)"}[one["active"]]
+
+
+def _candidate(one: Mapping[str, Any]) -> str:
+    """A record that may be the partner in one line: keys, name, and what speaks for it."""
+    known = (one["system"], one["key"], one["ref"], one["name"])
+    return f"{' '.join(str(x) for x in known if x)} ({one['why']})"
 
 
 def _waiting(row: Mapping[str, Any]) -> str:

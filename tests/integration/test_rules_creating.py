@@ -285,7 +285,9 @@ def test_e18_without_a_key_several_namesakes_made_since_wait_for_a_person(make_l
     world.settle()
     row = row_of(world, erp=key)
     assert (row.state, row.cause, row.linked) == ("waiting", "several_made", False)
-    assert {c["key"] for c in world.explain("erp", key)["candidates"]} == set(there(world, "crm", "Fresh Ltd"))
+    offered = world.explain("erp", key)["candidates"]
+    assert {c["key"] for c in offered} == set(there(world, "crm", "Fresh Ltd"))
+    assert {c["name"] for c in offered} == {"Fresh Ltd"}
     assert len(creates(world, "crm")) == 1
 
 

@@ -115,7 +115,7 @@ def test_e20_of_two_companies_merged_in_the_crm_the_unlinked_winner_is_offered(m
     world.settle()
     shown = world.explain("erp", one.erp)
     assert shown["state"] == "unlinked"
-    assert [c["key"] for c in shown["candidates"]] == [winner]
+    assert [(c["key"], c["name"]) for c in shown["candidates"]] == [(winner, "Northwind Tools Ltd")]
     assert not row_of(world, erp=one.erp).linked
 
 
