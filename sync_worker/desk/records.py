@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from mappings.canonical import read_typed
 from mappings.memory import SIDES
 from sync_worker import reports
 from sync_worker.desk import ways
+from sync_worker.desk.managers import flow_of
 from sync_worker.desk.refusals import BadChoice, NotKnown, NotOpen
 from sync_worker.desk.shared import ACTOR, Bell, note, records, ring
 from sync_worker.errors import PermanentError
@@ -107,14 +108,19 @@ def replay(
     actor: str = ACTOR,
     bell: Bell | None = None,
 ) -> int:
-    """Make links due again; refused values are tried once more. Returns how many."""
+    """Make links due again; refused values are tried once more. Returns how many.
+
+    Raises PermanentError for a state or a flow that there is not.
+    """
     if state is not None and state not in reports.STATES:
         raise PermanentError(f"no state {state}; there are: {', '.join(reports.STATES)}")
+    if flow is not None:
+        flow_of(app, flow)
 
     def work(conn: Connection) -> tuple[Touched, ...]:
         ids = _chosen(conn, link, state, waiting_on, flow)
-        conn.execute(delete(open_field).where(open_field.c.link_id.in_(ids), open_field.c.why == "refused"))
         touched = touch_ids_in(conn, ids, app.db.now(conn))
+        choices.retry_in(conn, [one.link_id for one in touched])
         note(conn, app, [(t.link_id, t.flow) for t in touched], "replayed", actor)
         return touched
 

@@ -1,14 +1,15 @@
-"""What a person chose for fields of links, stored where the next pass finds it (``Memory.take``)."""
+"""What a person wants for fields of links, stored where the next pass finds it: a choice (``Memory.take``), a retry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from mappings.memory import Memory
-from sync_worker.store.tables import link
+from sync_worker.store.bulk import CHUNK
+from sync_worker.store.tables import link, open_field
 
 
 def choose_in(conn: Connection, takes: Mapping[int, Mapping[str, Any]], run_id: int | None = None) -> set[int]:
@@ -31,6 +32,19 @@ def choose_in(conn: Connection, takes: Mapping[int, Mapping[str, Any]], run_id: 
             update(link).where(c.id == one.id).values(**values, run_id=one.run_id if run_id is None else run_id)
         )
     return {one.id for one in found}
+
+
+def retry_in(conn: Connection, ids: Sequence[int]) -> None:
+    """Let values that a vendor refused be tried once more (E15), on links whose rows the caller has locked.
+
+    A worker that holds one of the links loses it: it would store its own refusals again (E3).
+    """
+    c, refused = link.c, open_field.c.why == "refused"
+    for start in range(0, len(ids), CHUNK):
+        some = open_field.c.link_id.in_(ids[start : start + CHUNK])
+        freed = conn.execute(delete(open_field).where(some, refused).returning(open_field.c.link_id)).scalars().all()
+        taken = update(link).where(c.id.in_(set(freed)), c.lease_until.is_not(None))
+        conn.execute(taken.values(lease_token=c.lease_token + 1, lease_until=None, claims=0))
 
 
 def forget_in(conn: Connection, link_id: int, memory: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> None:

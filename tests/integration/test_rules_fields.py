@@ -14,6 +14,7 @@ from support.rules import (
     pair,
     rest,
     row_of,
+    when,
 )
 from support.world import World
 from sync_worker import desk
@@ -252,6 +253,19 @@ def test_e15_a_refused_value_is_tried_again_when_either_side_changes_or_a_person
     else:
         assert row.state == "in_sync"
         assert world.crm_record(one.crm)["Comp_Name"] == world.erp_record(one.erp)["name"]
+
+
+def test_e15_a_person_who_retries_while_a_pass_is_under_way_is_heard(world: World) -> None:
+    one = pair(world)
+    refuse(world)
+    world.edit_erp(one.erp, name="A name that is far too long")
+    world.settle()
+    world.crm.faults.merge({"refuse_longer": {}})
+    world.notice("erp", one.erp)
+    when(world.crm, "read", lambda: desk.replay(world.app, link=one.id))
+    world.settle()
+    assert row_of(world, crm=one.crm).state == "in_sync"
+    assert world.crm_record(one.crm)["Comp_Name"] == "A name that is far too long"
 
 
 def test_e15_several_refused_columns_are_all_found_and_the_rest_is_written(world: World) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
+from support.alerts import make_links
 from support.rules import (
     FLOW,
     SYSTEMS,
@@ -28,6 +30,7 @@ from sync_worker import desk
 from sync_worker.engine.core import BATCH_SECONDS, BURST, Pace
 from sync_worker.events import Change
 from sync_worker.store import links, managers
+from sync_worker.store.bulk import CHUNK
 from sync_worker.store.tables import link
 from sync_worker.store.touches import ABSORB_SECONDS, Touched
 
@@ -118,6 +121,19 @@ def test_e1_a_further_reason_never_postpones_the_first_nor_waits_for_a_retry(mak
     assert later is not None and later > world.clock()
     world.notice("erp", one.erp)
     assert row_of(world, crm=one.crm).due_at == world.clock()
+
+
+def test_many_links_are_tried_again_by_statements_that_every_database_takes(world: World) -> None:
+    make_links(world.db, 2 * CHUNK + 1, state="failing", cause="refused", hours=1)
+    asked: list[int] = []  # parameters per statement; PostgreSQL takes 65,535 at most
+    with world.db.write() as conn:
+        listening: Any = (conn.engine, "before_cursor_execute", lambda *given: given[5] or asked.append(len(given[3])))
+    event.listen(*listening)
+    try:
+        assert desk.replay(world.app, state="failing") == 2 * CHUNK + 1
+    finally:
+        event.remove(*listening)
+    assert 0 < max(asked) < 2 * CHUNK
 
 
 def test_e1_notices_from_many_threads_are_all_counted(make: Make) -> None:
