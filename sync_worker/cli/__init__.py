@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
+
+from typer.exceptions import TyperException
 
 from sync_worker.cli import (
     alerts,
@@ -47,7 +49,9 @@ def main() -> None:
     """Entry point. Turns what may be expected to go wrong into one line and an exit code."""
     os.umask(0o077)  # what we store are customers' data
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False, prog_name="sync-worker")
+    except TyperException as error:
+        _refuse_usage(error)
     except ConfigError as error:
         _fail(str(error), 2)
     except SyncError as error:
@@ -60,6 +64,16 @@ def main() -> None:
         _fail(f"{error.filename}: {error.strerror}; is SYNC_DATA_DIR right, and ours to write in?", 1)
     except KeyboardInterrupt:
         _fail("stopped", 130)
+    raise SystemExit(code)
+
+
+def _refuse_usage(error: TyperException) -> NoReturn:
+    """A command line that cannot be understood; without a message its help has just been shown."""
+    said = " ".join(error.format_message().split()).rstrip(".")
+    if not said:
+        raise SystemExit(error.exit_code)
+    context = getattr(error, "ctx", None)
+    _fail(f"{said}; see {context.command_path if context is not None else 'sync-worker'} --help", error.exit_code)
 
 
 def _database_errors() -> tuple[type[Any], ...]:
@@ -68,6 +82,6 @@ def _database_errors() -> tuple[type[Any], ...]:
     return (loaded.OperationalError,) if loaded is not None else ()
 
 
-def _fail(line: str, code: int) -> None:
+def _fail(line: str, code: int) -> NoReturn:
     print(f"sync-worker: {line}", file=sys.stderr)
     raise SystemExit(code)

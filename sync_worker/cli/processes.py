@@ -115,6 +115,7 @@ def emulate(
     name: Annotated[str, typer.Argument(help=" or ".join(EMULATORS))],
     port: Port,
     seed: Annotated[int, typer.Option("--seed")] = 0,
+    config: ConfigPath = None,  # noqa: ARG001  # every command takes it; this one needs none
 ) -> None:
     """Run a vendor emulator on 127.0.0.1."""
     if name not in EMULATORS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, Key, System, app, done, load
+from sync_worker.errors import PermanentError
 from sync_worker.output import Printer, records
 
 if TYPE_CHECKING:
@@ -107,8 +108,9 @@ def replay(
         raise typer.BadParameter("give exactly one of --link, --state, --waiting-on")
     with desk.opened(load(config)) as worker_app:
         count = desk.replay(worker_app, link=link, state=state, waiting_on=waiting_on, flow=flow)
+    if not count:
+        raise PermanentError("there is no such link, so nothing is due again; see sync-worker links list")
     print(f"{count} links are due again")
-    done(0 if count else 1)
 
 
 @app.command()

@@ -266,7 +266,9 @@ def test_an_undo_at_the_command_line_is_previewed_and_done_as_a_run_that_can_be_
 
 def test_what_cannot_be_done_is_one_line_with_exit_code_1(it: Installation) -> None:
     nothing = it.cli("replay", "--state", "excluded")
-    assert (nothing.returncode, nothing.stdout) == (1, "0 links are due again\n")
+    assert (nothing.returncode, nothing.stdout, nothing.stderr.count("\n")) == (1, "", 1)
+    nowhere = it.cli("replay", "--state", "in_sync", "--flow", "elsewhere")
+    assert (nowhere.returncode, nowhere.stderr) == (1, "sync-worker: no flow elsewhere; there are: customers\n")
     unknown = it.cli("explain", "crm", "99999")
     assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (1, "", 1)
     assert "crm 99999" in unknown.stderr
@@ -281,7 +283,8 @@ def test_an_unusable_configuration_is_one_line_with_exit_code_2(it: Installation
     line = it.config_path.read_text().splitlines().index("stale_seconds = 2") + 1
     assert f"line {line}: systems.erp.stale_secnds" in misspelt.stderr
     assert "'stale_seconds'" in misspelt.stderr, "the nearest known key is named"
-    assert it.cli("replay").returncode == 2, "wrong usage"
+    usage = it.cli("replay")
+    assert (usage.returncode, usage.stdout, usage.stderr.count("\n")) == (2, "", 1), "so is wrong usage"
 
 
 def test_doctor_is_content_with_a_working_installation_and_names_the_setting_of_wrong_credentials(

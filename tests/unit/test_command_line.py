@@ -1,0 +1,55 @@
+"""What the command line says before any command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from sync_worker import cli
+
+Typed = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Exit code, stdout and stderr of a command line."""
+    monkeypatch.setattr(os, "umask", lambda _mask: 0)  # ours is for processes of our own
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sync-worker", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(str(ended.value.code)), out, err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stats"], "sync-worker: No such command 'stats'. Did you mean 'status'?; see sync-worker --help\n"),
+        (["explain", "erp"], "sync-worker: Missing argument 'key'; see sync-worker explain --help\n"),
+        (["replay"], "give exactly one of --link, --state, --waiting-on; see sync-worker replay --help\n"),
+        (
+            ["run", "--port", "99999"],
+            "'--port': Input should be less than or equal to 65535; see sync-worker run --help\n",
+        ),
+        (["links", "list", "--lmit", "3"], "No such option: --lmit (Possible options: --limit)"),
+        (["verify", "--config"], "Option '--config' requires an argument; see sync-worker --help\n"),
+        (["emulate", "nobody", "--port", "0", "--config", "sync.toml"], "no emulator for nobody; there are: intacct"),
+    ],
+)
+def test_wrong_usage_is_one_line_with_exit_code_2(typed: Typed, words: list[str], said: str) -> None:
+    code, out, err = typed(*words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("sync-worker: ") and said in err
+
+
+def test_help_is_asked_for_or_shown_where_nothing_was_said(typed: Typed) -> None:
+    assert typed("--help")[0] == 0 and "explain" in typed("--help")[1]
+    code, out, err = typed()
+    assert code == 2 and "explain" in out + err
