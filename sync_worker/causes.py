@@ -10,7 +10,7 @@ AT_REST = "nothing until something changes"
 # code: (what it means, what happens next)
 CAUSES: dict[str, tuple[str, str]] = {
     "": ("both sides agree on what is shared", AT_REST),
-    "new": ("this record is new here and has not been looked at yet", "the worker looks at it"),
+    "new": ("something may be new about this record, and it has not been looked at yet", "the worker looks at it"),
     "differs": (
         "{fields}: a change here does not travel (direction, owner, an emptied field, an address that is not ticked, "
         "or what was undone)",

@@ -43,7 +43,9 @@ def test_replay_makes_a_link_due_rings_and_tries_refused_values_again(api: Api, 
     before = rung(server)
     answer = api.ask("POST", f"/links/{one.id}/replay")
     assert (answer.status, answer.json) == (202, {"links": [one.id]})
-    assert api.get(f"/links/{one.id}")["state"] == "pending"
+    due = api.get(f"/links/{one.id}")
+    assert (due["state"], due["cause"]["code"]) == ("pending", "new")
+    assert due["cause"]["text"].startswith("something may be new about this record"), "it is known for long"
     assert row_of(api.world, crm=one.crm).opens == {}
     until(lambda: rung(server) > before)
     (entry,) = signed(api, "replayed")
