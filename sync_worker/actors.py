@@ -41,8 +41,7 @@ def bind(app: App, broker: QueueBroker) -> Doorbell:
 
 def sync_link(link_id: int) -> None:
     """Bring one link in step, which is what a single edit rings, and ring again for neighbours that came meanwhile."""
-    with structlog.contextvars.bound_contextvars(link=link_id):
-        worked = _Bound.app.engine.run_link(link_id)
+    worked = _Bound.app.engine.run_link(link_id)
     _Bound.doorbell.ring(worked.again, more=worked.more)
 
 

@@ -77,16 +77,17 @@ class Batch:
 
     @contextmanager
     def working(self) -> Iterator[Batch]:
-        """Within: vendor calls keep the leases alive and compete by this batch's class."""
+        """Within: calls keep the leases alive and compete by this batch's class; log lines say what they are about."""
         held, kind, told = guard.set(self._keep), call_class.set(self._klass), sending.set(self._first_call)
-        structlog.contextvars.bind_contextvars(flow=self._flow.name)
+        ids = sorted(self._rows)
+        about: dict[str, object] = {"link": ids[0]} if len(ids) == 1 else {"links": ids}
         try:
-            yield self
+            with structlog.contextvars.bound_contextvars(flow=self._flow.name, **about):
+                yield self
         finally:
             guard.reset(held)
             call_class.reset(kind)
             sending.reset(told)
-            structlog.contextvars.unbind_contextvars("flow")
 
     def run(self, rows: list[LinkRow]) -> list[Touched]:
         """Bring every link to an end; a batch that fails as a whole is run link by link: one delays no other."""
