@@ -141,7 +141,9 @@ def _next_steps(found: Mapping[str, Any]) -> list[str]:
 
 
 def _counted(counts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if isinstance(value, int))
+    """What a run counted of records; what else it says of itself is no count."""
+    counted = {name: n for name, n in counts.items() if type(n) is int and name != "run"}
+    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counted.items())
 
 
 def _known(total: int | None) -> str:
