@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,10 +84,10 @@ CAUSES: dict[str, tuple[str, str]] = {
     # failing
     "refused": (
         "the vendor refused {fields}: {reason}",
-        "correct the value on either side, or retry: sync-worker replay",
+        "correct the value on either side, or retry: sync-worker replay --link LINK",
     ),
-    "bug": ("an error of ours: {reason}", "report it with the log line sync.bug; then sync-worker replay"),
-    "poison": ("{reason}", "report it; then sync-worker replay"),
+    "bug": ("an error of ours: {reason}", "report it with the log line sync.bug; then sync-worker replay --link LINK"),
+    "poison": ("{reason}", "report it; then sync-worker replay --link LINK"),
     "already_exists": (
         "the other system says it exists already: {reason}",
         "correct the unique value, or fill the CRM's key column",
@@ -126,6 +127,9 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
 }
 
+RETRY = "correct the record, or retry: sync-worker replay --link LINK"
+_WORDS = re.compile(r"--erp KEY|--crm KEY|SYSTEM KEY|\b(?:FLOW|FIELD|LINK)\b")
+
 # What stands for a parameter where a cause is told of many records, and of whose data nothing may be said.
 _OF_MANY = {
     "company": "each record says which",
@@ -152,9 +156,14 @@ def general_text(code: str, **known: str) -> str:
     return text(code, {**_OF_MANY, **known})
 
 
-def next_step(code: str) -> str:
-    """The one thing that moves the record on."""
-    return CAUSES.get(code, ("", "correct the record, or retry: sync-worker replay"))[1]
+def next_step(code: str, known: Mapping[str, str] | None = None) -> str:
+    """The one thing that moves the record on, as a command where there is one.
+
+    ``known``: what stands for the command's words (``FLOW``, ``SYSTEM KEY``, ``--erp KEY``, ``FIELD``, …); a word that
+    is not known stays for a person to fill in.
+    """
+    step = CAUSES.get(code, ("", RETRY))[1]
+    return _WORDS.sub(lambda word: (known or {}).get(word[0], word[0]), step)
 
 
 class _Filled(dict[str, Any]):

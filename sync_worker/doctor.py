@@ -25,8 +25,14 @@ CLOCKS_APART = 2.0
 def run(config: Config) -> list[Check]:
     """All checks, in the order in which a person would mend them."""
     queue, hosts = _queue(config)
-    found = [Check("config", ok=True, detail=str(config.path)), _secrets(config, hosts)]
+    found = [Check("config", ok=True, detail=str(config.path)), *_flows(config), _secrets(config, hosts)]
     return [*found, *_database(config), queue, *_hosts(config, hosts), *_systems(config), *_alerts(config)]
+
+
+def _flows(config: Config) -> list[Check]:
+    if config.flows:
+        return []
+    return [Check("flows", ok=False, detail="there is none, so nothing is synced", fix="add [flows.customers]")]
 
 
 def _secrets(config: Config, hosts: Collection[str]) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -105,7 +106,7 @@ def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
         timeline = _timeline(conn, flow, row)
     held = pauses.current(db)
     state, code, params = shown(row.state, row.cause, row.cause_params, row.due_at, now)
-    step: dict[str, Any] = {"what": causes.next_step(code), "at": None}
+    step: dict[str, Any] = {"what": causes.next_step(code, _words(flow, row, params)), "at": None}
     if state == "pending":
         step["at"] = iso(row.due_at)
     paused = [p for (kind, name), p in held.items() if name == row.flow or name in flow.systems.values()]
@@ -127,6 +128,21 @@ def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
         "candidates": _candidates(whole.params if whole else None),
         "timeline": timeline,
     }
+
+
+def _words(flow: Flow, row: LinkRow, params: Mapping[str, Any] | None) -> dict[str, str]:
+    """What a person would type for the words of the next step's command, as far as it is known of this record."""
+    side = row.known_side
+    keys = {side: str(row.key(side))} if not row.linked else {}
+    kind, _, named = str((params or {}).get("waiting_on") or "").partition(":")
+    if kind == "account_manager":
+        system, _, key = named.partition(":")
+        keys = {s: key for s in SIDES if flow.systems[s] == system}
+    fields = (params or {}).get("fields") or []
+    words = {"SYSTEM KEY": f"{flow.systems[side]} {shlex.quote(str(row.key(side)))}"}
+    words |= {f"--{s} KEY": f"--{s} {shlex.quote(key)}" for s, key in keys.items()}
+    words |= {"FIELD": fields[0]} if isinstance(fields, list) and fields and fields[0] else {}
+    return {**words, "FLOW": row.flow, "LINK": str(row.id)}
 
 
 def shown(

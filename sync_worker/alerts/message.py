@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +85,8 @@ def words(line: Line) -> tuple[str, str, str]:
 
 
 def _step(subject: Subject) -> str:
-    return re.sub(r"\bFLOW\b", subject.name, causes.next_step(subject.cause))
+    state = f"--state {subject.state} --flow {subject.name}"
+    return causes.next_step(subject.cause, {"FLOW": subject.name}).replace("--link LINK", state)
 
 
 def _what(subject: Subject) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,21 @@ ConfigPath = Annotated[Path | None, typer.Option("--config", help="sync.toml (el
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout and nothing else")]
 System = Annotated[str, typer.Argument(help="system name from sync.toml, e.g. erp")]
 Key = Annotated[str, typer.Argument(help="API key or human reference of the record")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"sync-worker {importlib.metadata.version('sync-worker')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version and end")
+    ] = False,
+) -> None:
+    """Keeps customers in step between a CRM and a Sage ERP."""
 
 
 def load(path: Path | None) -> configuration.Config:

@@ -29,7 +29,7 @@ class Printer:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
         self._rich = sys.stdout.isatty()
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, emoji=False)  # a company may be called :cat:
 
     def document(self, value: Any) -> bool:
         """Shows it where JSON was asked for; False: it is to be shown for people."""

@@ -101,7 +101,8 @@ def test_a_webhook_is_signed_and_says_the_same_as_the_mail(db: Database, clock: 
     assert message_id.startswith("msg_")
     assert body["type"] == "alerts" and "failing" in body["text"]
     assert body["data"]["alerts"][0]["commands"][0] == "sync-worker explain erp key:refused-failing-0"
-    assert body["data"]["alerts"][0]["next_step"] == "correct the value on either side, or retry: sync-worker replay"
+    step = "correct the value on either side, or retry: sync-worker replay --state failing --flow customers"
+    assert body["data"]["alerts"][0]["next_step"] == step
     assert hook.seen == [("POST", "/alerts?token=hush-hush", 204)]
 
 

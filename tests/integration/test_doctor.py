@@ -61,7 +61,8 @@ def test_ops_one_host_on_sqlite_and_several_on_postgresql_with_one_key_are_well(
     assert "hosts" not in checks(tmp_path, sqlite_url, server.url)
     report(queue, "alpha", "beta")
     found = checks(tmp_path, postgresql_url, server.url, f'[secrets]\nkey = "{KEY}"\n')
-    assert {name for name, check in found.items() if not check.ok or check.fix} == {"alerts"}, "nobody is told"
+    wanting = {name for name, check in found.items() if not check.ok or check.fix}
+    assert wanting == {"alerts", "flows"}, "nobody is told, and there is nothing to tell of"
 
 
 def test_ops_a_clock_that_is_not_the_databases_is_wrong(
@@ -93,3 +94,10 @@ def test_ops_a_hosted_queue_server_that_hides_its_configuration_is_no_error(
 def test_ops_what_is_away_is_named_by_its_setting(sqlite_url: str, tmp_path: Path) -> None:
     found = checks(tmp_path, "postgresql://sync@127.0.0.1:1/sync", f"unix://{tmp_path}/nowhere")
     assert (found["queue.url"].ok, found["database.url"].ok) == (False, False)
+
+
+def test_a_configuration_without_a_flow_syncs_nothing_and_is_told_so(
+    server: QueueServer, sqlite_url: str, tmp_path: Path
+) -> None:
+    found = checks(tmp_path, sqlite_url, server.url)["flows"]
+    assert (found.ok, found.fix) == (False, "add [flows.customers]")

@@ -323,3 +323,35 @@ def test_a_create_that_meets_wrong_credentials_is_made_once_after_they_are_mende
     rest(world)
     assert row_of(world, erp=key).state == "in_sync"
     assert len(world.crm.list_records("Company")) == 1
+
+
+# --- one next step ----------------------------------------------------------------------------------------------------
+
+
+def test_the_next_step_is_a_command_about_this_very_record(world: World) -> None:
+    one, two = pair(world, "Northwind Tools"), pair(world, "Southwind Tools")
+    world.edit_erp(one.erp, name="Nordwind")
+    world.edit_crm(one.crm, Comp_Name="Westwind")
+    world.edit_erp(two.erp, **{"salesRepresentative.id": "E-10"})
+    world.settle()
+    steps = {crm: world.explain("crm", crm)["next_step"]["what"] for crm in (one.crm, two.crm)}
+    assert steps[one.crm] == f"choose: sync-worker resolve erp {one.erp} --field name --take erp|crm|=VALUE"
+    assert steps[two.crm] == "sync-worker managers map --flow customers --erp E-10 --crm KEY"
+
+
+def test_the_next_step_of_a_refusal_retries_this_very_link(world: World) -> None:
+    one = pair(world)
+    world.erp.faults.merge({"refuse": {"name": ["Nordwind"]}})
+    world.edit_crm(one.crm, Comp_Name="Nordwind")
+    world.settle()
+    step = world.explain("crm", one.crm)["next_step"]["what"]
+    assert step == f"correct the value on either side, or retry: sync-worker replay --link {one.id}"
+
+
+def test_the_next_step_of_a_record_that_may_be_another_ones_partner_names_the_side_that_is_known(world: World) -> None:
+    with in_the_past(world):
+        world.new_crm("Acme Ltd")
+    erp = world.new_erp("Acme Ltd", id="C-1")
+    world.settle()
+    step = world.explain("erp", erp)["next_step"]["what"]
+    assert f"--flow customers --erp {erp} --crm KEY" in step and f"sync-worker sync erp {erp}" in step

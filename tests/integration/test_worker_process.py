@@ -40,7 +40,8 @@ class Engine:
     def run_link(self, link_id):
         note("link", link_id)
         if link_id == 500:
-            time.sleep(1.5)
+            while not diary.with_name("go").exists():
+                time.sleep(0.01)
             note("finished", link_id)
         if link_id == 501:
             raise ValueError("a bug")
@@ -160,11 +161,12 @@ def test_a_stop_signal_lets_current_work_end_and_leaves_the_rest_in_the_queue(
     doorbell.send([link_message(500, "live"), link_message(8, "live")])
     until(lambda: "link 500" in worker.lines())
     worker.process.send_signal(signal.SIGTERM)
-    assert worker.process.wait(timeout=20) == 0
-    assert worker.lines() == ["link 500", "finished 500"]
     with broker.connect(server.url) as client:
+        until(lambda: broker.threads_up(client) == 0)
+        worker.diary.with_name("go").touch()
+        assert worker.process.wait(timeout=20) == 0
+        assert worker.lines() == ["link 500", "finished 500"]
         assert broker.queue_length(client, LIVE) == 1
-        assert broker.threads_up(client) == 0
 
 
 def test_a_worker_outlives_its_queue_server(

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from sync_worker.output import Printer, runs
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_company_is_called_on_a_terminal_what_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    printer = Printer(False)
+    printer.styled(":cat: [bold]Cats[/bold]", "")
+    printer.table("", ["name"], [[":cat: [bold]Cats[/bold]"]])
+    assert str(sys.stdout.getvalue()).count(":cat: [bold]Cats[/bold]") == 2  # type: ignore[attr-defined]
 
 
 def test_a_run_shows_what_it_counted_and_nothing_else_of_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
