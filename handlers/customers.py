@@ -16,7 +16,7 @@ from mappings.codecs import collapse, fold
 from sync_worker.connectors.base import Record
 from sync_worker.engine import sub_companies
 from sync_worker.engine.flow import Flow
-from sync_worker.engine.rule import BY_A_PERSON, LeftOut, Permission
+from sync_worker.engine.rule import BY_A_PERSON, LIFTS_UNLINKED, LeftOut, Permission
 from sync_worker.events import Side
 from sync_worker.routing import handles
 from sync_worker.store.rows import LinkRow
@@ -39,10 +39,10 @@ class Customers:
             return Permission(False, "direction", {"direction": flow.policy.direction})
         if when == "never":
             return Permission(False, "never")
+        if row.was_linked_to is not None and row.may_create != LIFTS_UNLINKED:
+            return Permission(False, "unlinked")
         if row.may_create in BY_A_PERSON:
             return Permission(True)
-        if row.was_linked_to is not None:
-            return Permission(False, "unlinked")
         if when == "on_change" or (when == "on_first_invoice" and row.may_create == "invoice"):
             return Permission(True)
         if when == "on_create" and (record.created_at or 0.0) >= flow.opened_at(into):

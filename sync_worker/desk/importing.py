@@ -82,7 +82,8 @@ def run_import(
     """Import, or go on. ``unlimited``: also beyond the flow's limits; a run to go on with has passed them.
 
     ``say``: is told when the lease of a run that was killed is waited for.
-    Raises LimitReached before anything is done, and PermanentError while another import of the flow runs.
+    Raises LimitReached before anything is done, and PermanentError while another import of the flow runs or where
+    ``chosen`` is not what ``resume`` takes.
     """
     one = _importable(app, flow)
     with held(app, f"{imports.KIND}:{flow}", f"an import of {flow}", say) as renew:
@@ -93,6 +94,11 @@ def run_import(
             renew()
             progress(at)
 
+        if resume is not None and chosen not in (Selection(), Selection(**resume.params)):
+            raise PermanentError(
+                f"the stopped import (run {resume.id}) takes other customers: leave out --updated-since, --from and "
+                "--to to go on with it, or leave out --resume"
+            )
         if resume is None and not unlimited:
             look = f"sync-worker import {flow} --dry-run"
             limits.check(extent(app, flow, chosen), app.config.flows[flow].limits, look)

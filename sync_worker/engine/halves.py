@@ -16,7 +16,7 @@ from sync_worker.engine.creating import Wanted, create_all, resume_intent, want
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.ladder import offered, offered_record, partner_of
-from sync_worker.engine.rule import BY_A_PERSON, Rule
+from sync_worker.engine.rule import LIFTS_UNLINKED, Rule
 from sync_worker.events import Side, other
 from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
@@ -49,7 +49,7 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
             states.leave_out(row, left_out)
             row.due_at, row.klass = states.next_due(row), "bulk"
             saves.append(Save(row))
-        elif row.was_linked_to is not None and row.may_create not in BY_A_PERSON and row.intent is None:
+        elif row.was_linked_to is not None and row.may_create != LIFTS_UNLINKED and row.intent is None:
             unlinked.append((row, record))
         else:
             searching.append((row, record))

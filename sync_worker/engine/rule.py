@@ -11,7 +11,8 @@ from sync_worker.engine.flow import Flow
 from sync_worker.events import Side
 from sync_worker.store.rows import LinkRow
 
-BY_A_PERSON = ("manual", "import")  # permissions that also lift what was unlinked (E19); an invoice's does not
+BY_A_PERSON = ("manual", "import")  # permissions that a person gave, to one record or to a whole run
+LIFTS_UNLINKED = "manual"  # and the only one that ends `unlinked` (E19): a run over everybody, or an invoice, does not
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ JUDGE_SECONDS = 0.5  # between two looks at who has come to an end
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``seen``: customers the selection took so far. ``total``: of the ERP, None when it does not say."""
+    """``seen``: customers the selection took so far. ``total``: how many it takes, None while nobody can say."""
 
     seen: int
     under_way: int
@@ -59,13 +59,14 @@ class Import:
         """To the end; customers by verdict. What stops it leaves the run to be gone on with. Raises SyncError."""
         kind = call_class.set("bulk")
         try:
-            total = self.flow.connectors["erp"].count(self.flow.entity)
+            everybody = self.selection == Selection()
+            total = self.flow.connectors["erp"].count(self.flow.entity) if everybody else None
             with crew.working(self.engine, [self.flow.name], self.threads):
                 for page in self.flow.connectors["erp"].sweep(self.flow.entity, self.run.position):
                     self._take(page.rows, page.watermark)
                     while self._look(total) > AHEAD:
                         time.sleep(JUDGE_SECONDS)
-                while self._look(total):
+                while self._look(self.verdicts.counts.total()):
                     time.sleep(JUDGE_SECONDS)
         finally:
             call_class.reset(kind)

@@ -27,11 +27,10 @@ class Selection:
     first: str = ""
     last: str = ""
 
-    def takes(self, record: Record) -> bool:
-        """Is it one of them? A record whose times are unknown counts as changed."""
+    def recent(self, record: Record) -> bool:
+        """Changed or made since? A record whose times are unknown counts as changed."""
         stamps = [at for at in (record.updated_at, record.created_at) if at is not None]
-        recent = self.since is None or not stamps or max(stamps) >= self.since
-        return recent and self.numbered(record.ref)
+        return self.since is None or not stamps or max(stamps) >= self.since
 
     def numbered(self, ref: str) -> bool:
         """Does a customer number lie in the range?"""
@@ -56,7 +55,7 @@ def select_by(since: str | None, first: str | None, last: str | None, timezone: 
 def order_of(ref: str) -> tuple[tuple[int, int, str], ...]:
     """Numbers within a text count as numbers, case does not: C-9 comes before C-10, and 0010 is 10."""
     parts = _DIGITS.split(ref.strip().casefold())
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
 def _moment(text: str, timezone: str) -> float | None:

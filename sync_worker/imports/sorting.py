@@ -34,18 +34,20 @@ class Sorted:
 
 
 def sort_in(conn: Connection, flow: Flow, selection: Selection, rows: Sequence[FeedRow]) -> Sorted:
-    """What the selection takes of a page."""
-    records = [row.record for row in rows if row.record is not None and selection.takes(row.record)]
+    """What the selection takes of a page.
+
+    A linked customer that shows other values than it held has changed, whatever its stamp says: an edit of its contact
+    or address does not move it (GUMU-2).
+    """
+    records = [row.record for row in rows if row.record is not None and selection.numbered(row.record.ref)]
     known = comparing.known_in(conn, flow, "erp", [record.key for record in records])
     found = Sorted()
     for record in records:
         mine = known.get(record.key)
-        if (
-            mine is not None
-            and mine.linked
-            and mine.state in AT_REST
-            and not comparing.moved(flow, "erp", record, mine)
-        ):
+        moved = mine is not None and mine.linked and bool(comparing.moved(flow, "erp", record, mine))
+        if not moved and not selection.recent(record):
+            continue
+        if mine is not None and mine.linked and mine.state in AT_REST and not moved:
             found.still.append((record, mine))
         else:
             found.asked.append((record, mine))

@@ -139,11 +139,11 @@ def test_gumu_2_a_day_counts_whole_in_the_persons_zone_and_both_criteria_mean_bo
     chosen = select_by("2026-07-01", "C-1", "C-20", "Europe/London")
     midnight = 1_782_860_400.0  # 2026-06-30 23:00 UTC
 
-    def record(ref: str, updated_at: float | None) -> Record:
-        return Record("1", ref, {}, updated_at=updated_at)
+    def recent(updated_at: float | None) -> bool:
+        return chosen.recent(Record("1", "C-9", {}, updated_at=updated_at))
 
-    assert chosen.takes(record("C-9", midnight)) and chosen.takes(record("C-9", None))
-    assert not chosen.takes(record("C-9", midnight - 1)) and not chosen.takes(record("C-21", midnight))
+    assert recent(midnight) and recent(None) and not recent(midnight - 1)
+    assert chosen.numbered("C-9") and not chosen.numbered("C-21")
 
 
 def test_an_import_does_what_its_preview_said(world: World) -> None:
