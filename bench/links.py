@@ -47,11 +47,11 @@ def _run(count: int) -> tuple[float, float]:
     with rig() as stage:
         stage.start_vendors(latency_ms=0)
         _fill(stage, count)
-        argv = [*peak.command(stage.folder / "peak"), "links", "upload", str(stage.folder / "links.csv"), "--json"]
+        argv = [*peak.command(stage.folder / "peak"), "links", "upload", str(stage.folder / "links.csv"), "--yes"]
         told = stage.folder / "upload.json"
         begun = time.perf_counter()
         with told.open("wb") as out, (stage.folder / "upload.log").open("wb") as log:
-            argv += ["--config", str(stage.config_path)]
+            argv += ["--json", "--config", str(stage.config_path)]
             ended = subprocess.run(argv, env=os.environ | stage.environment, stdout=out, stderr=log, check=False)
         took = time.perf_counter() - begun
         assert ended.returncode == 0, (stage.folder / "upload.log").read_text(encoding="utf-8")[-2000:]

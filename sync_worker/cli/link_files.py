@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sync_worker.cli.asking import within_limits
 from sync_worker.cli.links import group
 from sync_worker.cli.progress import long_job
 from sync_worker.cli.shared import ConfigPath, Json, done, load
 from sync_worker.output import Printer, runs
 
 if TYPE_CHECKING:
+    from sync_worker.desk.link_upload import Uploaded
     from sync_worker.wiring import App
 
 
@@ -42,6 +44,7 @@ def upload_links(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="link nothing: say what would be written")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="with --dry-run: write it to .xlsx or .csv")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the upload that was interrupted")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="also beyond the flow's limits")] = False,
     config: ConfigPath = None,
     json: Json = False,
 ) -> None:
@@ -50,10 +53,16 @@ def upload_links(
     from sync_worker.desk import link_upload
 
     with desk.opened(load(config)) as worker_app:
-        with long_job("--resume") as tell:
-            found = link_upload.upload(
-                worker_app, file, flow, relink=relink, dry_run=dry_run, resume=resume, progress=tell
-            )
+
+        def run(*, unlimited: bool) -> Uploaded:
+            going_on = resume or (unlimited and not yes)  # a person is asked once all rows are checked
+            with long_job("--resume") as tell:
+                return link_upload.upload(
+                    worker_app, file, flow, relink=relink, dry_run=dry_run, resume=going_on, unlimited=unlimited,
+                    progress=tell,
+                )  # fmt: skip
+
+        found = within_limits(run, yes=yes)
         if errors is not None and found.wrong:
             count = link_upload.write_errors(worker_app, file, errors, found.run)
             print(f"{errors}: {count} rows to correct and upload again", file=sys.stderr)

@@ -71,6 +71,7 @@ class Reader:
         """All errors of every row. ``known``: flow -> CRM key -> (erp key, erp ref) of the links that stand."""
         asked: list[Asked] = []
         open_by_flow: dict[str, list[Asked]] = {}
+        without_flow: list[Asked] = []
         for number, cells in lines:
             one = self._asked(number, cells)
             asked.append(one)
@@ -80,8 +81,12 @@ class Reader:
                     (one.erp_key, one.erp_ref), one.same = standing, True
                 else:
                     open_by_flow.setdefault(one.flow, []).append(one)
+            elif not one.blank and not any(one.crm_key in links for links in known.values()):
+                without_flow.append(one)
         for name, some in open_by_flow.items():
             self._check(self._flows[name], some)
+        if len({flow.systems["crm"] for flow in self._flows.values()}) == 1:
+            _check_crm(next(iter(self._flows.values())), without_flow)
         return asked
 
     def wanted_keys(self, lines: Iterable[tuple[int, Mapping[str, str]]]) -> list[str]:
@@ -123,17 +128,23 @@ class Reader:
 
     def _check(self, flow: Flow, rows: Sequence[Asked]) -> None:
         """Do the records exist? In batches, and of the CRM's tables only the first."""
-        crm = _read(flow, "crm", {one.crm_key for one in rows})
+        _check_crm(flow, rows)
         erp = _read(flow, "erp", {one.erp_key for one in rows})
         refs = _find(flow, {one.erp_ref for one in rows if not one.erp_key})
         for one in rows:
-            record = crm.get(one.crm_key)
-            if record is not None:
-                one.crm_ref = record.ref
-            elif one.crm_key:
-                one.errors.append(f"{CUSTOMER} {shown(one.crm_key)}: {flow.systems['crm']} has no such record")
             customer = _customer(flow, one, erp, refs)
             one.erp_key, one.erp_ref = (customer.key, customer.ref) if customer is not None else ("", "")
+
+
+def _check_crm(flow: Flow, rows: Sequence[Asked]) -> None:
+    """Does the CRM have them? That needs no flow where all have the same CRM."""
+    crm = _read(flow, "crm", {one.crm_key for one in rows})
+    for one in rows:
+        record = crm.get(one.crm_key)
+        if record is not None:
+            one.crm_ref = record.ref
+        elif one.crm_key:
+            one.errors.append(f"{CUSTOMER} {shown(one.crm_key)}: {flow.systems['crm']} has no such record")
 
 
 def _customer(flow: Flow, one: Asked, erp: Mapping[str, Record], refs: Mapping[str, Record]) -> Record | None:

@@ -19,6 +19,8 @@ from sqlalchemy import Connection, select
 
 from sync_worker import sheets
 from sync_worker.connectors.http import writes_allowed
+from sync_worker.desk import limits
+from sync_worker.desk.limits import Extent
 from sync_worker.desk.link_claims import Claims
 from sync_worker.desk.link_rows import ACCOUNT, ALSO, OWN, REQUIRED, SAGE_ID, TEMPLATE, Asked, Reader
 from sync_worker.desk.shared import ACTOR
@@ -79,12 +81,14 @@ def upload(
     relink: bool = False,
     dry_run: bool = False,
     resume: bool = False,
+    unlimited: bool = False,
     progress: Progress = lambda _what, _done, _total: None,
 ) -> Uploaded:
     """Check and link the rows of a file; the wrong ones are left. Nothing is written at the vendors.
 
-    ``resume``: go on with the run of this file that was interrupted. Raises SheetError and other SyncErrors; the run
-    then rests, as it does after Ctrl-C.
+    ``resume``: go on with the run of this file that was interrupted. ``unlimited``: also beyond the flows' limits.
+    Raises LimitReached once every row is checked and none is linked, SheetError and other SyncErrors; the run then
+    rests, as it does after Ctrl-C.
     """
     if flow is not None and flow not in app.flows:
         raise PermanentError(f"no flow {flow}; there are: {', '.join(sorted(app.flows))}")
@@ -94,6 +98,8 @@ def upload(
     allowed = writes_allowed.set(False)
     try:
         work.check()
+        if not (dry_run or unlimited):
+            work.within_limits()
         work.link()
     except (KeyboardInterrupt, SyncError):
         runs.end(app.db, run.id, "stopped")
@@ -206,6 +212,20 @@ class _Upload:
             ]
             self._db.run(lambda conn, changed=changed: runs.put_rows_in(conn, self._run.id, changed))  # type: ignore[misc]  # bound per turn
         self._db.run(lambda conn: runs.note_in(conn, self._run.id, {"phase": "link"}, {"rows": self._total}))
+
+    def within_limits(self) -> None:
+        """Every new link may change a record; its first comparison empties none (E9). Raises LimitReached.
+
+        A run that has linked some already has passed.
+        """
+        if any(runs.tally(self._db, self._run.id).get(verdict) for verdict in ("linked", "relinked")):
+            return
+        new: Counter[str] = Counter()
+        for some in runs.rows(self._db, self._run.id, (GOOD,)):
+            new.update((row.detail or {})["flow"] for row in some)
+        for name, count in new.items():
+            look = f"sync-worker links upload {self._path} --dry-run"
+            limits.check(Extent(changed=count), self._app.config.flows[name].limits, look)
 
     # --- the second walk ---
 

@@ -116,8 +116,8 @@ def _asked(app: App, flow: Flow, row: LinkRow, into: Side) -> list[dict[str, Any
     fresh.was_linked_to = fresh.may_create = None
     (found,) = foresee(app.db, flow, rule_for(flow.entity), [fresh])
     if found.verdict == "link":
-        step = str(found.params.get("step", ""))
-        return [{"key": found.row.key(into), "ref": found.row.ref(into), "why": _STEPS.get(step, step)}]
+        why = _STEPS.get(found.step, found.step)
+        return [{"key": found.row.key(into), "ref": found.row.ref(into), "why": why}]
     return found.candidates
 
 

@@ -35,7 +35,7 @@ class Foreseen:
 
     ``fields``: name -> {"side", "before", "after"} of what would be written; a field that is written on both sides
     stands there a second time as ``name@side``. ``cause`` and ``params`` as on the link
-    afterwards; ``candidates``: records that may be its partner.
+    afterwards; ``candidates``: records that may be its partner. ``step``: of the ladder, where it found one.
     """
 
     row: LinkRow
@@ -44,6 +44,7 @@ class Foreseen:
     cause: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
+    step: str = ""
 
     @property
     def candidates(self) -> list[dict[str, Any]]:
@@ -152,7 +153,7 @@ class _Preview:
             return
         one.cause, one.params = save.row.cause, save.row.cause_params or {}
         if save.brings is not None:
-            one.verdict = "link"
+            one.verdict, one.step = "link", str(one.params.get("step", ""))
             self._taken.keys[save.brings].add(str(save.row.key(save.brings)))
         elif save.gone is not None:
             one.verdict = "unlink"

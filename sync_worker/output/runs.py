@@ -29,12 +29,13 @@ def foreseen(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         (
             one["verdict"], *(one[side]["ref"] or one[side]["key"] or "" for side in ("erp", "crm")),
-            name, in_words(field.get("before")), in_words(field.get("after")), one["cause"]["text"],
+            field.get("side", ""), name.partition("@")[0], in_words(field.get("before")), in_words(field.get("after")),
+            _why(one),
         )
         for one in found
         for name, field in (one["fields"] or {"": {}}).items()
     ]  # fmt: skip
-    out.table("preview", ("verdict", "erp", "crm", "field", "before", "after", "why"), rows)
+    out.table("preview", ("verdict", "erp", "crm", "side", "field", "before", "after", "why"), rows)
     counts = {
         verdict: sum(one["verdict"] == verdict for one in found) for verdict in sorted({o["verdict"] for o in found})
     }
@@ -138,6 +139,12 @@ def _next_steps(found: Mapping[str, Any]) -> list[str]:
     if found["only_erp"] or found["only_crm"]:
         lines.append("on one side only: sync-worker explain SYSTEM KEY says what would create the partner")
     return lines or [f"both sides of {flow} agree"]
+
+
+def _why(one: Mapping[str, Any]) -> str:
+    """A preview's cause in words, and who may be the partner."""
+    offered = ", ".join(str(candidate["key"]) for candidate in one["candidates"])
+    return f"{one['cause']['text']}: {offered}" if offered else str(one["cause"]["text"])
 
 
 def _counted(counts: Mapping[str, Any]) -> str:

@@ -126,8 +126,9 @@ def _latest(
 
 
 def latest_runs(db: Database, where: Mapping[str, str], after: Position | None, limit: int) -> Page:
-    """Runs, the latest first. ``where``: column -> value."""
-    query = select(run).where(*(run.c[name] == value for name, value in where.items()))
+    """Runs, the latest first. ``where``: column -> value; one over all flows (a link file's) is a run of each."""
+    given = {name: (value, "") if name == "flow" else (value,) for name, value in where.items()}
+    query = select(run).where(*(run.c[name].in_(values) for name, values in given.items()))
     return _read(db, query, run, ("id",), after, limit, downwards=True)
 
 

@@ -154,7 +154,7 @@ def test_lay_9_a_row_without_a_mandatory_cell_is_wrong_and_all_its_errors_come_a
     assert found[1][1] == ["SageCompanyName is missing"]
     assert found[2][1] == ["SageSiteId is missing"]
     assert len(found[3][1]) == 3 and "neither" in found[3][1][2]
-    assert found[4][1] == ["SageCompanyName Acme: there is Acme UK"]
+    assert found[4][1] == ["SageCompanyName Acme: there is Acme UK", "CustomerId 99999: crm has no such record"]
     assert [text.split(":")[0] for text in found[5][1]] == [
         "SageSiteId Other",
         "CustomerId 98765",

@@ -11,7 +11,8 @@ import pytest
 from support.rules import FLOW, Make, api_writes, entries, in_the_past, rest, row_of
 from support.world import World
 from sync_worker import sheets
-from sync_worker.desk import foreseen, link_preview, link_upload
+from sync_worker.desk import foreseen, link_preview, link_upload, rewriting
+from sync_worker.desk.limits import LimitReached
 from sync_worker.sheets import SheetError
 from sync_worker.store import runs
 
@@ -142,3 +143,29 @@ def test_an_empty_file_and_one_with_wrong_columns_are_refused_in_one_line(
     with pytest.raises(SheetError, match=why) as refused:
         link_upload.upload(world.app, path)
     assert "\n" not in str(refused.value)
+
+
+def test_an_upload_beyond_its_limits_links_nothing_and_goes_on_unchecked_once_a_person_says_so(
+    make: Make, tmp_path: Path
+) -> None:
+    world = make('create_in_crm = "never"\ncreate_in_erp = "manual"\nlimits = { changed = 2 }')
+    pairs = [strangers(world, name) for name in ("One", "Two", "Three")]
+    rows = [(crm, "Acme UK", "ACME", "", erp, "") for erp, crm in pairs]
+    assert link_upload.upload(world.app, saved(tmp_path, *rows), dry_run=True).counts["linked"] == 3
+    with pytest.raises(LimitReached) as error:
+        link_upload.upload(world.app, saved(tmp_path, *rows))
+    assert "up to 3 records would be created or changed, more than limits.changed = 2" in str(error.value)
+    assert "in.csv --dry-run" in str(error.value) and "--yes" in str(error.value)
+    assert entries(world, "linked") == []
+    stopped = runs.unfinished(world.db, link_upload.KIND, "")
+    assert stopped is not None and stopped.state == "stopped"
+    with pytest.raises(LimitReached):
+        link_upload.upload(world.app, saved(tmp_path, *rows), resume=True)
+    for emulator in world.vendors.values():
+        emulator.reset_stats()
+    done = link_upload.upload(world.app, saved(tmp_path, *rows), resume=True, unlimited=True)
+    assert (done.run, done.counts["linked"]) == (stopped.id, 3)
+    assert sum(emulator.stats()["reads"] for emulator in world.vendors.values()) == 0, "every row was checked before"
+    assert rewriting.latest(world.app, FLOW, 1)[0]["run"] == done.run, "a file of several flows is a run of each"
+    rest(world)
+    assert link_upload.upload(world.app, saved(tmp_path, *rows)).counts["unchanged"] == 3

@@ -108,7 +108,7 @@ def test_candidates_are_those_that_wait_for_a_person_or_what_the_ladder_says_now
     assert full["linked_with"]["key"] == crm and full["candidates"] == []
     linking.unlink(world.app, row_of(world, crm=crm).id)
     (again,) = linking.candidates(world.app, "crm", crm)
-    assert [c["key"] for c in again["candidates"]] == [erp]
+    assert [(c["key"], c["why"]) for c in again["candidates"]] == [(erp, "its key column names it")]
     with pytest.raises(PermanentError, match="has no record"):
         linking.candidates(world.app, "crm", "99999")
     with pytest.raises(PermanentError, match="no system x"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from typing import Any
 
 import pytest
 
@@ -28,3 +29,30 @@ def test_a_run_shows_what_it_counted_and_nothing_else_of_what_it_says(capsys: py
     about = {"run": 7, "kind": "verify", "flow": "customers", "started_at": "now", "actor": "cli", "state": "done"}
     runs.listed(Printer(False), [{**about, "counts": said}])
     assert capsys.readouterr().out == "7\tverify\tcustomers\tnow\tcli\t12 matched, 1 only erp\tdone\n"
+
+
+def foreseen(
+    verdict: str, text: str = "", candidates: tuple[str, ...] = (), **fields: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "verdict": verdict,
+        "erp": {"key": "2", "ref": "C-2"},
+        "crm": {"key": None, "ref": ""},
+        "fields": fields,
+        "cause": {"text": text},
+        "candidates": [{"key": key} for key in candidates],
+    }
+
+
+def test_a_preview_says_which_side_is_written_and_who_may_be_the_partner(capsys: pytest.CaptureFixture[str]) -> None:
+    both = {
+        "account_manager": {"side": "erp", "before": "E-1", "after": "E-2"},
+        "account_manager@crm": {"side": "crm", "before": "2", "after": "3"},
+    }
+    runs.foreseen(Printer(False), [foreseen("update", **both), foreseen("ambiguous", "may be its partner", ("7", "9"))])
+    assert capsys.readouterr().out.splitlines() == [
+        "update\tC-2\t\terp\taccount_manager\tE-1\tE-2\t",
+        "update\tC-2\t\tcrm\taccount_manager\t2\t3\t",
+        "ambiguous\tC-2\t\t\t\t\t\tmay be its partner: 7, 9",
+        "2 records: 1 ambiguous, 1 update",
+    ]
