@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import handlers
-from mappings.account_managers import Translated, in_step, translate
+from mappings.account_managers import MapRow, Translated, in_step, translate
 from mappings.canonical import MapSettings
 from mappings.fields import Value
 from mappings.merge import FieldPolicy, InStep, Missing, Policy, Translate
@@ -234,7 +234,11 @@ def policy_of(flow: FlowConfig) -> Policy:
 
 def manager_translator(db: Database, flow: str, systems: Mapping[Side, str]) -> tuple[Translate, InStep]:
     """Account managers go through the mapping rows, read once per batch; other values are the same on both sides."""
-    rows = managers.ways(db, flow)
+    return translator_over(managers.ways(db, flow), systems)
+
+
+def translator_over(rows: Sequence[MapRow], systems: Mapping[Side, str]) -> tuple[Translate, InStep]:
+    """The same, through these rows."""
 
     def to_other(name: str, source: Side, value: Value) -> Value | Missing:
         if name != "account_manager":

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sync_worker.cli.previews import show
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.output import Printer, records
 
 if TYPE_CHECKING:
+    from sync_worker.desk.manager_files import Upload
     from sync_worker.desk.managers import Proposal
+    from sync_worker.wiring import App
 
 group = typer.Typer(help="Account managers: who stands for whom, and who waits for it.", no_args_is_help=True)
 app.add_typer(group, name="managers")
 
 FlowName = Annotated[str, typer.Option("--flow", help="the flow whose mapping it is")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="only say whom it would release, and what would be written")]
+Out = Annotated[Path | None, typer.Option("--out", help="with --dry-run: write it to .xlsx or .csv")]
 ErpKey = Annotated[str, typer.Option("--erp", help="key or reference of the ERP's account manager")]
 CrmKey = Annotated[str, typer.Option("--crm", help="key or reference of the CRM's user")]
 
@@ -43,8 +50,10 @@ def map_manager(
     preferred: Annotated[
         bool, typer.Option("--preferred", help="the way back, where several stand for the same user")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what it would release")] = False,
+    dry_run: DryRun = False,
+    out: Out = None,
     config: ConfigPath = None,
+    json: Json = False,
 ) -> None:
     """Let an ERP manager and a CRM user stand for one another; releases exactly the customers that wait for it."""
     from sync_worker import desk
@@ -52,12 +61,13 @@ def map_manager(
 
     with desk.opened(load(config)) as worker_app:
         made = managers.propose(worker_app, flow, erp, crm, preferred=preferred)
-        for line in _about(made):
-            print(line, flush=True)
+        _tell([made], json=json)
         if dry_run:
-            managers.check_managers(worker_app, [made])
-        else:
-            print(f"mapped; {managers.map_managers(worker_app, [made])} links released")
+            _foresee(worker_app, [made], out, json=json)
+            return
+        released = managers.map_managers(worker_app, [made])
+        if not Printer(json).document({"released": released}):
+            print(f"mapped; {released} links released")
 
 
 @group.command("unmap")
@@ -125,8 +135,10 @@ def upload(
     file: Annotated[Path, typer.Argument(help=".xlsx or .csv")],
     flow: Annotated[str | None, typer.Option("--flow", help="for files without the column Flow")] = None,
     errors: Annotated[Path | None, typer.Option("--errors", help="where wrong rows go, with what is wrong")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what it would change")] = False,
+    dry_run: DryRun = False,
+    out: Out = None,
     config: ConfigPath = None,
+    json: Json = False,
 ) -> None:
     """Make the rows of a file, all or none. Rows without a CRM user are left alone; no row is ever removed."""
     from sync_worker import desk
@@ -134,18 +146,44 @@ def upload(
 
     with desk.opened(load(config)) as worker_app:
         found = manager_files.read(worker_app, file, flow)
-        for number, _, wrong in found.errors:
-            print(f"line {number}: {'; '.join(wrong)}")
         if found.errors:
-            if errors is not None:
-                print(f"{errors}: {manager_files.write_errors(errors, found)} rows to correct and upload again")
-            print(f"{len(found.errors)} rows are wrong; nothing was changed")
-            done(1)
-        for made in found.rows:
-            for line in _about(made):
-                print(line)
+            _refuse(found, errors, json=json)
+        _tell(found.rows, json=json)
         if dry_run:
-            managers.check_managers(worker_app, found.rows)
+            _foresee(worker_app, found.rows, out, json=json)
         released = 0 if dry_run else managers.map_by_flow(worker_app, found.rows)
-        said = "would change" if dry_run else f"changed, {released} links released"
-        print(f"{len(found.rows)} rows {said}; {found.same} stand so already, {found.left} without a CRM user")
+    counts = {"rows": len(found.rows), "released": released, "same": found.same, "left": found.left, "errors": []}
+    if (dry_run and json) or Printer(json).document(counts):
+        return
+    said = "would change" if dry_run else f"changed, {released} links released"
+    print(f"{len(found.rows)} rows {said}; {found.same} stand so already, {found.left} without a CRM user")
+
+
+def _refuse(found: Upload, errors: Path | None, *, json: bool) -> None:
+    """Nothing of a file with wrong rows is made; ends the command with 1."""
+    from sync_worker.desk import manager_files
+
+    if errors is not None:
+        count = manager_files.write_errors(errors, found)
+        print(f"{errors}: {count} rows to correct and upload again", file=sys.stderr)
+    wrong = [{"line": number, "errors": texts} for number, _, texts in found.errors]
+    if not Printer(json).document({"rows": 0, "released": 0, "same": found.same, "left": found.left, "errors": wrong}):
+        for number, _, texts in found.errors:
+            print(f"line {number}: {'; '.join(texts)}")
+        print(f"{len(found.errors)} rows are wrong; nothing was changed")
+    done(1)
+
+
+def _tell(made: Sequence[Proposal], *, json: bool) -> None:
+    """Before anything is done; beside a JSON document on stderr."""
+    for one in made:
+        for line in _about(one):
+            print(line, flush=True, file=sys.stderr if json else sys.stdout)
+
+
+def _foresee(worker_app: App, made: Sequence[Proposal], out: Path | None, *, json: bool) -> None:
+    """What the links that these rows release would write. Raises AmbiguousMapping."""
+    from sync_worker.desk import manager_preview, managers
+
+    managers.check_managers(worker_app, made)
+    show(manager_preview.preview(worker_app, made), ", ".join(sorted({one.flow for one in made})), out, json=json)

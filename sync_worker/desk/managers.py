@@ -114,7 +114,8 @@ def _rows(made: Iterable[Proposal]) -> list[managers.NewRow]:
 
 
 def map_by_flow(app: App, made: Sequence[Proposal], *, actor: str = ACTOR) -> int:
-    """The rows of several flows: all or none of each flow. Raises ``AmbiguousMapping``."""
+    """The rows of several flows: none where any flow's are ambiguous. Raises ``AmbiguousMapping``."""
+    check_managers(app, made)
     flows = dict.fromkeys(one.flow for one in made)
     return sum(map_managers(app, [one for one in made if one.flow == name], actor=actor) for name in flows)
 

@@ -80,6 +80,25 @@ def ways(db: Database, flow: str) -> list[MapRow]:
         return ways_in(conn, flow)
 
 
+def ways_with(db: Database, flow: str, made: Sequence[NewRow], usable: Mapping[Side, set[str]]) -> list[MapRow]:
+    """The flow's rows as they would be with these. ``usable``: keys of the new rows' people who are there and active.
+
+    Raises ``AmbiguousMapping`` as ``map_managers`` would.
+    """
+    with db.read() as conn:
+        standing = ways_in(conn, flow)
+        _, after = _with_rows(conn, flow, made)
+    erp = {one.erp_key for one in standing if one.erp_active} | usable["erp"]
+    crm = {one.crm_key for one in standing if one.crm_active} | usable["crm"]
+    return [MapRow(key, user, mark, key in erp, user in crm) for key, (user, mark) in after.items()]
+
+
+def waiting_links(db: Database, flow: str, keys: Sequence[str]) -> list[int]:
+    """Ids of the flow's links that wait on any of these."""
+    with db.read() as conn:
+        return sorted(int(found) for found in conn.execute(_waiting_links(flow, *keys)).scalars())
+
+
 def ways_in(conn: Connection, flow: str) -> list[MapRow]:
     """Who is not in a directory that was ever read counts as gone; an unread directory says nothing."""
     c = manager_map.c

@@ -187,7 +187,12 @@ def test_am_6_mapping_a_manager_says_beforehand_who_waits_and_releases_them(it: 
     until(lambda: {state_of(it, erp) for erp, _ in customers} == {"waiting"} and it.at_rest())
     pair = ("--flow", "customers", "--erp", "E-10", "--crm", "sellers1")
     asked = it.cli("managers", "map", *pair, "--dry-run")
-    assert (asked.returncode, asked.stdout) == (0, "erp E-10 <-> crm sellers1: 3 links wait for it\n")
+    said = asked.stdout.splitlines()
+    assert (asked.returncode, said[0]) == (0, "erp E-10 <-> crm sellers1: 3 links wait for it")
+    assert [line.split("\t")[3:7] for line in said[1:4]] == [["crm", "account_manager", "", "2"]] * 3
+    assert said[4] == "3 records: 3 update" and json.loads(
+        it.cli("managers", "map", *pair, "--dry-run", "--json").stdout
+    )
     listed = json.loads(it.cli("managers", "list", "--json").stdout)["flows"]["customers"]
     waiting = {one["key"]: one["waiting"] for one in listed["unmapped"]["erp"]}
     assert (listed["map"], waiting["E-10"]) == ([], 3)
