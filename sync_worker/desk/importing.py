@@ -12,6 +12,7 @@ from sync_worker.desk import limits
 from sync_worker.desk.holding import Say, held
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.shared import ACTOR
+from sync_worker.desk.stalls import Stall
 from sync_worker.engine.core import LANES, Lanes
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.preview import Foreseen
@@ -81,7 +82,7 @@ def run_import(
 ) -> Imported:
     """Import, or go on. ``unlimited``: also beyond the flow's limits; a run to go on with has passed them.
 
-    ``say``: is told when the lease of a run that was killed is waited for.
+    ``say``: is told when the lease of a run that was killed is waited for, and why nobody comes to an end.
     Raises LimitReached before anything is done, and PermanentError while another import of the flow runs or where
     ``chosen`` is not what ``resume`` takes.
     """
@@ -105,7 +106,14 @@ def run_import(
         run = resume or runs.begin(app.db, imports.KIND, flow, ACTOR, chosen.as_params())
         if resume is not None:
             chosen = Selection(**resume.params)
-        return _run(app, one, run, chosen, tell)
+        stall = Stall(app.db, one, run.id, say, app.clock) if say is not None else None
+
+        def watch(at: Progress) -> None:
+            tell(at)
+            if stall is not None:
+                stall.look(at)
+
+        return _run(app, one, run, chosen, watch)
 
 
 def _run(app: App, flow: Flow, run: Run, chosen: Selection, tell: Callable[[Progress], None]) -> Imported:

@@ -279,3 +279,18 @@ def test_an_import_of_some_customers_says_how_many_it_takes_once_it_has_read_the
     assert said[0] is None and said[-1] == 2
     importing.run_import(world.app, FLOW, Selection(), progress=lambda at: said.append(at.total))
     assert said[-1] == 4
+
+
+def test_an_import_that_stands_still_says_why_once_and_goes_on_by_itself(world: World) -> None:
+    customer(world, "C-1")
+    world.crm.faults.merge({"p_503": 1.0})
+    said: list[str] = []
+
+    def pass_time(_at: Progress) -> None:
+        world.clock.advance(20)
+        if said:
+            world.crm.faults.merge({"p_503": 0.0})
+
+    ended = importing.run_import(world.app, FLOW, Selection(), progress=pass_time, say=said.append)
+    assert ended.counts == {"created": 1}
+    assert said == ["1 customers wait: the system cannot be reached; the import goes on by itself"]
