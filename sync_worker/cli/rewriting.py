@@ -103,15 +103,23 @@ def leaver(
 @app.command("runs")
 def list_runs(
     flow: Annotated[str | None, typer.Option("--flow", help="only this flow")] = None,
+    run: Annotated[int | None, typer.Option("--run", help="what this run says about each record")] = None,
+    verdict: Annotated[str | None, typer.Option("--verdict", help="with --run: only these, e.g. failed")] = None,
+    after: Annotated[str | None, typer.Option("--after", help="with --run: those behind the page before")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="how many")] = 20,
     config: ConfigPath = None,
     json: Json = False,
 ) -> None:
-    """The latest runs: imports, uploads, undos and the like, with their numbers."""
-    from sync_worker.desk import opened, rewriting
+    """The latest runs: imports, uploads, undos and the like, with their numbers; or the records of one of them."""
+    from sync_worker.desk import opened, run_lists
 
+    if run is None and (verdict or after):
+        raise typer.BadParameter("--verdict and --after go with --run")
     with opened(load(config)) as worker_app:
-        runs.listed(Printer(json), rewriting.latest(worker_app, flow, limit))
+        if run is None:
+            runs.listed(Printer(json), run_lists.latest(worker_app, flow, limit))
+        else:
+            runs.records(Printer(json), run_lists.records(worker_app, run, verdict, after, limit))
 
 
 def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, out: Path | None, yes: bool, json: bool) -> int:

@@ -17,7 +17,6 @@ from sync_worker.desk.shared import ACTOR
 from sync_worker.engine.flow import Flow
 from sync_worker.errors import PermanentError
 from sync_worker.events import SIDES, Side, other
-from sync_worker.reports import iso
 from sync_worker.rewrites import LEFT, Foretold, Progress, Rewrite, Wishes, history, reassigning
 from sync_worker.rewrites.reassigning import MANAGER
 from sync_worker.routing import rule_for
@@ -273,19 +272,6 @@ def _ended(app: App, run: Run, counts: Mapping[str, int]) -> Ended:
             if detail.get("linked") and row.link_id is not None and row.verdict != "unlinked" and len(linked) < NAMED:
                 linked.append(row.link_id)
     return Ended(run.id, run.kind, run.params, counts, left, linked)
-
-
-def latest(app: App, flow: str | None, limit: int) -> list[dict[str, Any]]:
-    """The latest runs. Raises NotKnown."""
-    where = {} if flow is None else {"flow": flow_of(app, flow).name}
-    return [
-        {
-            "run": one["id"], "kind": one["kind"], "flow": one["flow"], "params": one["params"] or {},
-            "actor": one["actor"], "state": one["state"], "counts": one["counts"] or {},
-            "started_at": iso(one["started_at"]), "ended_at": iso(one["ended_at"]),
-        }
-        for one in lists.latest_runs(app.db, where, None, limit).rows
-    ]  # fmt: skip
 
 
 def _in_words(left: Mapping[str, str]) -> dict[str, str]:

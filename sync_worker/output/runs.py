@@ -123,6 +123,26 @@ def listed(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
     out.table("runs", ("run", "kind", "flow", "started", "by", "records", "state"), rows)
 
 
+def records(out: Printer, found: Mapping[str, Any]) -> None:
+    """``runs --run``: what a run says about each record, and how it stands now."""
+    if out.document(found):
+        return
+    rows = [
+        (
+            one["key"], one["verdict"], *(_shown(one.get(side)) for side in ("erp", "crm")),
+            "; ".join(one["errors"]) or (one["cause"]["text"] if one["state"] else ""), one["state"] or "",
+        )
+        for one in found["records"]
+    ]  # fmt: skip
+    out.table("records", ("key", "verdict", "erp", "crm", "because", "now"), rows)
+    if found["next"] is not None:
+        print(f"more: --after {found['next']}")
+
+
+def _shown(partner: Mapping[str, Any] | None) -> str:
+    return str((partner or {}).get("ref") or (partner or {}).get("key") or "-")
+
+
 def _next_steps(found: Mapping[str, Any]) -> list[str]:
     """What to do about a verify report."""
     flow, lines = found["flow"], []

@@ -12,7 +12,7 @@ import pytest
 from support.rules import FLOW, Make, api_writes, in_the_past, row_of, worlds
 from support.world import World
 from sync_worker.connectors.base import Record
-from sync_worker.desk import importing
+from sync_worker.desk import importing, run_lists
 from sync_worker.engine.core import LANES, Lanes
 from sync_worker.errors import PermanentError
 from sync_worker.imports import KIND, Import, Selection, select_by
@@ -90,6 +90,14 @@ def test_gumu_5_one_bad_customer_fails_with_its_cause_and_the_others_come(world:
     counts = imported(world)
     assert counts == {"created": 2, "failed": 1}
     assert row_of(world, erp=keys[1]).state == "failing"
+    (run,) = run_lists.latest(world.app, FLOW, 9)
+    (bad,) = run_lists.records(world.app, run["run"], "failed", None, 10)["records"]
+    assert (bad["key"], bad["erp"]["ref"], bad["state"]) == (keys[1], "C-2", "failing") and bad["cause"]["text"]
+    page = run_lists.records(world.app, run["run"], None, None, 2)
+    rest = run_lists.records(world.app, run["run"], None, page["next"], 2)
+    assert [one["verdict"] for one in page["records"] + rest["records"]] == ["created", "failed", "created"]
+    with pytest.raises(PermanentError, match="there is no run 99"):
+        run_lists.records(world.app, 99, None, None, 1)
 
 
 def test_am_8_an_unmapped_manager_waits_while_its_customer_is_created(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 from support.rules import FLOW, Make, api_writes, entries, in_the_past, rest, row_of
 from support.world import World
 from sync_worker import sheets
-from sync_worker.desk import foreseen, link_preview, link_upload, rewriting
+from sync_worker.desk import foreseen, link_preview, link_upload, run_lists
 from sync_worker.desk.limits import LimitReached
 from sync_worker.sheets import SheetError
 from sync_worker.store import runs
@@ -166,6 +166,6 @@ def test_an_upload_beyond_its_limits_links_nothing_and_goes_on_unchecked_once_a_
     done = link_upload.upload(world.app, saved(tmp_path, *rows), resume=True, unlimited=True)
     assert (done.run, done.counts["linked"]) == (stopped.id, 3)
     assert sum(emulator.stats()["reads"] for emulator in world.vendors.values()) == 0, "every row was checked before"
-    assert rewriting.latest(world.app, FLOW, 1)[0]["run"] == done.run, "a file of several flows is a run of each"
+    assert run_lists.latest(world.app, FLOW, 1)[0]["run"] == done.run, "a file of several flows is a run of each"
     rest(world)
     assert link_upload.upload(world.app, saved(tmp_path, *rows)).counts["unchanged"] == 3
