@@ -6,8 +6,8 @@ on_first_invoice   the first finalised invoice makes it (the invoice leaves the 
 manual             only a person's "sync now" makes it
 never              nobody does
 
-A person may always ask, except where it says never. What was unlinked or deleted stays so until a person links or
-syncs it.
+A person may always ask, except where it says never; where others resemble the record, twice. What was unlinked or
+deleted stays so until a person links or syncs it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mappings.codecs import collapse, fold
 from sync_worker.connectors.base import Record
 from sync_worker.engine import sub_companies
 from sync_worker.engine.flow import Flow
-from sync_worker.engine.rule import BY_A_PERSON, LIFTS_UNLINKED, LeftOut, Permission
+from sync_worker.engine.rule import BY_A_PERSON, TO_ONE, LeftOut, Permission
 from sync_worker.events import Side
 from sync_worker.routing import handles
 from sync_worker.store.rows import LinkRow
@@ -39,7 +39,7 @@ class Customers:
             return Permission(False, "direction", {"direction": flow.policy.direction})
         if when == "never":
             return Permission(False, "never")
-        if row.was_linked_to is not None and row.may_create != LIFTS_UNLINKED:
+        if row.was_linked_to is not None and row.may_create not in TO_ONE:
             return Permission(False, "unlinked")
         if row.may_create in BY_A_PERSON:
             return Permission(True)

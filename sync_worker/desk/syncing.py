@@ -15,10 +15,11 @@ from sync_worker.desk.managers import flow_of
 from sync_worker.desk.records import explain
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.shared import ACTOR, Bell, known_system, note, one_key
+from sync_worker.engine.rule import INSISTED
 from sync_worker.errors import AuthFailed, PermanentError, RetryableError
 from sync_worker.events import Change
 from sync_worker.store import waiting
-from sync_worker.store.tables import link
+from sync_worker.store.tables import link, open_field
 from sync_worker.store.touches import Touched
 from sync_worker.wiring import App
 
@@ -82,11 +83,16 @@ def ask_sync(
 
 
 def _accept(app: App, system: str, key: str, flows: Sequence[str], actor: str) -> tuple[Touched, ...]:
-    """Store a person's notice for these flows, and who that was, in one transaction."""
+    """Store a person's notice for these flows, and who that was, in one transaction.
+
+    Who asks again for a record that waits since others resemble it (LAY-4) insists on one of its own.
+    """
 
     def work(conn: Connection) -> tuple[Touched, ...]:
         notice = Change(system, "customer", key, via="manual")
-        touched = app.inbox.accept_in(conn, [notice], may_create="manual", flows=flows).touched
+        waits = select(open_field.c.link_id).where(open_field.c.waiting_on == f"match:{system}:{key}")
+        permission = INSISTED if conn.execute(waits).first() is not None else "manual"
+        touched = app.inbox.accept_in(conn, [notice], may_create=permission, flows=flows).touched
         note(conn, app, [(t.link_id, t.flow) for t in touched], "sync_asked", actor)
         return touched
 

@@ -16,7 +16,7 @@ from sync_worker.engine.creating import Wanted, create_all, resume_intent, want
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.ladder import offered, offered_record, partner_of
-from sync_worker.engine.rule import LIFTS_UNLINKED, Rule
+from sync_worker.engine.rule import INSISTED, TO_ONE, Rule
 from sync_worker.events import Side, other
 from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
@@ -49,7 +49,7 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
             states.leave_out(row, left_out)
             row.due_at, row.klass = states.next_due(row), "bulk"
             saves.append(Save(row))
-        elif row.was_linked_to is not None and row.may_create != LIFTS_UNLINKED and row.intent is None:
+        elif row.was_linked_to is not None and row.may_create not in TO_ONE and row.intent is None:
             unlinked.append((row, record))
         else:
             searching.append((row, record))
@@ -167,7 +167,7 @@ def _decide(
     if match.kind == "link":
         partner = next(c for c in candidates if c.key == match.key)
         return link_to(row, into, partner, match.step, desk.clock())
-    asked_for = match.kind == "candidates" and row.may_create == "manual"  # a person wants one of its own
+    asked_for = match.kind == "candidates" and row.may_create == INSISTED  # a person wants one of its own
     if match.kind in ("candidates", "conflict") and not asked_for:
         waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
         listed = offered(match.candidates)

@@ -11,8 +11,9 @@ from sync_worker.engine.flow import Flow
 from sync_worker.events import Side
 from sync_worker.store.rows import LinkRow
 
-BY_A_PERSON = ("manual", "import")  # permissions that a person gave, to one record or to a whole run
-LIFTS_UNLINKED = "manual"  # and the only one that ends `unlinked` (E19): a run over everybody, or an invoice, does not
+INSISTED = "insisted"  # asked for once more, of a record that waits because others resemble it
+TO_ONE = ("manual", INSISTED)  # what a person permitted one record; only this ends `unlinked` (E19)
+BY_A_PERSON = (*TO_ONE, "import")  # and to a whole run: everybody
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,9 @@ link = Table(
     Column("claims", Integer, nullable=False, server_default="0"),  # claimed without an end: poison (E4)
     _time("lease_until"),
     Column("lease_token", Integer, nullable=False, server_default="0"),
-    Column("may_create", String(16)),  # invoice, manual, import: permission to create, cleared when linked (E19)
+    Column(
+        "may_create", String(16)
+    ),  # permission to create (E19), cleared when linked: invoice, manual, insisted, import
     Column("intent", Json),  # open create (E18): side, key, write_number, payload, opened_at, find_after
     _time("intent_at"),
     Column("intent_side", String(3)),

@@ -155,10 +155,14 @@ def _link_upsert(side: Side, *, sqlite: bool) -> Executable:
             ),
             c.may_create: case(
                 (linked, c.may_create),
-                # Only ``manual`` ends ``unlinked``: a run over everybody must not take that wish away.
-                (and_(c.may_create == "manual", c.was_linked_to.is_not(None)), c.may_create),
                 # A person's outweighs an invoice's. Not ``in_``: its list would be put together at every execution.
-                (or_(new.may_create == "manual", new.may_create == "import"), new.may_create),
+                (or_(new.may_create == "manual", new.may_create == "insisted"), new.may_create),
+                # Only a person's to this record ends ``unlinked``: a run over everybody must not take that wish away.
+                (
+                    and_(or_(c.may_create == "manual", c.may_create == "insisted"), c.was_linked_to.is_not(None)),
+                    c.may_create,
+                ),
+                (new.may_create == "import", new.may_create),
                 else_=func.coalesce(c.may_create, new.may_create),
             ),
         },

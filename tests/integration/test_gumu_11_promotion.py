@@ -155,6 +155,11 @@ def test_gumu_11_a_value_that_the_crm_refuses_is_shown_with_its_own_text_beside_
 def test_gumu_11_a_company_that_resembles_a_customer_is_promoted_only_by_who_insists(manual: World) -> None:
     one = pair_of_namesakes(manual)
     (shown,) = desk.sync_record(manual.app, "crm", one)
+    assert (shown["state"], [c["name"] for c in shown["candidates"]]) == ("waiting", ["Northwind Tools"])
+    manual.edit_crm(one, Comp_WebSite="http://northwind.example")
+    manual.settle()
+    assert len(there(manual, "erp", "Northwind Tools")) == 1, "an edit is no wish"
+    (shown,) = desk.sync_record(manual.app, "crm", one)
     assert shown["state"] == "in_sync"
     assert len(there(manual, "erp", "Northwind Tools")) == 2
 

@@ -9,7 +9,7 @@ from typing import Any
 from support.rules import rest, row_of
 from support.world import HOOK_SECRET, World
 from sync_worker import config as configuration
-from sync_worker import wiring
+from sync_worker import desk, wiring
 from sync_worker.connectors.emulation import Hook
 from sync_worker.connectors.rest.emulator import make as make_the_layer
 
@@ -86,9 +86,7 @@ class LayerWorld(World):
 
     def sync_now(self, key: str, system: str = "crm") -> Any:
         """What the button on the Intacct tab does."""
-        from sync_worker.events import Change
-
-        self.app.inbox.accept([Change(system, "customer", key, "updated", "manual")], may_create="manual")
+        desk.ask_sync(self.app, system, key, actor="a person", bell=lambda _touched: None)
         self.settle()
 
     def erp_of(self, key: str) -> dict[str, Any]:
