@@ -37,8 +37,15 @@ def _flows(config: Config) -> list[Check]:
 
 def _secrets(config: Config, hosts: Collection[str]) -> Check:
     if config.secrets.key is not None:
-        return Check("secrets.key", ok=True, detail="given by the configuration")
+        keys = len(config.secret_keys())
+        if keys == 1:
+            return Check("secrets.key", ok=True, detail="given by the configuration")
+        fix = "sync-worker secrets rotate moves everything to the first; then leave only that one"
+        return Check("secrets.key", ok=True, detail=f"{keys} keys, given by the configuration", fix=fix)
     detail = f"a key file in {config.data_dir} (mode 0600)"
+    if config.key_path.exists() and len(config.secret_keys()) > 1:
+        fix = "a rotation was stopped: run sync-worker secrets rotate again"
+        return Check("secrets.key", ok=False, detail=f"{detail} with two keys", fix=fix)
     if len(hosts) > 1:
         detail += f", but workers report from {len(hosts)} hosts: with a key file each, they cannot share tokens"
     fix = 'keep a copy of it; for several machines set [secrets] key = "env:SYNC_SECRET_KEY"'

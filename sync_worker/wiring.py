@@ -72,7 +72,7 @@ def build(
     """
     database = db or Database(config.database.url)
     clock = database.clock
-    tokens = SecretStore(database, SecretBox(config.secret_keys()))
+    tokens = SecretStore(database, SecretBox(config.secret_keys(), config.secret_keys))
     slots = limiter or LocalLimiter()
     connectors: dict[str, Connector] = {}
     for name, settings in config.systems.items():

@@ -21,6 +21,7 @@ from sync_worker.cli import (
     processes,
     records,
     rewriting,
+    secrets,
     tokens,
     verify,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "processes",
     "records",
     "rewriting",
+    "secrets",
     "tokens",
     "verify",
 ]

@@ -102,6 +102,7 @@ class Config(Section):
 
     _path: Path | None = PrivateAttr(default=None)
     _data_dir: Path = PrivateAttr(default_factory=lambda: _var(os.environ))
+    _key_variable: str | None = PrivateAttr(default=None)
 
     @property
     def path(self) -> Path | None:
@@ -111,13 +112,23 @@ class Config(Section):
     def data_dir(self) -> Path:
         return self._data_dir
 
+    @property
+    def key_path(self) -> Path:
+        """Where the key for stored secrets lies when none is configured."""
+        return self.data_dir / "secret.key"
+
+    @property
+    def key_variable(self) -> str | None:
+        """The environment variable that ``secrets.key`` is read from; None: the file says the key itself, or none."""
+        return self._key_variable
+
     def secret_keys(self) -> list[str]:
         """Keys for stored secrets, the encrypting one first; where none is configured, that of ``secret.key``.
 
         That file is made in the data directory (mode 0600) when it is missing. Raises ``ConfigError``.
         """
         if self.secrets.key is None:
-            return [key_file.load_or_make(self.data_dir / "secret.key")]
+            return key_file.load_or_make(self.key_path)
         return [key.strip() for key in self.secrets.key.get_secret_value().split(",")]
 
     @model_validator(mode="after")
@@ -189,6 +200,7 @@ def parse(text: str, environ: Mapping[str, str] | None = None, path: Path | None
         raise source.first(error) from None
     config._path = path
     config._data_dir = _var(env)
+    config._key_variable = source.from_env.get(("secrets", "key"))
     return config
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import Connection, select, update
@@ -23,29 +24,62 @@ MINT_LEASE = 30.0  # longer than one vendor call (15 s)
 WAIT_AT_MOST = 20.0
 POLL = 0.05
 
+Standing = Literal["current", "old", "lost"]
+"""Closed with the first key, with another one of ours, with none."""
+
 
 class SecretBox:
     """Encrypts with the first key and decrypts with any: add a new key in front to rotate.
 
+    ``again``: where the keys are to be had anew, for a key file that is rotated while this process runs.
     Raises ``ConfigError`` for a key that is none, and on opening what no key here closed.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        if not keys:
-            raise ConfigError("secrets.key is empty: give 32 random bytes in URL-safe base64, or leave it out")
-        try:
-            self._fernet = MultiFernet([Fernet(key.strip()) for key in keys])
-        except ValueError:
-            raise ConfigError("secrets.key is no key: 32 bytes in URL-safe base64 are needed") from None
+    def __init__(self, keys: Sequence[str], again: Callable[[], Sequence[str]] | None = None) -> None:
+        self._again = again
+        self._take(keys)
 
     def close(self, value: str) -> bytes:
+        self._look()
         return self._fernet.encrypt(value.encode())
 
     def open(self, sealed: bytes) -> str:
         try:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken:
+            self._look()
+        try:
+            return self._fernet.decrypt(sealed).decode()
+        except InvalidToken:
             raise ConfigError("a stored secret was encrypted with another key: restore secrets.key") from None
+
+    def standing(self, sealed: bytes) -> Standing:
+        """Which key closed it."""
+        readers: tuple[tuple[Fernet | MultiFernet, Standing], ...] = ((self._first, "current"), (self._fernet, "old"))
+        for fernet, answer in readers:
+            try:
+                fernet.decrypt(sealed)
+            except InvalidToken:
+                continue
+            return answer
+        return "lost"
+
+    def renew(self, sealed: bytes) -> bytes:
+        """The same, closed with the first key."""
+        return self._fernet.rotate(sealed)
+
+    def _look(self) -> None:
+        if self._again is not None and (keys := list(self._again())) != self._keys:
+            self._take(keys)
+
+    def _take(self, keys: Sequence[str]) -> None:
+        if not keys:
+            raise ConfigError("secrets.key is empty: give 32 random bytes in URL-safe base64, or leave it out")
+        try:
+            every = [Fernet(key.strip()) for key in keys]
+        except ValueError:
+            raise ConfigError("secrets.key is no key: 32 bytes in URL-safe base64 are needed") from None
+        self._keys, self._first, self._fernet = list(keys), every[0], MultiFernet(every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,19 +216,6 @@ class SecretStore:
             index_elements=[secret.c.name], set_={**values, "version": secret.c.version + 1}
         )
         return int(conn.execute(stmt.returning(secret.c.version)).scalar_one())
-
-    def _swap(self, conn: Connection, name: str, value: str, expires_at: float | None, expected: int) -> bool:
-        values = {
-            "value": self._box.close(value),
-            "expires_at": expires_at,
-            "at": self._db.now(conn),
-            "version": expected + 1,
-        }
-        if expected == 0:
-            stmt = inserter(secret, sqlite=self._db.is_sqlite).values(name=name, **values).on_conflict_do_nothing()
-            return conn.execute(stmt.returning(secret.c.version)).first() is not None
-        mine = update(secret).where(secret.c.name == name, secret.c.version == expected)
-        return conn.execute(mine.values(values)).rowcount == 1
 
 
 def _claim(name: str) -> str:

@@ -202,7 +202,7 @@ def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
 
     def work(_number: int) -> str:
         start.wait()
-        return key_file.load_or_make(path)
+        return key_file.load_or_make(path)[0]
 
     with ThreadPoolExecutor(8) as pool:
         keys = set(pool.map(work, range(8)))
