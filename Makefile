@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run test check bench faults lock force
+.PHONY: help setup demo run test check bench faults fuzz audit lock force
 
 # Where an installation starts many processes, compiling everything anew in each would cost a third of a second each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,6 +31,8 @@ help:
 	@echo 'make check   format, lint, types, import contracts'
 	@echo 'make bench   the benchmark report (ARGS="--only NAME", "--quick", "--profile" for a part of it)'
 	@echo 'make faults  real processes under fault injection (ARGS="--postgres", "--seeds 3", "--controls", "--short")'
+	@echo 'make fuzz    hostile vendor answers, found by coverage; needs atheris (ARGS="sage_crm -max_total_time=600")'
+	@echo 'make audit   known vulnerabilities of the locked versions'
 
 setup: $(READY)
 
@@ -57,6 +59,12 @@ bench: $(PEERS)
 
 faults: $(READY)
 	@PYTHONPATH=tests .venv/bin/python -m faults$(if $(ARGS), $(ARGS))
+
+fuzz: $(READY)
+	@PYTHONPATH=tests:tests/unit .venv/bin/python -m fuzz$(if $(ARGS), $(ARGS))
+
+audit: $(READY)
+	@PYTHONPATH=tests .venv/bin/python -m audit
 
 # Hashes of every file of every version, for all platforms. The project itself is linked, with what the lock brought.
 $(READY): requirements-dev.lock pyproject.toml $(if $(usable),,force)

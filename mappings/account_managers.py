@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 Side = Literal["erp", "crm"]
 
 WAITING = "account_manager"  # kind of thing that a field waits on
+LONGEST_WAIT = 255  # characters of what is waited on: what our tables hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ Answer = Translated | Missing | Ambiguous | Disabled
 
 def waiting_key(system: str, key: str) -> str:
     """What a field waits on until a row for ``key`` appears; part of the outside that scripts rely on."""
-    return f"{WAITING}:{system}:{key}"
+    return f"{WAITING}:{system}:{key}"[:LONGEST_WAIT]
 
 
 def translate(rows: Iterable[MapRow], from_side: Side, key: str | None, *, system: str | None = None) -> Answer:

@@ -14,6 +14,13 @@ Value = str | dict[str, str | None] | None
 Native = Mapping[str, Any]
 
 
+def size_of(value: Value) -> int:
+    """Characters of a value, of all parts of a unit together."""
+    if isinstance(value, dict):
+        return sum(len(part or "") for part in value.values())
+    return len(value or "")
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How values of a field compare. ``normal`` is idempotent and for comparing only: what was typed travels as typed.

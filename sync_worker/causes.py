@@ -86,6 +86,7 @@ CAUSES: dict[str, tuple[str, str]] = {
         "the vendor refused {fields}: {reason}",
         "correct the value on either side, or retry: sync-worker replay --link LINK",
     ),
+    "too_long": ("{reason}", "shorten it in that system; then it goes on by itself"),
     "bug": ("an error of ours: {reason}", "report it with the log line sync.bug; then sync-worker replay --link LINK"),
     "poison": ("{reason}", "report it; then sync-worker replay --link LINK"),
     "already_exists": (

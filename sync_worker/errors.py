@@ -13,6 +13,7 @@
         ├── Rejected(field, reason)  the vendor refused a value (or, with no field, the record)
         ├── NotFound                 a *write* to a record that is not there (on a read, absence is a value)
         ├── AlreadyExists            a unique value is taken
+        ├── TooLong                  a value is too long to be kept here: that record fails, no other
         ├── AuthFailed               credentials or permission: pauses the system, burns no attempts
         └── MissingMapping           a person has to add a mapping first
     ConfigError                      sync.toml is wrong: which key, why, what is allowed
@@ -132,6 +133,10 @@ class NotFound(PermanentError):
 
 class AlreadyExists(PermanentError):
     code = "already_exists"
+
+
+class TooLong(PermanentError):
+    code = "too_long"
 
 
 class AuthFailed(PermanentError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from sync_worker.connectors import documents
 from sync_worker.errors import (
     AlreadyExists,
     AuthFailed,
@@ -20,6 +20,8 @@ from sync_worker.errors import (
     SyncError,
     SystemUnavailable,
 )
+
+LONGEST_AFTER = 86_400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,10 @@ class Answer:
     def json(self) -> Any:
         """The decoded body. Raises SystemUnavailable (reads) or OutcomeUnknown (writes) when it is not JSON."""
         try:
-            return jsonlib.loads(self.content)
-        except (ValueError, RecursionError):
+            return documents.read(self.content)
+        except documents.Unreadable as error:
             kind = OutcomeUnknown if self.write else SystemUnavailable
-            raise kind("the answer is not readable JSON", status=self.status) from None
+            raise kind(f"the answer is {error}", status=self.status) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,10 @@ class CallSeen:
 
 
 def retry_after(headers: Mapping[str, str], names: Sequence[str] = ("retry-after",)) -> float | None:
-    """Seconds the vendor asks to wait: the first of ``names`` that is readable as seconds or as an HTTP date."""
+    """Seconds the vendor asks to wait: the first of ``names`` that is readable as seconds or as an HTTP date.
+
+    At most a day: longer is a slip of the vendor's, and nobody would look again.
+    """
     for name in names:
         text = headers.get(name, "").strip()
         if not text:
@@ -64,10 +69,10 @@ def retry_after(headers: Mapping[str, str], names: Sequence[str] = ("retry-after
         except ValueError:
             try:
                 seconds = parsedate_to_datetime(text).timestamp() - time.time()
-            except ValueError:
+            except (ValueError, OverflowError):
                 continue
         if math.isfinite(seconds):
-            return max(0.0, seconds)
+            return min(max(0.0, seconds), LONGEST_AFTER)
     return None
 
 

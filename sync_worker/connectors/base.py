@@ -17,6 +17,8 @@ from sync_worker.connectors.parts import FlowParts
 from sync_worker.errors import SyncError
 from sync_worker.events import Change
 
+MAX_KEY = 255  # characters of a key or a reference: what our tables hold
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+# years 2 and 9998: what lies beyond can be read as a moment, but not written as a date of every zone
+_EARLIEST, _LATEST = -62_104_060_800.0, 253_339_228_800.0
+
 
 def seconds(value: Any, zone: ZoneInfo) -> float | None:
     """A native date in any observed form: with ``Z``, with an offset, or without a zone (the server's local time)."""
@@ -13,9 +16,10 @@ def seconds(value: Any, zone: ZoneInfo) -> float | None:
         return None
     try:
         moment = datetime.fromisoformat(value.strip())
-        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
+        found = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
     except (ValueError, OverflowError):
         return None
+    return found if _EARLIEST < found < _LATEST else None
 
 
 def iso(moment: float) -> str:

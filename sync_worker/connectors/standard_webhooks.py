@@ -16,13 +16,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from sync_worker.connectors.base import Check, HookRefused
+from sync_worker.connectors.base import MAX_KEY, Check, HookRefused
 from sync_worker.events import INVOICE, Change, Op
 
 TOLERANCE = 300.0  # seconds a timestamp may lie in the past or in the future
 SECRET_PREFIX = "whsec_"  # noqa: S105  the public marker in front of a secret, not a secret
 MIN_SECRET = 16  # bytes: below that a secret can be guessed
-MAX_KEY = 255  # characters: what the inbox can hold
 
 _OPS = frozenset(get_args(Op))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mappings.account_managers import LONGEST_WAIT
 from mappings.fields import Value
 from mappings.memory import Memory
 from mappings.merge import Missing, Open, Translate
@@ -177,7 +178,7 @@ def resume_intent(desk: Desk, flow: Flow, side: Side, row: LinkRow, candidates: 
     if len(free) == 1:
         return adopt(row, into, free[0], "found after an unknown outcome", now)
     if len(free) > 1:
-        waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
+        waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"[:LONGEST_WAIT]
         listed = [offered_record(flow, into, c, "same name, made since") for c in free]
         params = {"candidates": listed, "system": flow.systems[into]}
         row.opens = {"": Open("waiting", "several_made", params, waiting_on)}

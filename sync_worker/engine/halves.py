@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from mappings.account_managers import LONGEST_WAIT
 from mappings.memory import Memory
 from mappings.merge import Open, Translate
 from sync_worker.connectors.base import Ask, Criteria, Record
@@ -169,7 +170,7 @@ def _decide(
         return link_to(row, into, partner, match.step, desk.clock())
     asked_for = match.kind == "candidates" and row.may_create == INSISTED  # a person wants one of its own
     if match.kind in ("candidates", "conflict") and not asked_for:
-        waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"
+        waiting_on = f"match:{flow.systems[side]}:{row.key(side)}"[:LONGEST_WAIT]
         listed = offered(match.candidates)
         why: Literal["waiting", "conflict"] = "waiting" if match.kind == "candidates" else "conflict"
         params = {"candidates": listed, "system": flow.systems[into], "why": match.why}

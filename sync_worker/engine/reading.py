@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from mappings.fields import Value
+from mappings.fields import Value, size_of
 from mappings.memory import Look, Memory, believe, changed_fields
 from mappings.merge import Open
 from mappings.settle import Results
@@ -13,8 +13,11 @@ from sync_worker.connectors.base import Ask, Record
 from sync_worker.engine import states
 from sync_worker.engine.comparing import shared_fields
 from sync_worker.engine.flow import Flow
+from sync_worker.errors import TooLong
 from sync_worker.events import SIDES, Side, other
 from sync_worker.store.rows import LinkRow
+
+LONGEST_VALUE = 65_536  # characters of one field: it is kept in the link and in the journal, and compared at every look
 
 
 @dataclass
@@ -141,6 +144,9 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
         p.read_at[side] = at
     fmap = flow.maps[side]
     values = fmap.get(record.native)
+    for name, value in values.items():
+        if size_of(value) > LONGEST_VALUE:
+            raise TooLong(f"{name} in {flow.systems[side]} is longer than {LONGEST_VALUE:,} characters")
     look = Look(p.was[side], values, at, flow.stale(side))
     _note_withheld(p, flow, side, record)
     believed = believe(side, look, fmap, p.memory, p.was[other(side)])

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, or_, select
 
+from mappings.account_managers import LONGEST_WAIT
 from mappings.codecs import collapse, fold
 from sync_worker.engine.flow import Flow
 from sync_worker.store.session import Database
@@ -18,7 +19,7 @@ NONE = "-"  # in a key: the record names no sub-company
 
 def waiting_key(system: str, named: str) -> str:
     """What a record of an unmapped sub-company waits on: ``sub_company:crm:West Ltd``."""
-    return f"{WAITING}:{system}:{named or NONE}"
+    return f"{WAITING}:{system}:{named or NONE}"[:LONGEST_WAIT]
 
 
 def release_mapped(db: Database, flows: Mapping[str, Flow]) -> tuple[Touched, ...]:

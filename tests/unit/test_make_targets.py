@@ -21,6 +21,8 @@ TARGETS = {
     "check": [".venv/bin/ruff format --check .", ".venv/bin/ruff check .", ".venv/bin/mypy", ".venv/bin/lint-imports"],
     "bench": [".venv/bin/python -m bench"],
     "faults": ["PYTHONPATH=tests .venv/bin/python -m faults"],
+    "audit": ["PYTHONPATH=tests .venv/bin/python -m audit"],
+    "fuzz": ["PYTHONPATH=tests:tests/unit .venv/bin/python -m fuzz"],
 }
 SETUP = [
     "-m venv --clear .venv",

@@ -7,9 +7,9 @@ on his own. Documented: the lifetime is ``expires_in``; a token is renewed a min
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -129,11 +129,11 @@ def _lifetime(stated: object, token: str) -> float:
         seconds = float(str(stated))
     except ValueError:
         seconds = 0.0
-    if seconds > 0:
+    if 0 < seconds < math.inf:
         return seconds
     try:
         claims = token.split(".")[1]
         expires = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
         return max(float(expires) - time.time(), 0.0)
-    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return UNSTATED_LIFETIME

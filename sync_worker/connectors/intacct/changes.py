@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from sync_worker.connectors.base import FeedRow, Manager, Page
+from sync_worker.connectors.base import MAX_KEY, FeedRow, Manager, Page
 from sync_worker.connectors.http import Answer
 from sync_worker.connectors.intacct import feeds
 from sync_worker.connectors.intacct.feeds import stamp_in
@@ -78,7 +78,7 @@ def employees(queries: QueryService) -> Iterator[Manager]:
     columns = Columns(EMPLOYEE_COLUMNS)
     for rows in queries.scan("list employee", EMPLOYEE, columns):
         for row in rows:
-            ref = str(row.get("id") or "")
+            ref = str(row.get("id") or "")[:MAX_KEY]
             person = " ".join(str(row.get(f"primaryContact.{n}") or "") for n in ("firstName", "lastName")).strip()
             name = person or str(row.get("name") or ref)
             email = str(row.get("primaryContact.email1") or "") or None

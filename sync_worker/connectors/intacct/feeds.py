@@ -54,7 +54,7 @@ def follow(feed: Feed, queries: QueryService, watermark: str | None, *, now: flo
         expression="1 or (2 and 3)",
         order=(MODIFIED, "key"),
     )
-    high = max([high, *(stamp for row in first.rows if (stamp := stamp_in(row)))])
+    high = max([high, *(stamp for row in first.rows if (stamp := _mark(row, now)))])
     if not first.more:
         yield Page(feed.rows_of(first.rows), watermark=high)
         return
@@ -62,7 +62,7 @@ def follow(feed: Feed, queries: QueryService, watermark: str | None, *, now: flo
         yield Page(feed.rows_of(rows))
     reached = stamp_of(since)
     for rows in queries.scan(feed.operation, feed.target, feed.columns, changed, stamp=MODIFIED):
-        reached = max(reached, stamp_in(rows[-1]) or reached)
+        reached = max(reached, _mark(rows[-1], now) or reached)
         yield Page(feed.rows_of(rows), watermark=reached)
 
 
@@ -70,3 +70,9 @@ def stamp_in(row: Row) -> str | None:
     """When the vendor last wrote this row, as it says so; a new one may have been created only."""
     stamp = row.get(MODIFIED) or row.get(CREATED)
     return stamp if isinstance(stamp, str) else None
+
+
+def _mark(row: Row, now: float) -> str | None:
+    """A row's stamp as a watermark; what is no time, or lies ahead of both clocks, would end the feed."""
+    found = seconds_of(stamp_in(row))
+    return stamp_of(found) if found is not None and found <= now + CLOCK_SKEW else None

@@ -13,7 +13,8 @@ from typing import Any
 
 import structlog
 
-from sync_worker.connectors.base import Record
+from sync_worker.connectors import stamps
+from sync_worker.connectors.base import MAX_KEY, Record
 from sync_worker.connectors.http import Answer
 from sync_worker.errors import AuthFailed, NotFound, Rejected, SystemUnavailable
 
@@ -144,7 +145,7 @@ class QueryService:
     def _read(self, answer: Answer, size: int) -> QueryPage:
         body = answer.json()
         rows = body.get("ia::result") if isinstance(body, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(r, dict) and r.get("key") is not None for r in rows):
+        if not isinstance(rows, list) or not all(isinstance(r, dict) and readable_key(r) for r in rows):
             raise SystemUnavailable("the query answer holds no rows", system=self._system, status=answer.status)
         meta = body.get("ia::meta")
         following = meta.get("next") if isinstance(meta, dict) else None
@@ -176,21 +177,21 @@ def stamp_of(seconds: float) -> str:
 
 def seconds_of(stamp: object) -> float | None:
     """The vendor's time as seconds since 1970; None when it is absent or unreadable."""
-    if not isinstance(stamp, str) or not stamp:
-        return None
-    try:
-        found = datetime.fromisoformat(stamp)
-    except ValueError:
-        return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return stamps.utc(stamp)
+
+
+def readable_key(row: Row) -> bool:
+    """Does it name its record by something that can be a key?"""
+    key = row.get("key")
+    return isinstance(key, str | int) and not isinstance(key, bool) and 0 < len(str(key)) <= MAX_KEY
 
 
 def record_of(row: Row, columns: Sequence[str]) -> Record:
     """A customer row as a record: only the columns that came back."""
-    contact = {"contact": str(row[CONTACT_KEY] or "")} if CONTACT_KEY in row else {}
+    contact = {"contact": str(row[CONTACT_KEY] or "")[:MAX_KEY]} if CONTACT_KEY in row else {}
     return Record(
         key=str(row["key"]),
-        ref=str(row.get("id") or ""),
+        ref=str(row.get("id") or "")[:MAX_KEY],
         native={c: row[c] for c in columns if c in row},
         children=contact,
         parts=1,

@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 
-from sync_worker.connectors.base import Outcome, Record, Write
+from sync_worker.connectors.base import MAX_KEY, Outcome, Record, Write
 from sync_worker.connectors.http import Answer, concerning
 from sync_worker.connectors.intacct.errors import InvalidField, item_error
-from sync_worker.connectors.intacct.query import CONTACT, CUSTOMER
+from sync_worker.connectors.intacct.query import CONTACT, CUSTOMER, readable_key
 from sync_worker.errors import (
     AuthFailed,
     LeaseLost,
@@ -226,10 +226,16 @@ def _reference(answer: Answer, key: str | None) -> Outcome:
     error = item_error(result if key is None else body)
     if error is not None:
         raise error
-    found = result.get("key") if isinstance(result, dict) else None
-    if found is None and key is None:
+    if isinstance(result, dict) and readable_key(result):
+        key = str(result["key"])
+    if key is None:
         raise OutcomeUnknown("the answer to a create names no key", status=answer.status)
-    return Outcome(str(found or key), str(result.get("id") or "") if isinstance(result, dict) else "")
+    return Outcome(key, _ref(result))
+
+
+def _ref(result: Any) -> str:
+    """What people call the record that a write answers with."""
+    return str(result.get("id") or "")[:MAX_KEY] if isinstance(result, dict) else ""
 
 
 def _per_item(answer: Answer, writes: Sequence[Write], columns: Sequence[Mapping[str, Any]]) -> list[Outcome]:
@@ -249,7 +255,7 @@ def _per_item(answer: Answer, writes: Sequence[Write], columns: Sequence[Mapping
         elif str(inner.get("key", write.key)) != write.key:
             out.append(Outcome(write.key, error=OutcomeUnknown("a batch was answered in another order")))
         else:
-            out.append(Outcome(write.key, str(inner.get("id") or "")))
+            out.append(Outcome(write.key, _ref(inner)))
     return out
 
 

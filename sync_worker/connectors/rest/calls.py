@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sync_worker.config.profile import Profile
+from sync_worker.connectors.base import MAX_KEY
 from sync_worker.connectors.http import VendorHttp
 from sync_worker.connectors.rest import pointers
 from sync_worker.errors import NotFound, OutcomeUnknown, SystemUnavailable
@@ -55,7 +56,7 @@ class Calls:
         layout = self._profile.customers
         answer = self._http.call("create customer", "POST", layout.create or layout.list, json=document, write=True)
         made = self._record(answer.json())
-        if made is None or not pointers.text(made, layout.key):
+        if made is None or not 0 < len(pointers.text(made, layout.key)) <= MAX_KEY:
             raise OutcomeUnknown("the answer to a create names no key", status=answer.status)
         return made
 

@@ -13,7 +13,18 @@ from mappings import rest as mapping
 from mappings.canonical import Invoice, MapSettings
 from mappings.fields import FieldMap
 from sync_worker.connectors.answers import Answer
-from sync_worker.connectors.base import Ask, Capabilities, Check, Criteria, Manager, Outcome, Page, Record, Write
+from sync_worker.connectors.base import (
+    MAX_KEY,
+    Ask,
+    Capabilities,
+    Check,
+    Criteria,
+    Manager,
+    Outcome,
+    Page,
+    Record,
+    Write,
+)
 from sync_worker.connectors.fanout import Fanout
 from sync_worker.connectors.http import VendorHttp, concerning
 from sync_worker.connectors.parts import FlowParts
@@ -202,7 +213,7 @@ class RestConnector:
             active = pointers.get(row, layout.active) not in (False, 0, "false", "0", None) if layout.active else True
             name = pointers.text(row, layout.name)
             found.append(Manager(key, key, name or key, pointers.text(row, layout.email) or None, active))
-        return [manager for manager in found if manager.key]
+        return [manager for manager in found if 0 < len(manager.key) <= MAX_KEY]
 
     def verify_hook(self, headers: Mapping[str, str], body: bytes, now: float) -> list[Change]:
         """Standard Webhooks; raises HookRefused."""

@@ -9,7 +9,7 @@ from mappings.codecs import collapse, fold
 from mappings.fields import FieldMap
 from sync_worker.config.profile import Profile
 from sync_worker.connectors import stamps
-from sync_worker.connectors.base import Record
+from sync_worker.connectors.base import MAX_KEY, Record
 from sync_worker.connectors.rest import pointers
 from sync_worker.connectors.rest.calls import is_deleted
 
@@ -32,7 +32,7 @@ class Records:
         key = pointers.text(document, layout.key)
         return Record(
             key,
-            pointers.text(document, layout.ref) or key,
+            pointers.text(document, layout.ref)[:MAX_KEY] or key,
             self.native(document),
             parts=1,
             created_at=self.stamp(document, layout.created_at),
@@ -40,9 +40,9 @@ class Records:
         )
 
     def live(self, documents: Iterable[dict[str, Any]]) -> list[Record]:
-        """The records of a page: those with a key that are not deleted."""
+        """The records of a page: those with a key that can be kept, and that are not deleted."""
         found = [self.record(one) for one in documents if not is_deleted(one, self.profile.customers.deleted)]
-        return [record for record in found if record.key]
+        return [record for record in found if 0 < len(record.key) <= MAX_KEY]
 
     def stamp(self, document: dict[str, Any], pointer: str) -> float | None:
         return stamps.utc(pointers.text(document, pointer)) if pointer else None

@@ -27,6 +27,7 @@ from sync_worker.connectors.sage_crm.tables import (
     Shape,
     Table,
 )
+from sync_worker.errors import SystemUnavailable
 from sync_worker.events import Change, Op
 
 OVERLAP = 60.0  # seconds looked at again: a transaction may show up later than its stamp says
@@ -182,7 +183,7 @@ class Feeds:
         last = _position(after)
         while True:
             rows, total = self._rest.shown(COMPANY, _behind(last), order=COMPANY.key, count=batch)
-            keys = [int(row.key(COMPANY)) for row in rows]
+            keys = [_number(row) for row in rows]
             if not keys:
                 return
             if keys != sorted(set(keys)) or (len(keys) == 1 < total):
@@ -198,7 +199,7 @@ class Feeds:
 
     def _sweep_unordered(self, last: int, batch: int) -> Iterator[Page]:
         """Observed on some servers: no order is kept. Then all keys are collected first, and read in order."""
-        keys = sorted(int(row.key(COMPANY)) for row in self._rest.rows(COMPANY, [_behind(last)]))
+        keys = sorted(_number(row) for row in self._rest.rows(COMPANY, [_behind(last)]))
         for start in range(0, len(keys), batch):
             found = self._reader.by_id(COMPANY, [str(key) for key in keys[start : start + batch]])
             rows = [row for row in found.values() if row is not None]
@@ -242,6 +243,12 @@ class Feeds:
             if child in found and company and company not in found[child]:
                 found[child].append(company)
         return found
+
+
+def _number(row: Row) -> int:
+    if not where.is_id(key := row.key(COMPANY)):
+        raise SystemUnavailable("the list of companies shows a row without an id")
+    return int(key)
 
 
 def _position(after: str | None) -> int:

@@ -23,7 +23,7 @@ _WRONG_ADDRESS = frozenset(
 )
 _CODE = re.compile(r"[A-Za-z0-9]{1,40}\Z")
 _XML_CELLS = ("severity", "sdataCode", "payloadPath", "message")
-_XML_TAG = r"<(?:\w+:)?{0}[^>]*>([^<]{{0,500}})<"
+_XML_TAG = r"<(?:\w+:)?{0}[^<>]*>([^<]{{0,500}})<"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class Finder:
         ]
         *by_column, by_email = self._fanout.run([*jobs, lambda: self._by_email(criteria)])
         rows = {row.key(COMPANY): row for found in (*by_column, by_email) for row in found}
+        rows = {key: row for key, row in rows.items() if where.is_id(key)}
         records = {key: self._record(row) for key, row in rows.items()}
         marked = Marked()
         for key, row in rows.items():
@@ -107,7 +108,7 @@ class Finder:
             strength = self._strength(one, rows[key])
             born = records[key].created_at
             if strength and (one.created_since is None or born is None or born >= one.created_since - _RESOLUTION):
-                ranked.append((-strength, int(key), key))
+                ranked.append((-strength, where.as_number(key), key))
         return [records[key] for _, _, key in sorted(ranked)[:MOST]]
 
     def _strength(self, one: Criteria, row: Row) -> int:

@@ -120,7 +120,8 @@ class Reader:
         """Id of the primary child as far as known: "" = there is none, None = not known."""
         company = known.rows["company"].get(ask.key)
         if company is not None and company.has(PRIMARY[part][1]):
-            return company.id(PRIMARY[part][1])
+            named = company.id(PRIMARY[part][1])
+            return named if not named or where.is_id(named) else None  # what is no id says nothing
         key = ask.children.get(part, "")
         return key if where.is_id(key) else None
 
@@ -200,7 +201,7 @@ class Reader:
         for row in self._rest.links(of, of.company, sorted(found, key=int)):
             child, company = row.id(of.child), row.id(of.company)
             if company in found and where.is_id(child):
-                found[company].append(Tie(int(row.key(of.link) or 0), of.kind_of(row), child))
+                found[company].append(Tie(where.as_number(row.key(of.link)), of.kind_of(row), child))
         for ties in found.values():
             ties.sort(key=lambda tie: tie.link_id)
         return found

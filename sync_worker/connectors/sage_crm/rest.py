@@ -103,7 +103,7 @@ class Rest:
         )
         document = answer.json()
         row = Row(document) if isinstance(document, dict) else Row({})
-        if not row.key(table):
+        if not predicates.is_id(row.key(table)):
             raise OutcomeUnknown(f"create {table.resource}: the answer shows no key")
         return row
 
@@ -123,6 +123,8 @@ class Rest:
         return row
 
     def _send(self, verb: str, table: Table, key: str, columns: Mapping[str, Any]) -> Row:
+        if not predicates.is_id(key):
+            raise Rejected(f"no row of {table.resource} has such an id")
         answer = self._http.call(
             f"update {table.resource.lower()}",
             verb,

@@ -153,7 +153,7 @@ class Shape:
         return {
             spelled.get(name.lower(), name): value
             for name, value in row.raw.items()
-            if name[0] != "$" and not isinstance(value, dict | list)
+            if not name.startswith("$") and not isinstance(value, dict | list)
         }
 
     def child(self, part: str, row: Row | None, kind: str = "") -> dict[str, Any]:

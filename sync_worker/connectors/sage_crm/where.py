@@ -24,6 +24,11 @@ def is_id(key: str) -> bool:
     return bool(_ID.match(key)) and int(key) <= _LARGEST_ID
 
 
+def as_number(key: str) -> int:
+    """An id to order by; 0 for what is none."""
+    return int(key) if is_id(key) else 0
+
+
 def number(key: str) -> str:
     """An id as a literal, unquoted. Raises ValueError for anything that cannot be an id."""
     if not is_id(key):

@@ -1,0 +1,167 @@
+"""Whatever a vendor answers, it ends in a value or a SyncError, soon, and at the vendor's own address."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support.hostile import OPERATIONS, VENDORS, Attacked, Damage, damages
+from sync_worker.connectors import documents, stamps
+from sync_worker.connectors.answers import LONGEST_AFTER, Answer, retry_after
+from sync_worker.connectors.sage_crm.errors import read_diagnosis
+from sync_worker.errors import OutcomeUnknown, SyncError, SystemUnavailable
+
+SECONDS = 10.0  # for one operation over damaged answers; it takes milliseconds, on a busy machine a little more
+
+
+@pytest.fixture(params=VENDORS)
+def attacked(request: pytest.FixtureRequest) -> Iterator[Attacked]:
+    made = Attacked(request.param)
+    yield made
+    made.close()
+
+
+def test_the_operations_answer_where_nothing_is_damaged(attacked: Attacked) -> None:
+    asked = set()
+    for name in OPERATIONS:
+        attacked.transport.reset()
+        attacked.operation(name)
+        asked |= {name} if attacked.transport.asked else set()
+    assert {"check", "read", "find", "changes", "sweep", "managers", "update", "create"} <= asked
+
+
+@settings(
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(name=st.sampled_from(OPERATIONS), damage=damages())
+def test_any_answer_ends_in_a_value_or_a_sync_error(attacked: Attacked, name: str, damage: list[Damage]) -> None:
+    ends_well(attacked, name, damage)
+
+
+def ends_well(attacked: Attacked, name: str, damage: list[Damage]) -> None:
+    """One operation over damaged answers; everything but a value or a SyncError is raised."""
+    attacked.transport.reset(damage)
+    began = time.perf_counter()
+    try:
+        attacked.operation(name)
+    except SyncError as error:
+        assert "\n" not in str(error)
+    assert time.perf_counter() - began < SECONDS
+    assert {url.host for url in attacked.transport.asked} <= {"vendor.test"}
+
+
+# --- found by it, or by thinking of it -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("place", "value"), [("comp_companyid", "x"), ("Comp_PrimaryPersonId", "1 or 1"), ("", 1)])
+def test_a_row_of_sage_crm_with_ids_that_are_none_is_unreadable_or_unknown(place: str, value: Any) -> None:
+    attacked = Attacked("sage_crm")
+    attacked.transport.reset(rewrite=lambda row: {**row, place: value} if "Comp_Name" in row else row)
+    for name in ("read", "find", "changes", "update", "create"):
+        try:
+            attacked.operation(name)
+        except SyncError:
+            continue
+    if place == "comp_companyid":
+        with pytest.raises(SystemUnavailable, match="a row without an id"):
+            attacked.operation("sweep")
+    attacked.close()
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 200_000, b'{"a":' * 200_000, b"[" * 150 + b"]" * 150, b'{"a":' * 150 + b"1" + b"}" * 150]
+)
+def test_json_that_is_nested_too_deeply_is_an_unreadable_answer(body: bytes) -> None:
+    with pytest.raises(SystemUnavailable, match="the answer is"):
+        Answer(200, {}, body).json()
+    with pytest.raises(OutcomeUnknown, match="the answer is"):
+        Answer(200, {}, body, write=True).json()
+
+
+def test_json_as_deep_as_any_vendors_and_brackets_in_texts_are_read() -> None:
+    flat = json.dumps([{"name": "]" * 500}, {"name": "{" * 500}]).encode()
+    assert Answer(200, {}, flat).json() == json.loads(flat)
+    level: Any = 1
+    for _ in range(documents.DEEPEST):
+        level = [level]
+    assert Answer(200, {}, json.dumps(level).encode()).json() == level
+
+
+def test_text_that_no_database_holds_is_read_as_far_as_it_can_be_held() -> None:
+    body = json.dumps({"a\x00": ["b\ud800c", "\U0001f642", "\\u0000"], "n": 1}).encode()
+    assert Answer(200, {}, body).json() == {"a": ["b\ufffdc", "\U0001f642", "\\u0000"], "n": 1}
+    with pytest.raises(SystemUnavailable):
+        Answer(200, {}, b'"\xed\xa0\x80"').json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "99999999999999999999999 Jan 2020 00:00 GMT",
+        "Mon, 01 Jan 99999999999999 00:00:00 GMT",
+        "1e999",
+        "nan",
+        "Tue",
+        "",
+    ],
+)
+def test_a_retry_after_that_is_no_time_is_none(text: str) -> None:
+    assert retry_after({"retry-after": text}) is None
+
+
+@pytest.mark.parametrize("text", ["1e300", "9" * 300, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_retry_after_of_more_than_a_day_is_a_day(text: str) -> None:
+    assert retry_after({"retry-after": text}) == LONGEST_AFTER == 86_400
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "+999999-01-01", "²", 1])
+def test_a_stamp_that_no_calendar_can_write_is_none(text: object) -> None:
+    assert stamps.utc(text) is None
+
+
+@given(st.datetimes())
+@settings(max_examples=50, derandomize=True)
+def test_a_stamp_that_is_read_can_be_written_and_looked_back_from(moment: Any) -> None:
+    found = stamps.utc(moment.isoformat())
+    if found is not None:
+        assert math.isclose(stamps.utc(stamps.iso(found)) or math.nan, found, abs_tol=0.001)
+        stamps.iso(found - 86_400)
+
+
+@pytest.mark.parametrize("piece", [b"<severity", b"<severity ", b"<a:", b"<", b"<severity>", b"comp_"])
+def test_an_error_page_made_to_be_slow_is_read_in_no_time(piece: bytes) -> None:
+    began = time.perf_counter()
+    read_diagnosis(b"diagnosis" + piece * (64 * 1024 // len(piece)))
+    assert time.perf_counter() - began < 1.0
+
+
+# --- the address -----------------------------------------------------------------------------------------------------
+
+ELSEWHERE = ("https://evil.example/x", "http://vendor.test.evil.example/x", "//evil.example/x", "/../../admin", "\\\\e")
+LEADING = ("next", "href", "$next", "$url", "nextCursor", "ia::next", "url", "link", "previous", "$key")
+
+
+@pytest.mark.parametrize("address", ELSEWHERE)
+def test_no_next_no_href_and_no_redirect_of_an_answer_leads_to_another_host(attacked: Attacked, address: str) -> None:
+    """Every link-like member of every object says so, and then a redirect too."""
+
+    def rewrite(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, **{name: address for name in LEADING if name in row or not name.endswith("key")}}
+
+    for damage in ([], [Damage(None, "header", 0, ("location", address)), Damage(None, "status", 0, 302)]):
+        attacked.transport.reset(damage, rewrite=rewrite)
+        for name in OPERATIONS:
+            try:
+                attacked.operation(name)
+            except SyncError:
+                continue
+        assert attacked.transport.asked
+        assert {url.host for url in attacked.transport.asked} == {"vendor.test"}
+        assert all(url.path.startswith(attacked.base) for url in attacked.transport.asked)
