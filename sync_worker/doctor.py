@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Collection
+from urllib.parse import urlsplit
 
 import redis
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +14,7 @@ from sync_worker import broker, wiring
 from sync_worker.alerts.turn import targets
 from sync_worker.config import Config
 from sync_worker.connectors.base import Check, Connector
+from sync_worker.connectors.http import LOOPBACK
 from sync_worker.errors import SyncError
 from sync_worker.events import SIDES
 from sync_worker.store import migrate
@@ -109,7 +111,7 @@ def _queue(config: Config) -> tuple[Check, set[str]]:
 
 def _systems(config: Config) -> list[Check]:
     """Each vendor's own checks, over a database that is thrown away: a stored token would hide wrong credentials."""
-    found: list[Check] = []
+    found = [one for name, system in config.systems.items() if (one := _plain(name, system.base_url)) is not None]
     with tempfile.TemporaryDirectory(prefix="sync-doctor-") as folder:
         url = f"sqlite:///{folder}/doctor.db"
         migrate.upgrade(url)
@@ -122,6 +124,15 @@ def _systems(config: Config) -> list[Check]:
         finally:
             app.close()
     return found
+
+
+def _plain(name: str, url: str) -> Check | None:
+    """What to say of an address without TLS; some systems inside a company's network have no other."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or parts.hostname in LOOPBACK:
+        return None
+    detail = f"{parts.scheme}:// sends password and customers readably over the network"
+    return Check(f"systems.{name}: base_url", ok=True, detail=detail, fix=f"https:// in systems.{name}.base_url")
 
 
 def _alerts(config: Config) -> list[Check]:

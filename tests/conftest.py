@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from sqlalchemy import Connection, Dialect, Engine, event
 
 from support.clock import FakeClock
 from support.postgres import PostgresMissing, PostgresServer, running
+from support.redaction import WATCH
+from sync_worker import logs
 from sync_worker.store import migrate, session
 from sync_worker.store.session import Database
 
@@ -30,6 +32,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+    WATCH.found()  # what modules made when they were imported is no test's
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -57,8 +60,35 @@ def statements_compiled_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def quiet_logs() -> None:
-    """Failing tests show warnings, not every call."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    """Failing tests show warnings, not every call; what redaction is watched for sees all of them."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            WATCH.processor,
+            structlog.processors.add_log_level,
+            logs.format_error,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+    )
+
+
+def pytest_configure() -> None:
+    WATCH.install()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A secret or an e-mail address in a log or an error fails the test that ran then, in whichever worker process."""
+    report = yield
+    for name, text in report.sections:
+        if name.startswith(("Captured stderr", "Captured log")):
+            WATCH.see(text)
+    found = WATCH.found()
+    if found and report.passed and item.get_closest_marker("shows_secrets") is None:
+        report.outcome = "failed"
+        report.longrepr = "logs or errors show what they must not:\n  " + "\n  ".join(found[:10])
+    return report
 
 
 @pytest.fixture

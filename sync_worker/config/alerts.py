@@ -17,7 +17,7 @@ _MAIL_SCHEMES = ("smtp", "smtps")
 
 def _address(text: str) -> str:
     if not (text.isascii() and _ADDRESS.fullmatch(text)):
-        raise ValueError("must be a mail address like ops@acme.example, without a name")
+        raise ValueError("must be a mail address like NAME@HOST, without a name before it")
     return text
 
 

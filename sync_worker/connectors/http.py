@@ -43,10 +43,11 @@ sending: ContextVar[Callable[[], None] | None] = ContextVar("sending", default=N
 call_class: ContextVar[LinkClass] = ContextVar("call_class", default="live")
 writes_allowed: ContextVar[bool] = ContextVar("writes_allowed", default=True)
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})  # this machine: no proxy is asked, and nobody listens in
 SHORT_HINT = 2.0  # seconds: a longer Retry-After is raised, never slept
 BODY_LIMIT = 32 * 1024 * 1024  # bytes, after decompression
 
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _PERHAPS_SENT = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.DecodingError)
 
 Cell = str | int | float | bool | None
@@ -146,7 +147,7 @@ class VendorHttp:
         self._client = httpx.Client(
             transport=transport,
             follow_redirects=False,
-            trust_env=self._base.host not in ("127.0.0.1", "localhost", "::1"),  # proxies and certificates of this host
+            trust_env=self._base.host not in LOOPBACK,  # proxies and certificates of this host
             limits=httpx.Limits(max_connections=concurrency + 2, keepalive_expiry=15.0),
             headers={"Accept": "application/json", "User-Agent": "sync-worker"},
         )
@@ -351,6 +352,9 @@ class VendorHttp:
     def _body(self, call: _Call, response: httpx.Response) -> bytes:
         pieces: list[bytes] = []
         size = 0
+        if "," in response.headers.get("content-encoding", ""):  # each layer may grow a thousandfold, in one piece
+            call.perhaps_applied = True
+            raise SystemUnavailable("the answer is packed more than once", system=self.system)
         for piece in response.iter_bytes():
             pieces.append(piece)
             size += len(piece)

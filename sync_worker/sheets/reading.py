@@ -16,9 +16,12 @@ from typing import Any
 from python_calamine import CalamineError, CalamineWorkbook
 
 from sync_worker.errors import PermanentError
+from sync_worker.sheets import unpacking
 
 LARGEST = 50 * 1024 * 1024  # bytes of a file
 LARGEST_UNPACKED = 10 * LARGEST  # an XLSX is a zip file; what is in it may be far larger than it looks
+MOST_CELLS = 20_000_000  # from the first to the last, empty ones included
+MOST_COLUMNS = 1000  # of a CSV
 LONGEST_CELL = 32_767  # characters, as in Excel
 _GUARDED = re.compile(r"'(?=[=+\-@\t\r])")  # how ``write`` keeps spreadsheets from running a CSV's cell
 
@@ -105,12 +108,11 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _xlsx(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        with zipfile.ZipFile(path) as packed:
-            unpacked = sum(one.file_size for one in packed.infolist())
-        if unpacked > LARGEST_UNPACKED:
-            raise SheetError(f"{path} holds {unpacked // 1024**2} MB unpacked: split it into several files")
+        unpacking.check(path, most_bytes=LARGEST_UNPACKED, most_cells=MOST_CELLS)
         sheet = CalamineWorkbook.from_path(path).get_sheet_by_index(0)
         rows: Iterator[list[Any]] = sheet.iter_rows()
+    except unpacking.TooLarge as error:
+        raise SheetError(f"{path} holds {error}: delete what is not needed, or split it into several files") from None
     except (CalamineError, zipfile.BadZipFile, IndexError) as error:
         raise SheetError(f"{path} is no readable XLSX workbook ({type(error).__name__}): save it again") from None
     top = (sheet.start or (0, 0))[0]
@@ -147,6 +149,10 @@ def _csv_rows(path: Path, file: io.TextIOWrapper, delimiter: str) -> Iterator[tu
         reader = csv.reader(file, delimiter=delimiter)
         try:
             for number, cells in enumerate(reader, 1):
+                if len(cells) > MOST_COLUMNS:
+                    raise SheetError(
+                        f"{path}, line {reader.line_num}: more than {MOST_COLUMNS} columns: delete the others"
+                    )
                 yield number, [_GUARDED.sub("", cell.strip(), count=1)[:LONGEST_CELL] for cell in cells]
         except UnicodeError:
             raise _no_text(path) from None

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.installation import ROOT, working_in
+from support.redaction import WATCH
 from support.waiting import until
 
 
@@ -21,6 +22,7 @@ from support.waiting import until
 def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sync-demo-") as name:
         yield Path(name)
+        WATCH.see_files(Path(name))
 
 
 def start(folder: Path, *args: str) -> subprocess.Popen[str]:

@@ -11,6 +11,7 @@ import pytest
 from faults.plan import SHORT
 from faults.report import table
 from faults.run import once
+from support.redaction import WATCH
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -19,4 +20,5 @@ SEED = int(os.environ.get("SYNC_FAULTS_SEED", "20261122"))
 
 def test_faults_of_every_kind_lose_and_double_nothing(tmp_path: Path) -> None:
     run = once(SEED, SHORT, say=sys.stderr.write, keep=tmp_path)
+    WATCH.see_files(tmp_path)
     assert run.judgement.ok, table(run)

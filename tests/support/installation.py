@@ -24,6 +24,7 @@ from typing import Any
 import redis
 from sqlalchemy import text
 
+from support.redaction import WATCH
 from sync_worker.demo import installation
 from sync_worker.demo.installation import command
 from sync_worker.demo.ports import ask
@@ -96,6 +97,7 @@ class Installation(installation.Installation):
             os.kill(pid, signal.SIGKILL)
         if "db" in self.__dict__:
             self.db.close()
+        WATCH.see_files(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         return killed
 

@@ -45,7 +45,7 @@ def test_every_key_is_read_and_what_is_not_said_has_the_documented_value() -> No
     [
         ('fron = "a@b.example"\n', "alerts.fron: unknown key; did you mean 'from'?; allowed: smtp, from, to, webhook"),
         ('sender = "a@b.example"\n', "line 2: alerts.sender: unknown key"),
-        ('from = "me"\n', "line 2: alerts.from: must be a mail address like ops@acme.example"),
+        ('from = "me"\n', "line 2: alerts.from: must be a mail address like NAME@HOST"),
         ('to = ["Ops <ops@acme.example>"]\n', "line 2: alerts.to.0: must be a mail address"),
         ('to = ["ops@acme.example\\r\\nBcc: x@evil.example"]\n', "alerts.to.0: must be a mail address"),
         ('smtp = "smtp://u:hunter22@mail.example"\n', "alerts.to: is missing"),

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 
@@ -233,6 +234,26 @@ def test_a_body_beyond_the_limit_is_not_read_even_when_it_is_compressed(monkeypa
     reply_with_it = reply(200, bomb, Content_Encoding="gzip")
     with vendor(reply_with_it, tries=1) as (http, _), pytest.raises(SystemUnavailable, match="too large"):
         http.call("read", "GET", "x")
+
+
+def test_a_body_that_is_packed_twice_is_not_unpacked() -> None:
+    bomb = gzip.compress(gzip.compress(b"0" * 1_000_000))
+    with vendor(reply(200, bomb, Content_Encoding="gzip, gzip")) as (http, _):
+        with pytest.raises(SystemUnavailable, match="packed more than once"):
+            http.call("read", "GET", "x")
+        with pytest.raises(OutcomeUnknown):
+            http.call("write", "PATCH", "x")
+
+
+def test_a_proxy_that_refuses_is_a_vendor_that_was_not_reached() -> None:
+    class Refusing(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            raise httpx.ProxyError("407 Proxy Authentication Required")
+
+    http = VendorHttp("erp", "http://vendor.test", classify=classify, transport=Refusing(), sleep=lambda _s: None)
+    with pytest.raises(SystemUnavailable, match="not reached: 407"):
+        http.call("write", "PATCH", "x")
+    http.close()
 
 
 def test_redirects_are_not_followed() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_worker import sheets
-from sync_worker.sheets import SheetError
+from sync_worker.sheets import SheetError, reading
 from sync_worker.sheets.reading import LARGEST
 
 COLUMNS = ("CustomerId", "SageCompanyName")
@@ -97,6 +97,56 @@ def test_a_file_that_is_too_large_or_not_there_is_refused_before_it_is_read(tmp_
         sheets.write(tmp_path / "out.txt", COLUMNS, [])
     with pytest.raises(SheetError, match="cannot be written"):
         sheets.write(tmp_path / "no" / "out.csv", COLUMNS, [])
+
+
+def bomb(path: Path, part: str, size: int) -> Path:
+    """A workbook with one part of so many zeros, of which its zip directory says that they are few."""
+    with xlsxwriter.Workbook(path) as book:
+        book.add_worksheet().write(0, 0, "CustomerId")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(part, b"0" * size)
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02")  # the last entry of the directory is that part's
+    content[at + 24 : at + 28] = (10).to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+def test_a_workbook_is_measured_by_what_comes_out_of_it_and_not_by_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LARGEST_UNPACKED", 3 * 1024 * 1024)
+    path = bomb(tmp_path / "bomb.xlsx", "xl/media/picture.bin", 4 * 1024 * 1024)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(SheetError, match="holds more than 3 MB unpacked: delete what is not needed"):
+        sheets.read(path)
+
+
+def test_a_workbook_with_a_cell_far_away_is_refused_before_memory_is_taken_for_all_between(tmp_path: Path) -> None:
+    path = tmp_path / "wide.xlsx"
+    with xlsxwriter.Workbook(path) as book:
+        sheet = book.add_worksheet()
+        sheet.write(0, 0, "CustomerId")
+        sheet.write(1_048_575, 16_383, "x")
+    with pytest.raises(SheetError, match="holds 1,048,576 rows by 16,384 columns"):
+        sheets.read(path)
+
+
+def test_a_zip_file_that_is_no_xlsx_workbook_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "book.ods"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("content.xml", "<x/>")
+    with pytest.raises(SheetError, match="is no readable XLSX workbook"):
+        sheets.read(path)
+
+
+def test_a_csv_of_absurdly_many_columns_or_a_cell_of_absurd_length_is_refused(tmp_path: Path) -> None:
+    wide = saved(tmp_path, b"CustomerId\n" + b"," * 5000)
+    with pytest.raises(SheetError, match="line 2: more than 1000 columns"):
+        list(sheets.read(wide).lines)
+    long = saved(tmp_path, b'CustomerId\n"' + b"x" * 200_000 + b'"')
+    with pytest.raises(SheetError, match="line 2: field larger than field limit"):
+        list(sheets.read(long).lines)
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda b: b"CustomerId,b\n" + b))
