@@ -20,6 +20,8 @@ from structlog.typing import EventDict, Processor
 from sync_worker.errors import SyncError
 
 MASK = "[removed]"
+CUT = "[cut]"
+LONGEST = 8192  # characters of one value
 # Somebody's data: forbidden as a key, and as the last word of one (``customer_name``; ``contact_key`` is an id).
 PERSONAL = frozenset(
     {
@@ -38,7 +40,8 @@ SECRET = frozenset(
 _WORDS = re.compile(r"[^a-z0-9]+")
 _PATTERNS = (
     re.compile(r"(?<=://)[^\s/@]+@"),  # user and password in an address
-    re.compile(r"[^\s@<>\"'=(),;:\[\]]+@[^\s@<>\"'=(),;:\[\]]+"),  # an e-mail address, and user@company
+    # an e-mail address, and user@company; looked for from where a word begins, else long words take long
+    re.compile(r"(?<![^\s@<>\"'=(),;:\[\]])[^\s@<>\"'=(),;:\[\]]+@[^\s@<>\"'=(),;:\[\]]+"),
     re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9._~+/=-]{6,}"),
     re.compile(r"\b(whsec_|swk_|eyJ)[A-Za-z0-9._/+=-]{8,}"),  # a webhook's secret, our API's token, a JWT
     re.compile(r"(?i)(password|passwd|secret|token|api_?key|authorization)[\"']?\s*(=|:\s*[\"'])[^\s,;&\"]+"),
@@ -65,6 +68,8 @@ def _clean(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
+        if len(value) > LONGEST:  # nobody reads more, and lines are kept for long
+            value = value[:LONGEST] + CUT
         for pattern in _PATTERNS:
             value = pattern.sub(MASK, value)
         return value

@@ -200,13 +200,14 @@ OPERATIONS = (
 class Attacked:
     """One connector over a hostile vendor that holds two customers. ``base``: the path of its address."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, instead: httpx.BaseTransport | None = None) -> None:
+        """``instead``: what answers in the vendor's place."""
         self.clock = FakeClock(NOW)
         make, entity, customers, self.base, self._watermark = _VENDORS[name]
         emulator = make(seed=7, clock=self.clock)
         self.keys = [str(emulator.person(entity, None, columns, "create")) for columns in customers]
         self.transport = Hostile(emulator)
-        self.connector: Connector = _CONNECT[name](self.transport, self.clock)
+        self.connector: Connector = _CONNECT[name](instead or self.transport, self.clock)
 
     def close(self) -> None:
         self.connector.close()
@@ -276,7 +277,7 @@ class Attacked:
             fields.get(outcome.stored)
 
 
-def _intacct(transport: Hostile, clock: FakeClock) -> Connector:
+def _intacct(transport: httpx.BaseTransport, clock: FakeClock) -> Connector:
     settings = IntacctSettings(
         base_url="http://vendor.test/ia/api/v1",
         client_id="demo-client",
@@ -297,7 +298,7 @@ def _intacct(transport: Hostile, clock: FakeClock) -> Connector:
     )
 
 
-def _sage_crm(transport: Hostile, clock: FakeClock) -> Connector:
+def _sage_crm(transport: httpx.BaseTransport, clock: FakeClock) -> Connector:
     settings = SageCrmSettings(
         base_url="http://vendor.test/sdata/crmj/sagecrm2/-",
         username="sync",
@@ -320,7 +321,7 @@ def _sage_crm(transport: Hostile, clock: FakeClock) -> Connector:
     )
 
 
-def _the_layer(transport: Hostile, clock: FakeClock) -> Connector:
+def _the_layer(transport: httpx.BaseTransport, clock: FakeClock) -> Connector:
     profile = load_profile("the_layer", Path())
     settings = RestSettings(base_url="http://vendor.test/api/v1", token="demo-token", profile=profile, concurrency=1)
     mapped = MapSettings(default_country="GB", columns=profile.columns)
@@ -335,7 +336,7 @@ def _the_layer(transport: Hostile, clock: FakeClock) -> Connector:
     )
 
 
-_CONNECT: dict[str, Callable[[Hostile, FakeClock], Connector]] = {
+_CONNECT: dict[str, Callable[[httpx.BaseTransport, FakeClock], Connector]] = {
     "intacct": _intacct,
     "sage_crm": _sage_crm,
     "the_layer": _the_layer,

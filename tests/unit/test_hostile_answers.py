@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.hostile import OPERATIONS, VENDORS, Attacked, Damage, damages
-from sync_worker.connectors import documents, stamps
+from sync_worker.connectors import bounds, documents, stamps
 from sync_worker.connectors.answers import LONGEST_AFTER, Answer, retry_after
 from sync_worker.connectors.sage_crm.errors import read_diagnosis
 from sync_worker.errors import OutcomeUnknown, SyncError, SystemUnavailable
@@ -140,6 +141,38 @@ def test_an_error_page_made_to_be_slow_is_read_in_no_time(piece: bytes) -> None:
     began = time.perf_counter()
     read_diagnosis(b"diagnosis" + piece * (64 * 1024 // len(piece)))
     assert time.perf_counter() - began < 1.0
+
+
+class Endless(httpx.BaseTransport):
+    """A vendor whose lists go on for ever, every row a new one."""
+
+    def __init__(self, page: Callable[[int], dict[str, Any]]) -> None:
+        self._page = page
+        self._number = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("token"):
+            return httpx.Response(200, json={"access_token": "made-up", "expires_in": 3600})
+        self._number += 1
+        return httpx.Response(200, json=self._page(self._number))
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        ("intacct", lambda n: {"ia::result": [{"key": str(n), "id": f"E{n}"}], "ia::meta": {"next": 2}}),
+        ("sage_crm", lambda n: {"$resources": [{"user_userid": n, "User_Logon": "x"}]}),
+        ("the_layer", lambda n: {"data": [{"id": f"U{n}"}], "next": str(n)}),
+    ],
+)
+def test_a_list_that_never_ends_is_given_up(
+    name: str, page: Callable[[int], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "MOST_ROWS", 300)
+    attacked = Attacked(name, Endless(page))
+    with pytest.raises(SystemUnavailable, match="the list does not end: more than 300 rows"):
+        attacked.operation("managers")
+    attacked.close()
 
 
 # --- the address -----------------------------------------------------------------------------------------------------

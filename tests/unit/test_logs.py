@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -209,3 +210,11 @@ def test_a_pipe_gets_json_and_a_person_may_ask_for_text(lines: Written, monkeypa
     assert "two" in last
     assert "link=1" in last
     assert not last.startswith("{")
+
+
+def test_a_value_of_absurd_length_is_cut_and_takes_no_time() -> None:
+    began = time.perf_counter()
+    shown = logs.redact(None, "info", {"event": "x", "code": "a" * 1_000_000, "list": ["b" * 10_000]})
+    assert time.perf_counter() - began < 1.0
+    assert (len(shown["code"]), shown["code"][-5:]) == (logs.LONGEST + len(logs.CUT), logs.CUT)
+    assert shown["list"][0].endswith(logs.CUT)

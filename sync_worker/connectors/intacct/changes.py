@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from sync_worker.connectors.base import MAX_KEY, FeedRow, Manager, Page
+from sync_worker.connectors.bounds import bounded
 from sync_worker.connectors.http import Answer
 from sync_worker.connectors.intacct import feeds
 from sync_worker.connectors.intacct.feeds import stamp_in
@@ -67,10 +68,11 @@ def owners_of_contacts(queries: QueryService, keys: Sequence[str], batch: int) -
     columns = Columns(("key", CONTACT_KEY))
     for start in range(0, len(keys), batch):
         asked: list[Filter] = [{"$in": {CONTACT_KEY: list(keys[start : start + batch])}}]
-        for rows in queries.scan("owners of contact", CUSTOMER, columns, asked):
-            for row in rows:
-                owners.setdefault(str(row.get(CONTACT_KEY)), []).append(str(row["key"]))
-    return {key: owners[key] for key in keys}
+        pages = queries.scan("owners of contact", CUSTOMER, columns, asked)
+        for row in bounded(row for rows in pages for row in rows):
+            if str(row.get(CONTACT_KEY)) in owners:
+                owners[str(row.get(CONTACT_KEY))].append(str(row["key"]))
+    return owners
 
 
 def employees(queries: QueryService) -> Iterator[Manager]:

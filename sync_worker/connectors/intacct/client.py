@@ -18,6 +18,7 @@ from mappings import intacct as mapping
 from mappings.canonical import Invoice
 from mappings.fields import FieldMap
 from sync_worker.connectors.base import Ask, Capabilities, Check, Criteria, Manager, Outcome, Page, Record, Write
+from sync_worker.connectors.bounds import bounded
 from sync_worker.connectors.http import Answer, Breaker, CallSeen, Limiter, LocalLimiter, Transport, VendorHttp
 from sync_worker.connectors.intacct import changes, checks, hooks, invoices
 from sync_worker.connectors.intacct.auth import TokenSource, TokenStore, classify_token, identity, mint_with
@@ -229,7 +230,7 @@ class IntacctConnector:
 
     def list_managers(self) -> list[Manager]:
         """Employees; their key is the employee id, as written in ``salesRepresentative.id``."""
-        return list(changes.employees(self._queries))
+        return list(bounded(changes.employees(self._queries)))
 
     def verify_hook(self, headers: Mapping[str, str], body: bytes, now: float) -> list[Change]:
         """A signed trigger notice (``hooks``). Raises HookRefused."""

@@ -25,6 +25,7 @@ from sync_worker.connectors.base import (
     Record,
     Write,
 )
+from sync_worker.connectors.bounds import bounded
 from sync_worker.connectors.fanout import Fanout
 from sync_worker.connectors.http import VendorHttp, concerning
 from sync_worker.connectors.parts import FlowParts
@@ -208,7 +209,7 @@ class RestConnector:
         if layout is None:
             return []
         found = []
-        for row in self._calls.users():
+        for row in bounded(self._calls.users()):
             key = pointers.text(row, layout.key)
             active = pointers.get(row, layout.active) not in (False, 0, "false", "0", None) if layout.active else True
             name = pointers.text(row, layout.name)

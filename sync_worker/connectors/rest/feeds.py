@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sync_worker.connectors import stamps
 from sync_worker.connectors.base import FeedRow, Page, Record
+from sync_worker.connectors.bounds import bounded
 from sync_worker.connectors.rest.calls import Calls
 from sync_worker.connectors.rest.records import Records
 from sync_worker.errors import SystemUnavailable
@@ -83,7 +84,8 @@ class Feeds:
             yield Page([self._row(row, "reconcile") for row in rows], after)
 
     def _sweep_by_keys(self, after: str | None) -> Iterator[Page]:
-        found = {row.key for page in self._calls.pages({}) for row in self._records.live(page)}
+        every = bounded(row for page in self._calls.pages({}) for row in self._records.live(page))
+        found = {row.key for row in every}
         keys = sorted((key for key in found if not after or rank(key) > rank(after)), key=rank)
         for start in range(0, len(keys), BATCH):
             some = keys[start : start + BATCH]

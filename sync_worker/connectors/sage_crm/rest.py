@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from sync_worker.connectors.bounds import bounded
 from sync_worker.connectors.http import Answer, VendorHttp
 from sync_worker.connectors.sage_crm import where as predicates
 from sync_worker.connectors.sage_crm.tables import Linked, Row, Table
@@ -50,8 +51,9 @@ class Rest:
         """All live rows of several predicates over one table; stops after ``most``."""
         found: dict[str, Row] = {}
         for where in wheres:
-            for rows, _ in self.pages(table, where):
-                found.update((row.key(table), row) for row in rows)
+            fresh = bounded(row for rows, _ in self.pages(table, where) for row in rows)
+            for row in fresh:
+                found[row.key(table)] = row
                 if most is not None and len(found) >= most:
                     return list(found.values())
         return list(found.values())
