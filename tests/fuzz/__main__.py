@@ -28,7 +28,8 @@ def main() -> int:
         from hypothesis import strategies as st
         from test_hostile_answers import ends_well
 
-        from support.hostile import OPERATIONS, VENDORS, Attacked, Damage, damages
+        from support.damage import Damage, damages
+        from support.hostile import OPERATIONS, VENDORS, Attacked
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     vendor = next((word for word in sys.argv[1:] if word in VENDORS), VENDORS[0])

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import httpx
-from hypothesis import strategies as st
 
 from mappings.canonical import MapSettings
 from mappings.intacct import customer_map as intacct_map
 from mappings.sage_crm import customer_map as sage_crm_map
 from support.clock import FakeClock
+from support.damage import Damage, hurt
 from support.inprocess import EmulatorTransport
 from support.tokens import MemoryTokens
 from sync_worker.config.profile import load as load_profile
@@ -38,120 +38,6 @@ from sync_worker.connectors.sage_crm.settings import SageCrmSettings
 NOW = 1_795_000_000.0
 MOST_CALLS = 400  # of one operation: a page each, and a vendor that never ends
 MOST_PAGES = 20  # that a caller takes from an endless feed; it stores each, so it may go on for ever
-
-# --- damage ----------------------------------------------------------------------------------------------------------
-
-NASTY: tuple[Any, ...] = (
-    None, True, False, 0, -1, 2**31, 2**63, 10**400, 1e308, float("nan"), float("inf"), "", " ", "0", "-1", "\x00",
-    "\ud800", "🙂", "a" * 300, "9" * 5000, "²", "٣", "../..", "//evil.example/x", "https://evil.example/x", "null",
-    "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-22T10:00:00Z", "+999999999-01-01", [], {}, [[]],
-    {"": ""}, {"$key": None}, [None], ["a", 1, {}],
-)  # fmt: skip
-# Lists and objects are drawn deep enough to stand where the parsers look for members of members.
-JSON = st.recursive(
-    st.sampled_from(NASTY) | st.text(max_size=8) | st.integers() | st.floats(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
-HEADERS = st.tuples(
-    st.sampled_from(["retry-after", "content-type", "content-encoding", "location", "etag", "link", "x-odd"]),
-    st.sampled_from(
-        [
-            *("", "0", "-1", "1e999", "nan", "9" * 400, "0, 0", "Tue", "Mon, 01 Jan 0001 00:00:00 +1400"),
-            *("Fri, 31 Dec 9999 23:59:59 -1200", "1 Jan 99999999999999 00:00:00 GMT", "gzip", "br", "deflate, gzip"),
-            *("application/json; charset=\xff", "https://evil.example/", 'W/"\xe9"'),
-        ]
-    ),
-)
-STATUSES = st.sampled_from([199, 200, 201, 204, 207, 301, 400, 401, 403, 404, 405, 409, 412, 422, 429, 500, 501, 503])
-
-
-@dataclass(frozen=True)
-class Damage:
-    """What happens to an answer. ``call``: to the how-many-eth only; None: to every one."""
-
-    call: int | None
-    kind: str
-    place: int
-    value: Any
-
-
-def damages() -> st.SearchStrategy[list[Damage]]:
-    places = st.integers(0, 200)
-    calls = st.none() | st.integers(0, 6)
-
-    def of(kind: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Damage]:
-        return st.builds(Damage, calls, st.just(kind), places, values)
-
-    one = st.one_of(
-        of("value", JSON),
-        of("member", JSON),
-        of("name", st.sampled_from(["", "$", "\x00", "key", "$key", "id", "error", "code"]) | st.text(max_size=6)),
-        of("gone", st.none()),
-        of("document", JSON),
-        of("bytes", st.binary(max_size=200)),
-        of("cut", st.none()),
-        of("deep", st.sampled_from(["[", '{"a":'])),
-        of("status", STATUSES),
-        of("header", HEADERS),
-    )
-    return st.lists(one, min_size=1, max_size=4)
-
-
-def places_in(document: Any) -> Iterator[tuple[Any, Any]]:
-    """(container, key or index) of everything in a document, outer ones first."""
-    todo = [document]
-    while todo:
-        inside = todo.pop(0)
-        members = inside.items() if isinstance(inside, dict) else enumerate(inside) if isinstance(inside, list) else ()
-        for key, value in list(members):
-            yield inside, key
-            todo.append(value)
-
-
-def hurt(damage: Damage, status: int, headers: dict[str, bytes], content: bytes) -> tuple[int, bytes]:
-    """The answer after the damage; the headers are changed in place."""
-    if damage.kind == "status":
-        status = damage.value
-    elif damage.kind == "header":
-        name, value = damage.value
-        headers[name] = value.encode("latin-1")
-    elif damage.kind == "bytes":
-        content = damage.value
-    elif damage.kind == "cut":
-        content = content[: damage.place]
-    elif damage.kind == "deep":
-        content = damage.value.encode() * 100_000
-    elif damage.kind == "document":
-        content = dumped(damage.value)
-    else:
-        content = _inside(damage, content)
-    return status, content
-
-
-def _inside(damage: Damage, content: bytes) -> bytes:
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return content
-    every = list(places_in(document))
-    if not every:
-        return content
-    place, key = every[damage.place % len(every)]
-    if damage.kind == "gone":
-        del place[key]
-    elif damage.kind == "name" and isinstance(place, dict):
-        place[damage.value] = place.pop(key)
-    elif damage.kind == "member" and isinstance(place[key], dict):
-        place[key]["member"] = damage.value
-    else:
-        place[key] = damage.value
-    return dumped(document)
-
-
-def dumped(document: Any) -> bytes:
-    return json.dumps(document).encode()
-
 
 Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -270,9 +156,16 @@ class Attacked:
 
     def _write(self, keys: Sequence[str | None]) -> None:
         fields = self.connector.maps["customer"]
-        values: dict[str, Any] = {"name": "Orchard", "email": "ivy@orchard.example", "phone": "+44 113 496 0001"}
+        values: dict[str, Any] = {
+            "name": "Orchard",
+            "email": "ivy@orchard.example",
+            "phone": "+44 113 496 0001",
+            "contact": {"first": "Ivy", "last": "Dean"},
+            "address": {"line1": "1 Mill Row", "city": "Leeds", "postcode": "LS1 1AA", "country": "GB"},
+        }
         columns = fields.put({n: v for n, v in values.items() if n in fields.fields}, {})
         writes = [Write(k, columns, Record(k, k, {}) if k else None, idempotency_key=None if k else "d") for k in keys]
+        writes += [replace(write, repeated=True, new_person=True) for write in writes]
         for outcome in self.connector.write_many("customer", writes):
             fields.get(outcome.stored)
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.hostile import OPERATIONS, VENDORS, Attacked, Damage, damages
+from support.damage import Damage, damages
+from support.hostile import OPERATIONS, VENDORS, Attacked
 from sync_worker.connectors import bounds, documents, stamps
 from sync_worker.connectors.answers import LONGEST_AFTER, Answer, retry_after
 from sync_worker.connectors.sage_crm.errors import read_diagnosis

@@ -162,7 +162,8 @@ class ChildWriter:
         predicate = f"{where.equals('pers_companyid', company)} and {where.equals(asked, where.text(value))}"
         wanted = (_fold(first), _fold(last))
         for row in self._rest.rows(PERSON, [predicate]):
-            if (_fold(row.cell("Pers_FirstName")), _fold(row.cell("Pers_LastName"))) == wanted:
+            names = _fold(row.cell("Pers_FirstName")), _fold(row.cell("Pers_LastName"))
+            if names == wanted and where.is_id(row.key(PERSON)):
                 return row
         return None
 
@@ -175,7 +176,8 @@ class ChildWriter:
         """An address of the company that already says exactly this."""
         keys = {tie.child for tie in self._reader.ties(TICKED, [company])[company]}
         for row in self._rest.rows(ADDRESS, where.id_lists(ADDRESS.key, sorted(keys, key=int))):
-            if all(_fold(row.cell(column)) == _fold(value) for column, value in cells.items()):
+            same = all(_fold(row.cell(column)) == _fold(value) for column, value in cells.items())
+            if same and where.is_id(row.key(ADDRESS)):
                 return row
         return None
 
