@@ -60,17 +60,20 @@ def statements_compiled_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def quiet_logs() -> None:
-    """Failing tests show warnings, not every call; what redaction is watched for sees all of them."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            WATCH.processor,
-            structlog.processors.add_log_level,
-            logs.format_error,
-            structlog.dev.ConsoleRenderer(colors=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-    )
+    """Failing tests show warnings, not every call; who watches for what must not be logged sees all of them."""
+    structlog.configure(**QUIET)
+
+
+QUIET: dict[str, Any] = {
+    "processors": [
+        structlog.contextvars.merge_contextvars,
+        WATCH.processor,
+        structlog.processors.add_log_level,
+        logs.format_error,
+        structlog.dev.ConsoleRenderer(colors=False),
+    ],
+    "wrapper_class": structlog.make_filtering_bound_logger(logging.DEBUG),
+}
 
 
 def pytest_configure() -> None:
@@ -78,9 +81,14 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A secret or an e-mail address in a log or an error fails the test that ran then, in whichever worker process."""
     report = yield
+    if call.when == "teardown" and structlog.get_config()["processors"] is not QUIET["processors"]:
+        structlog.reset_defaults()  # a command that ran within this process has set up logging as the product's
+        structlog.configure(**QUIET)
     for name, text in report.sections:
         if name.startswith(("Captured stderr", "Captured log")):
             WATCH.see(text)

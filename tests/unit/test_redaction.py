@@ -74,9 +74,8 @@ def test_a_secret_of_any_configuration_is_looked_for_from_then_on() -> None:
     SecretStr("correct-horse").get_secret_value()
     structlog.get_logger().debug("sync.done", code="correct-horse")
     Rejected("correct-horse")
-    assert WATCH.found() == [
-        "a secret of the configuration: {'code': 'correct-horse', 'event': 'sync.done'} | correct-horse"
-    ]
+    (found,) = WATCH.found()
+    assert "a secret of the configuration" in found and "sync.done" in found
 
 
 def test_a_log_line_is_seen_under_the_products_own_configuration_too(capsys: pytest.CaptureFixture[str]) -> None:
