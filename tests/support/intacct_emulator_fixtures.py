@@ -11,17 +11,17 @@ from sync_worker.connectors.emulation import EmulatorServer
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[EmulatorServer, str]]:
+def emulator_server() -> Iterator[tuple[EmulatorServer, str]]:
     running = EmulatorServer(new_emulator(Clock()))
     with running as base:
         yield running, base
 
 
 @pytest.fixture
-def api(server: tuple[EmulatorServer, str]) -> Iterator[Api]:
+def api(emulator_server: tuple[EmulatorServer, str]) -> Iterator[Api]:
     clock = Clock()
     emulator = new_emulator(clock)
-    server[0].use(emulator)
-    caller = Api(server[1], emulator, clock)
+    emulator_server[0].use(emulator)
+    caller = Api(emulator_server[1], emulator, clock)
     yield caller
     caller.http.close()
