@@ -94,7 +94,7 @@ def test_lay_15_several_sub_companies_may_share_one_sage_company_however_they_ar
 def test_lay_15_an_unmapped_sub_company_waits_once_with_a_clear_cause_and_goes_nowhere(make: Make) -> None:
     world = world_of(make)
     key = new(world, "Archer Foods", "West Ltd")
-    world.sync_now(key)
+    world.sync_now(key, "customers")
     assert states(world, key) == {"customers": ("waiting", "sub_company_unmapped"), "second": ("excluded", "filter")}
     told = reports.explain(world.db, world.app.flows["customers"], rows(world, key)["customers"])
     assert told["cause"]["text"] == "no flow takes the sub-company West Ltd"

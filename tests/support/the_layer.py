@@ -84,9 +84,9 @@ class LayerWorld(World):
         op = "create" if key is None else "update"
         return self.crm.person("invoice", key, {"customer": customer, "state": state}, op)  # type: ignore[arg-type]  # one of two words
 
-    def sync_now(self, key: str, system: str = "crm") -> Any:
+    def sync_now(self, key: str, flow: str | None = None) -> Any:
         """What the button on the Intacct tab does."""
-        desk.ask_sync(self.app, system, key, actor="a person", bell=lambda _touched: None)
+        desk.ask_sync(self.app, "crm", key, flow, actor="a person", bell=lambda _touched: None)
         self.settle()
 
     def erp_of(self, key: str) -> dict[str, Any]:
