@@ -32,6 +32,7 @@ DRAGGING_SECONDS = 0.5
 BURST = 5  # links in a batch, so that the next waits a moment for company
 GATHER_SECONDS = 0.05
 GATHER_ROUNDS = 4
+ENOUGH = 32  # links for which a batch is worth its calls: it waits for no more, though it takes what is there
 POISON_TURN = 4  # of so many claims one asks first for links that were claimed without an end (E4)
 BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under 2 s
 BULK_SECONDS = 12.0  # nobody waits for it, and it is stored as it goes; fewer and fuller batches cost fewer calls
@@ -175,9 +176,9 @@ class Engine:
         return waiting.due_up_to(self.db, flow.scope, klass, most)
 
     def _gather(self, flow: Flow, klass: LinkClass, limit: int, due: int) -> None:
-        """Let those on their way join: until a batch is full, nobody came for a while, or it has been long enough."""
+        """Let those on their way join: until they are enough, nobody came for a while, or it has been long enough."""
         for _ in range(GATHER_ROUNDS):
-            if due >= limit:
+            if due >= min(limit, ENOUGH):
                 return
             self.sleep(GATHER_SECONDS)
             before, due = due, self._due(flow, klass, limit)
