@@ -80,12 +80,12 @@ def verify_by_hand(token: str, body: bytes, secret: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("form", ["bare", "envelope"])
 def test_a_webhook_is_signed_over_its_exact_body_with_times_in_milliseconds(
-    api: Api, receivers: Any, form: str
+    intacct: Api, receivers: Any, form: str
 ) -> None:
     receiver = receivers()
-    api.emulator.faults.merge({"hook_form": form})
-    api.back_door("hooks", {"url": receiver.url})
-    key = api.create(id="C-1", name="A")
+    intacct.emulator.faults.merge({"hook_form": form})
+    intacct.back_door("hooks", {"url": receiver.url})
+    key = intacct.create(id="C-1", name="A")
     until(lambda: receiver.seen)
     headers, body = receiver.seen[0]
     assert json.loads(body) == {"entity": "customer", "key": key, "id": "C-1", "op": "created"}
@@ -105,11 +105,13 @@ def test_a_webhook_is_signed_over_its_exact_body_with_times_in_milliseconds(
     assert headers["idempotency-key"]
 
 
-def test_a_hooks_own_secret_and_form_come_first_and_a_broken_context_is_sent_as_such(api: Api, receivers: Any) -> None:
+def test_a_hooks_own_secret_and_form_come_first_and_a_broken_context_is_sent_as_such(
+    intacct: Api, receivers: Any
+) -> None:
     receiver = receivers()
-    api.emulator.faults.merge({"hook_context": "broken", "trigger_template": ["entity", "key"]})
-    api.back_door("hooks", {"url": receiver.url, "secret": "own", "form": "envelope"})
-    key = api.create(id="C-1", name="A")
+    intacct.emulator.faults.merge({"hook_context": "broken", "trigger_template": ["entity", "key"]})
+    intacct.back_door("hooks", {"url": receiver.url, "secret": "own", "form": "envelope"})
+    key = intacct.create(id="C-1", name="A")
     until(lambda: receiver.seen)
     headers, body = receiver.seen[0]
     verify_by_hand(json.loads(base64.b64decode(headers["x-ia-sage-signature"]))["jwtData"], body, "own")
@@ -118,39 +120,39 @@ def test_a_hooks_own_secret_and_form_come_first_and_a_broken_context_is_sent_as_
         json.loads(base64.b64decode(headers["x-clientcontext"] + "=="))
 
 
-def test_a_webhook_is_tried_four_times_then_waits_in_the_event_queue(api: Api, receivers: Any) -> None:
+def test_a_webhook_is_tried_four_times_then_waits_in_the_event_queue(intacct: Api, receivers: Any) -> None:
     receiver = receivers(503, 500, 429, 504)
-    api.emulator.faults.merge({"event_queue": False})
-    api.back_door("hooks", {"url": receiver.url})
-    api.create(id="C-1", name="A")
-    until(lambda: len(api.emulator.queue) == 1)
+    intacct.emulator.faults.merge({"event_queue": False})
+    intacct.back_door("hooks", {"url": receiver.url})
+    intacct.create(id="C-1", name="A")
+    until(lambda: len(intacct.emulator.queue) == 1)
     assert len(receiver.seen) == 4
     assert len({headers["idempotency-key"] for headers, _ in receiver.seen}) == 1
-    assert api.result("GET", "services/delivery/event/count") == {"count": 1}
+    assert intacct.result("GET", "services/delivery/event/count") == {"count": 1}
 
 
 @pytest.mark.parametrize("status", [400, 401, 202, 204])
-def test_any_other_status_than_200_or_the_listed_ones_loses_the_push(api: Api, receivers: Any, status: int) -> None:
+def test_any_other_status_than_200_or_the_listed_ones_loses_the_push(intacct: Api, receivers: Any, status: int) -> None:
     receiver = receivers(status)
-    api.emulator.faults.merge({"event_queue": False})
-    api.back_door("hooks", {"url": receiver.url})
-    api.create(id="C-1", name="A")
-    until(lambda: api.emulator.stats()["notices_failed"] == 1)
+    intacct.emulator.faults.merge({"event_queue": False})
+    intacct.back_door("hooks", {"url": receiver.url})
+    intacct.create(id="C-1", name="A")
+    until(lambda: intacct.emulator.stats()["notices_failed"] == 1)
     assert len(receiver.seen) == 1
-    assert len(api.emulator.queue) == 0
+    assert len(intacct.emulator.queue) == 0
 
 
-def test_people_and_the_api_both_fire_triggers_and_each_object_its_own(api: Api) -> None:
-    api.emulator.hooks.append(Hook("http://hook.example/"))
-    api.emulator.faults.merge({"event_queue": False, "webhooks": False})
-    key = api.create(id="C-1", name="A")
-    assert api.emulator.take_notices() == []
-    with EmulatorlessNotices(api) as notices:
-        api.emulator.person("customer", key, {"name": "B"})
-        contact = api.result("GET", f"{CUSTOMER}/{key}")["contacts"]["default"]["key"]
-        api.emulator.person("contact", contact, {"email1": "x@b.example"})
-        api.result("PATCH", f"{CUSTOMER}/{key}", {"contacts": {"default": {"fax": "1"}}})
-        api.emulator.person("customer", key, {}, "delete")
+def test_people_and_the_api_both_fire_triggers_and_each_object_its_own(intacct: Api) -> None:
+    intacct.emulator.hooks.append(Hook("http://hook.example/"))
+    intacct.emulator.faults.merge({"event_queue": False, "webhooks": False})
+    key = intacct.create(id="C-1", name="A")
+    assert intacct.emulator.take_notices() == []
+    with EmulatorlessNotices(intacct) as notices:
+        intacct.emulator.person("customer", key, {"name": "B"})
+        contact = intacct.result("GET", f"{CUSTOMER}/{key}")["contacts"]["default"]["key"]
+        intacct.emulator.person("contact", contact, {"email1": "x@b.example"})
+        intacct.result("PATCH", f"{CUSTOMER}/{key}", {"contacts": {"default": {"fax": "1"}}})
+        intacct.emulator.person("customer", key, {}, "delete")
     assert notices() == [
         ("customer", "updated"),
         ("contact", "updated"),
@@ -162,8 +164,8 @@ def test_people_and_the_api_both_fire_triggers_and_each_object_its_own(api: Api)
 class EmulatorlessNotices:
     """What the queue collected meanwhile, as (entity, op)."""
 
-    def __init__(self, api: Api) -> None:
-        self.api = api
+    def __init__(self, intacct: Api) -> None:
+        self.api = intacct
 
     def __enter__(self) -> Any:
         self.api.emulator.faults.merge({"event_queue": True})
@@ -181,32 +183,32 @@ class EmulatorlessNotices:
 # --- the event queue -------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_event_queue_answers_with_an_array(api: Api) -> None:
-    assert api.call("GET", "services/delivery/event/list").json() == {
+def test_an_empty_event_queue_answers_with_an_array(intacct: Api) -> None:
+    assert intacct.call("GET", "services/delivery/event/list").json() == {
         "ia::result": [],
         "ia::meta": {"totalCount": 1, "totalSuccess": 1, "totalError": 0},
     }
 
 
-def test_events_come_again_until_their_batch_is_acknowledged_as_a_whole(api: Api) -> None:
-    api.emulator.faults.merge({"queue_batch": 2})
+def test_events_come_again_until_their_batch_is_acknowledged_as_a_whole(intacct: Api) -> None:
+    intacct.emulator.faults.merge({"queue_batch": 2})
     for i in range(3):
-        api.create(id=f"C-{i}", name="N")
-    first = api.result("GET", "services/delivery/event/list")
-    assert api.result("GET", "services/delivery/event/list") == first
+        intacct.create(id=f"C-{i}", name="N")
+    first = intacct.result("GET", "services/delivery/event/list")
+    assert intacct.result("GET", "services/delivery/event/list") == first
     assert len(first["events"]) == 2
-    ack = api.result("POST", "services/delivery/event/ack", {"ackId": first["ackId"]})
+    ack = intacct.result("POST", "services/delivery/event/ack", {"ackId": first["ackId"]})
     assert ack == {"ackId": first["ackId"], "status": "success"}
-    second = api.result("GET", "services/delivery/event/list")
+    second = intacct.result("GET", "services/delivery/event/list")
     assert len(second["events"]) == 1
-    assert api.call("POST", "services/delivery/event/ack", {"ackId": first["ackId"]}).status_code == 422
-    assert api.call("POST", "services/delivery/event/ack", {"id": second["ackId"]}).status_code == 400
-    assert api.result("GET", "services/delivery/event/count") == {"count": 1}
+    assert intacct.call("POST", "services/delivery/event/ack", {"ackId": first["ackId"]}).status_code == 422
+    assert intacct.call("POST", "services/delivery/event/ack", {"id": second["ackId"]}).status_code == 400
+    assert intacct.result("GET", "services/delivery/event/count") == {"count": 1}
 
 
-def test_an_event_carries_the_triggers_body_and_a_context_that_may_be_broken(api: Api) -> None:
-    key = api.create(id="C-1", name="A")
-    event = api.result("GET", "services/delivery/event/list")["events"][0]
+def test_an_event_carries_the_triggers_body_and_a_context_that_may_be_broken(intacct: Api) -> None:
+    key = intacct.create(id="C-1", name="A")
+    event = intacct.result("GET", "services/delivery/event/list")["events"][0]
     assert event["eventType"] == "pull"
     assert json.loads(base64.b64decode(event["payload"])) == {
         "entity": "customer",
@@ -215,14 +217,14 @@ def test_an_event_carries_the_triggers_body_and_a_context_that_may_be_broken(api
         "op": "created",
     }
     assert json.loads(base64.b64decode(event["clientContext"]))["event"] == "after.create"
-    api.emulator.faults.merge({"hook_context": "broken"})
-    event = api.result("GET", "services/delivery/event/list")["events"][0]
+    intacct.emulator.faults.merge({"hook_context": "broken"})
+    event = intacct.result("GET", "services/delivery/event/list")["events"][0]
     with pytest.raises(ValueError, match="property name"):
         json.loads(base64.b64decode(event["clientContext"]))
 
 
-def test_queued_events_are_forgotten_after_seven_days(api: Api) -> None:
-    api.create(id="C-1", name="A")
-    api.clock.now += 8 * 86_400
-    api.http.headers["Authorization"] = f"Bearer {api.token()['access_token']}"
-    assert api.result("GET", "services/delivery/event/list") == []
+def test_queued_events_are_forgotten_after_seven_days(intacct: Api) -> None:
+    intacct.create(id="C-1", name="A")
+    intacct.clock.now += 8 * 86_400
+    intacct.http.headers["Authorization"] = f"Bearer {intacct.token()['access_token']}"
+    assert intacct.result("GET", "services/delivery/event/list") == []

@@ -12,15 +12,15 @@ pytest_plugins = ("support.intacct_emulator_fixtures",)
 
 
 @pytest.fixture
-def filled(api: Api) -> Api:
+def filled(intacct: Api) -> Api:
     """Customers C-1..C-5: alpha, Alpine, beta, Gamma, delta; taxId only on the odd ones; a second apart."""
     for i, name in enumerate(["alpha", "Alpine", "beta", "Gamma", "delta"], 1):
         tax = {"taxId": f"T{i}"} if i % 2 else {}
-        api.create(
+        intacct.create(
             id=f"C-{i}", name=name, creditLimit=i * 10, contacts={"default": {"email1": f"e{i}@x.example"}}, **tax
         )
-        api.clock.now += 1
-    return api
+        intacct.clock.now += 1
+    return intacct
 
 
 @pytest.mark.parametrize(
@@ -115,19 +115,19 @@ def test_a_query_that_is_not_documented_is_refused(filled: Api, body: Any) -> No
     assert filled.query(**body).status_code == 400
 
 
-def test_a_new_record_may_have_no_modified_time_and_is_found_by_its_creation(api: Api) -> None:
-    api.emulator.faults.merge({"never_modified_is_null": True})
-    key = api.create(id="C-1", name="A")
+def test_a_new_record_may_have_no_modified_time_and_is_found_by_its_creation(intacct: Api) -> None:
+    intacct.emulator.faults.merge({"never_modified_is_null": True})
+    key = intacct.create(id="C-1", name="A")
     since = "2026-11-22T10:00:00Z"
     filters = [
         {"$gte": {"audit.modifiedDateTime": since}},
         {"$eq": {"audit.modifiedDateTime": None}},
         {"$gte": {"audit.createdDateTime": since}},
     ]
-    assert api.ids(filters[0]) == []
-    assert api.ids(*filters, filterExpression="1 or (2 and 3)") == ["C-1"]
-    api.result("PATCH", f"{CUSTOMER}/{key}", {"name": "B"})
-    assert api.ids(filters[0]) == ["C-1"]
+    assert intacct.ids(filters[0]) == []
+    assert intacct.ids(*filters, filterExpression="1 or (2 and 3)") == ["C-1"]
+    intacct.result("PATCH", f"{CUSTOMER}/{key}", {"name": "B"})
+    assert intacct.ids(filters[0]) == ["C-1"]
 
 
 def test_case_is_ignored_only_when_asked(filled: Api) -> None:
@@ -158,30 +158,30 @@ def test_pages_are_one_based_and_the_last_one_has_no_next(filled: Api) -> None:
     assert filled.query().json()["ia::meta"]["pageSize"] == 100
 
 
-def test_keys_are_ordered_as_numbers(api: Api) -> None:
-    api.back_door("seed", {"customers": 12})
-    rows = api.query(orderBy=[{"key": "asc"}], filters=[{"$gt": {"key": "8"}}]).json()["ia::result"]
+def test_keys_are_ordered_as_numbers(intacct: Api) -> None:
+    intacct.back_door("seed", {"customers": 12})
+    rows = intacct.query(orderBy=[{"key": "asc"}], filters=[{"$gt": {"key": "8"}}]).json()["ia::result"]
     assert [r["key"] for r in rows] == ["9", "10", "11", "12"]
 
 
-def test_entity_private_records_are_hidden_at_the_top_level_unless_asked_for(api: Api) -> None:
-    api.create(id="C-1", name="A")
+def test_entity_private_records_are_hidden_at_the_top_level_unless_asked_for(intacct: Api) -> None:
+    intacct.create(id="C-1", name="A")
     for entity in ("North", "South"):
         body = {"id": f"C-{entity}", "name": entity}
-        assert api.call("POST", CUSTOMER, body, X_IA_API_Param_Entity=entity).status_code == 201
-    assert api.ids() == ["C-1"]
-    assert api.ids(filterParameters={"includePrivate": True}) == ["C-1", "C-North", "C-South"]
+        assert intacct.call("POST", CUSTOMER, body, X_IA_API_Param_Entity=entity).status_code == 201
+    assert intacct.ids() == ["C-1"]
+    assert intacct.ids(filterParameters={"includePrivate": True}) == ["C-1", "C-North", "C-South"]
     query = {"object": "accounts-receivable/customer", "fields": ["id"]}
-    inside = api.result("POST", "services/core/query", query, X_IA_API_Param_Entity="North")
+    inside = intacct.result("POST", "services/core/query", query, X_IA_API_Param_Entity="North")
     assert [r["id"] for r in inside] == ["C-1", "C-North"]
-    assert api.call("POST", "services/core/query", query, X_IA_API_Param_Entity="Nowhere").status_code == 403
-    token = api.token(username="sync@ACME|South")["access_token"]
-    inside = api.result("POST", "services/core/query", query, Authorization=f"Bearer {token}")
+    assert intacct.call("POST", "services/core/query", query, X_IA_API_Param_Entity="Nowhere").status_code == 403
+    token = intacct.token(username="sync@ACME|South")["access_token"]
+    inside = intacct.result("POST", "services/core/query", query, Authorization=f"Bearer {token}")
     assert [r["id"] for r in inside] == ["C-1", "C-South"]
 
 
-def test_employees_are_queried_through_their_contact(api: Api) -> None:
-    rows = api.query(
+def test_employees_are_queried_through_their_contact(intacct: Api) -> None:
+    rows = intacct.query(
         object="company-config/employee",
         fields=["id", "primaryContact.email1", "department.id"],
         filters=[{"$eq": {"primaryContact.firstName": "Omar"}}],
@@ -195,11 +195,11 @@ def test_the_list_gives_references_only(filled: Api) -> None:
     assert answer["ia::meta"]["totalCount"] == 5
 
 
-def test_the_model_tells_types_enums_references_and_custom_fields(api: Api) -> None:
-    model = api.result("GET", "services/core/model?name=accounts-receivable/customer")
+def test_the_model_tells_types_enums_references_and_custom_fields(intacct: Api) -> None:
+    model = intacct.result("GET", "services/core/model?name=accounts-receivable/customer")
     assert model["fields"]["status"]["enum"] == ["active", "activeNonPosting", "inactive"]
     assert model["fields"]["totalDue"]["readOnly"] is True
     assert model["refs"]["salesRepresentative"]["apiObject"] == "company-config/employee"
     assert model["fields"]["nsp::REGION"]["type"] == "string"
     assert model["idempotenceSupported"] is True
-    assert api.call("GET", "services/core/model?name=nothing").status_code == 404
+    assert intacct.call("GET", "services/core/model?name=nothing").status_code == 404

@@ -18,7 +18,7 @@ def emulator_server() -> Iterator[tuple[EmulatorServer, str]]:
 
 
 @pytest.fixture
-def api(emulator_server: tuple[EmulatorServer, str]) -> Iterator[Api]:
+def intacct(emulator_server: tuple[EmulatorServer, str]) -> Iterator[Api]:
     clock = Clock()
     emulator = new_emulator(clock)
     emulator_server[0].use(emulator)
