@@ -23,7 +23,7 @@ from sync_worker.errors import AuthFailed, LeaseLost, PermanentError, ReadTooOld
 from sync_worker.events import SIDES, LinkClass, Side
 from sync_worker.store import defaults, links, pauses, waiting
 from sync_worker.store.links import Save, Shown
-from sync_worker.store.rows import LinkRow, from_mapping, rows_of
+from sync_worker.store.rows import LinkRow, rows_of
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link
 from sync_worker.store.touches import Touched
@@ -278,9 +278,9 @@ class Batch:
         self._finished.update(one.row.id for one in saves)  # released: no longer ours to renew
         for one in saves:
             self._observe(one, now, lost=one.row.id in saved.lost)
-        stuck = [one for one in saves if one.row.id in saved.taken or one.row.id in saved.busy]
+        stuck = [one.row for one in saves if one.row.id in saved.taken or one.row.id in saved.busy]
         if stuck:
-            links.save(self._db, [self._stuck(one.row, saved) for one in stuck])
+            links.save(self._db, [self._stuck(row, saved) for row in self._reload(stuck)])
         return saved.again
 
     def _note_children(self, one: Save) -> None:
@@ -319,18 +319,16 @@ class Batch:
             seen = select(func.count()).where(c.flow == name, c.what == "unlinked", c.actor == "worker", c.at > since)
             return max(0, self._flow.unlinked_per_hour - int(conn.execute(seen).scalar_one()))
 
-    def _stuck(self, row: LinkRow, saved: links.Saved) -> Save:
+    def _stuck(self, fresh: LinkRow, saved: links.Saved) -> Save:
         """The key just found stands elsewhere: on a full link (a person decides) or a row that is creating (wait)."""
-        with self._db.read() as conn:
-            found = conn.execute(select(link).where(link.c.id == row.id)).mappings().one()
-        fresh = from_mapping(found)
-        if row.id in saved.busy:
+        fresh.opens = {}
+        if fresh.id in saved.busy:
             fresh.attempts += 1
             fresh.due_at, fresh.klass = self.clock() + states.until_created(fresh.attempts), "retry"
             fresh.state, fresh.cause, fresh.cause_params = "pending", "intent_open", {}
             return Save(fresh, seen=False)
         fresh.state, fresh.cause = "conflict", "already_linked"
-        fresh.cause_params = {"link": saved.taken[row.id]}
+        fresh.cause_params = {"link": saved.taken[fresh.id]}
         fresh.due_at = None
         return Save(fresh)
 

@@ -127,6 +127,7 @@ link = Table(
     Index("ix_link_erp", "entity", "erp_key"),
     Index("ix_link_intent", "flow", "entity", "intent_side", "intent_at"),
     Index("ix_link_run_id", "run_id", sqlite_where=_OF_RUNS, postgresql_where=_OF_RUNS),
+    sqlite_autoincrement=True,  # the number of a half row that was absorbed is nobody else's: passes still hold it
 )
 
 open_field = Table(

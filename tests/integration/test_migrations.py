@@ -142,3 +142,17 @@ def test_ops_a_database_of_a_newer_version_can_be_used_and_is_not_migrated_by_an
     assert migrate.standing(database_url) == "ahead"
     with pytest.raises(ConfigError, match="a newer version of sync-worker has migrated the database"):
         migrate.upgrade(database_url)
+
+
+def test_ops_links_and_their_open_fields_survive_every_migration_of_a_database_in_use(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url, "0001")
+    db = Database(empty_database_url)
+    with db.write() as conn:
+        conn.execute(text("INSERT INTO link (flow, entity, erp_key, created_at) VALUES ('f', 'customer', '7', 1)"))
+        conn.execute(text("INSERT INTO open_field (link_id, field, why, at) VALUES (1, 'name', 'conflict', 1)"))
+    for go in (migrate.upgrade, lambda url: migrate.downgrade(url, "0001")):
+        go(empty_database_url)
+        with db.read() as conn:
+            found = conn.execute(text("SELECT erp_key, field FROM link JOIN open_field ON link_id = link.id")).all()
+        assert [tuple(one) for one in found] == [("7", "name")]
+    db.close()

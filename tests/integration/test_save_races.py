@@ -59,6 +59,25 @@ def test_e17_a_half_row_that_appears_while_its_key_is_being_saved_is_absorbed(db
     assert [tuple(one) for one in rows] == [("7", "43", 3)]
 
 
+def test_e3_the_number_of_an_absorbed_half_row_is_given_to_nobody_else_while_a_pass_over_it_goes_on(
+    db: Database,
+) -> None:
+    keys = ({"erp_key": "7"}, {"crm_key": "43"})
+    for key in keys:
+        db.run(lambda conn, key=key: conn.execute(insert(link).values(half_row(**key))))
+    creating, echo = links.claim(db, SCOPE, limit=2)
+    creating.crm_key, creating.state, creating.due_at = "43", "in_sync", None
+    links.save(db, [Save(creating, brings="crm")])  # absorbs the row that our own create's notice has made
+    db.run(lambda conn: conn.execute(insert(link).values(half_row(erp_key="8"))))
+    [newcomer] = links.claim(db, SCOPE, limit=1)
+    assert newcomer.erp_key == "8" and newcomer.id != echo.id
+    echo.state, echo.due_at = "conflict", None
+    assert links.save(db, [Save(echo)]).lost == {echo.id}
+    with db.read() as conn:
+        rows = conn.execute(select(link.c.erp_key, link.c.crm_key, link.c.state).order_by(link.c.id)).all()
+    assert [tuple(one) for one in rows] == [("7", "43", "in_sync"), ("8", None, "pending")]
+
+
 # --- E21: two flows, one CRM record -----------------------------------------------------------------------------------
 
 TWO = ("customers", "second")
