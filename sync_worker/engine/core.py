@@ -20,6 +20,7 @@ from sync_worker.errors import SyncError
 from sync_worker.events import INVOICE, SIDES, LinkClass, Side
 from sync_worker.store import links, parts, waiting
 from sync_worker.store.inbox import Inbox
+from sync_worker.store.link_statements import POISON
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
@@ -170,7 +171,8 @@ class Engine:
         pace.note(time.monotonic() - began, len(rows))
         if klass == "bulk" and again:
             again = self._go_on(flow, again)
-        return Worked(len(rows), tuple(again), (flow.name, klass) if len(rows) >= limit else None)
+        alone = rows[0].claims > POISON  # those behind it came alone, too: nobody else rings for them
+        return Worked(len(rows), tuple(again), (flow.name, klass) if len(rows) >= limit or alone else None)
 
     def _due(self, flow: Flow, klass: LinkClass, most: int) -> int:
         return waiting.due_up_to(self.db, flow.scope, klass, most)

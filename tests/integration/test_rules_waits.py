@@ -79,6 +79,24 @@ def test_e4_a_link_claimed_twice_has_its_turn_before_a_long_backlog_ends(make_li
     assert run_once(world.app).claimed == 1
 
 
+def test_e4_links_that_were_claimed_twice_ring_for_one_another_and_wait_for_no_clock(make_light: Make) -> None:
+    world = make_light()
+    killed = [pair(world, f"Customer {n}", comp_vatnumber=f"GB00000000{n}") for n in range(3)]
+    for _ in range(2):
+        for one in killed:
+            world.notice("crm", one.crm)
+        claim(world, limit=10)
+        world.clock.advance(links.LEASE + 1)
+    worked = world.app.engine.run_due(FLOW, "live")
+    turns = 1
+    while worked.more is not None:
+        assert worked.claimed == 1
+        worked = world.app.engine.run_due(*worked.more)
+        turns += 1
+    assert turns == len(killed) + 1
+    assert not [row for row in world.links() if row["due_at"] is not None and row["due_at"] <= world.clock()]
+
+
 def test_e4_a_database_that_goes_away_in_the_middle_is_no_records_fault(
     make_light: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
