@@ -102,8 +102,31 @@ class Memory:
         tried = {"value": value, "source": source, "held": held, "at": at}
         per_field[name] = [*per_field.get(name, []), tried][-_KEPT:]
 
-    def forget(self, now: float, stale_seconds: Mapping[Side, float]) -> None:
-        """Drop what the stale windows have passed; twice the window, since reads may begin late."""
+    def unended(self, claimed: Memory) -> Memory:
+        """What the next pass must find if this one never ends: all as it was ``claimed``, and the writes sent since.
+
+        What this pass believed counts only together with the pasts it led to, and those are stored at its end.
+        """
+        kept = Memory.load(claimed.dump())
+        for side, per_field in self.tried.items():
+            known = kept.tried.setdefault(side, {})
+            for name, tries in per_field.items():
+                before = known.get(name, [])
+                known[name] = [*before, *(one for one in tries if one not in before)][-_KEPT:]
+        return kept
+
+    def forget(
+        self,
+        now: float,
+        stale_seconds: Mapping[Side, float],
+        read_at: Mapping[Side, float],
+        read: Mapping[Side, Collection[str]],
+    ) -> None:
+        """Drop what the stale windows have passed; twice the window, since reads may begin late.
+
+        A write whose end is not known is remembered until a later read has looked for it, however long that takes:
+        ``read_at`` and ``read`` say when this pass read each side, and which fields.
+        """
         for side in SIDES:
             limit = now - 2 * stale_seconds[side]
             per_field = self.replaced.get(side)
@@ -112,7 +135,8 @@ class Memory:
                 self.replaced[side] = {n: e for n, e in kept.items() if e}
             tries = self.tried.get(side)
             if tries:
-                open_ = {n: [t for t in entries if t["at"] > limit] for n, entries in tries.items()}
+                looked = min(limit, read_at.get(side, limit))
+                open_ = {n: [t for t in some if t["at"] >= looked or n not in read[side]] for n, some in tries.items()}
                 self.tried[side] = {n: t for n, t in open_.items() if t}
 
 

@@ -197,7 +197,7 @@ class Batch:
 
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
         for p in passes:
-            p.row.memory = p.memory.dump()  # also what is saved when this batch fails as a whole
+            p.row.memory = p.memory.unended(p.claimed).dump()  # also what is saved when this batch fails as a whole
             self._read_at[p.row.id] = min(
                 (p.answered_at[side] for side in p.targets & p.answered_at.keys()), default=self.clock()
             )

@@ -234,7 +234,7 @@ def _finish(p: Pass, flow: Flow, desk: Desk) -> None:
             row.put(side, look_at=states.look_time(p.read_at[side] if not wrote else now, flow.stale(side)))
         elif look_at is not None and look_at <= p.read_at[side]:
             row.put(side, look_at=None)
-    p.memory.forget(now, {side: flow.stale(side) for side in SIDES})
+    p.memory.forget(now, {side: flow.stale(side) for side in SIDES}, p.read_at, p.now)
     row.memory = p.memory.dump()
     row.due_at = states.next_due(row)
     row.attempts = 0

@@ -26,6 +26,7 @@ class Pass:
 
     row: LinkRow
     memory: Memory
+    claimed: Memory  # as it was before this pass
     records: dict[Side, Record] = field(default_factory=dict)
     read_at: dict[Side, float] = field(default_factory=dict)
     answered_at: dict[Side, float] = field(default_factory=dict)  # when the first read of a side had come back
@@ -52,7 +53,7 @@ class Pass:
 
 def begin(row: LinkRow) -> Pass:
     """Start a pass over a claimed link."""
-    made = Pass(row, Memory.load(row.memory))
+    made = Pass(row, Memory.load(row.memory), Memory.load(row.memory))
     made.was = {side: dict(row.was(side)) for side in SIDES}
     made.noticed = {side: row.noticed(side) for side in SIDES}
     return made
