@@ -104,7 +104,8 @@ def claim(
     Poison ones come last, or first: after a series of kills they may be sound, and a long backlog must not hold them up
     until it ends (E4).
     """
-    with db.write() as conn:
+
+    def take(conn: Connection) -> list[LinkRow]:
         now = db.now(conn)
         if _paused(conn, scope, now):
             return []
@@ -112,7 +113,9 @@ def claim(
         for poison in (poison_first, not poison_first):
             picked = picked or _claim(conn, scope, now, 1 if poison else limit, klass=klass, ids=ids, poison=poison)
         load_opens(conn, picked)
-    return sorted(picked, key=lambda row: row.id)
+        return sorted(picked, key=lambda row: row.id)
+
+    return db.run(take)
 
 
 def _paused(conn: Connection, scope: Scope, now: float) -> bool:
@@ -152,7 +155,8 @@ def renew(
     sent), so that a crash between a vendor's answer and our save is recognised by the next pass. ``scope``: one whose
     lease ran out does not count while another flow works on its CRM record (E21)."""
     wanted = {row.id: row.lease_token for row in rows}
-    with db.write() as conn:
+
+    def prolong(conn: Connection) -> set[int]:
         now = db.now(conn)
         until = now + LEASE
         held = _held(conn, wanted)
@@ -165,7 +169,9 @@ def renew(
             conn.execute(sql.UPDATE, kept)
         if rest:
             conn.execute(sql.PROLONG, {"b_ids": sorted(rest), "b_until": until})
-    return held
+        return held
+
+    return db.run(prolong)
 
 
 def _held(conn: Connection, wanted: dict[int, int]) -> set[int]:

@@ -78,6 +78,28 @@ def test_e3_the_number_of_an_absorbed_half_row_is_given_to_nobody_else_while_a_p
     assert [tuple(one) for one in rows] == [("7", "43", "in_sync"), ("8", None, "pending")]
 
 
+def test_e2_leases_are_prolonged_again_after_a_deadlock_with_somebody_who_touches_the_same_links(
+    db: Database, database_url: str
+) -> None:
+    for key in ("7", "8"):
+        db.run(lambda conn, key=key: conn.execute(insert(link).values(half_row(erp_key=key))))
+    rows = links.claim(db, SCOPE, limit=2)
+    held: list[set[int]] = []
+    prolonging = threading.Thread(target=lambda: held.append(links.renew(db, rows)))
+    other = Database(database_url, durable=False)
+    with other.write() as conn:
+        if not db.is_sqlite:
+            conn.execute(text("SET LOCAL deadlock_timeout = '20s'"))  # it is not this one that is ended
+        conn.execute(update(link).where(link.c.id == rows[1].id).values(erp_dirty=1))
+        prolonging.start()
+        if not db.is_sqlite:
+            until(lambda: blocked(db))
+        conn.execute(update(link).where(link.c.id == rows[0].id).values(erp_dirty=1))
+    prolonging.join(20)
+    other.close()
+    assert held == [{row.id for row in rows}]
+
+
 # --- E21: two flows, one CRM record -----------------------------------------------------------------------------------
 
 TWO = ("customers", "second")
