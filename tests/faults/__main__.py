@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.figures import machine
 from faults import plan as plans
 from faults import report
-from faults.controls import CONTROLS
+from faults.controls import BASELINE, CONTROLS
 from faults.run import once
 from sync_worker import logs
 
@@ -32,23 +32,27 @@ def main() -> int:
     runs: list[report.Run] = []
     for postgres in (False, True) if given.both else (given.postgres,):
         wanted = [(seed, "") for seed in range(first, first + given.seeds)] if not given.control else []
-        names = [given.control] if given.control else list(CONTROLS) if given.controls else []
+        names = [given.control] if given.control else [BASELINE, *CONTROLS] if given.controls else []
         for seed, control in wanted + [(first, name) for name in names]:
             runs.append(_play(seed, size, control, postgres=postgres, names_only=given.names_only))
-    (FOLDER / "report.json").write_text(json.dumps([one.as_dict() for one in runs], indent=1), encoding="utf-8")
-    if not given.short and not given.control and not given.names_only:
+    played, kept = runs, FOLDER / "report.json"
+    if given.more and kept.exists():
+        runs = report.merged([report.from_dict(one) for one in json.loads(kept.read_text(encoding="utf-8"))], runs)
+    if not given.short and not given.names_only and (given.more or not given.control):
+        kept.write_text(json.dumps([one.as_dict() for one in runs], indent=1), encoding="utf-8")
         report.write_page(facts, runs)
-    bad = [one.title for one in runs if not one.as_it_should_be]
-    print(f"{len(runs) - len(bad)} of {len(runs)} runs as they should be" + "".join(f"\n  not: {one}" for one in bad))
+    bad = [one.title for one in played if not one.as_it_should_be]
+    print(
+        f"{len(played) - len(bad)} of {len(played)} runs as they should be" + "".join(f"\n  not: {one}" for one in bad)
+    )
     return 1 if bad else 0
 
 
 def _play(seed: int, size: plans.Size, control: str, *, postgres: bool, names_only: bool) -> report.Run:
-    """One run, told line by line. Controls are played in their own size."""
+    """One run, told line by line. Controls are played on their own plan, by names only: key columns heal too much."""
     database = "PostgreSQL" if postgres else "SQLite"
     print(", ".join(filter(None, (f"seed {seed}", database, control))), flush=True)
-    columns = not names_only and (not control or CONTROLS[control].columns)
-    size = plans.CONTROL if control else size
+    size, columns = (plans.CONTROL, False) if control else (size, not names_only)
     keep = FOLDER / f"{database}-{seed}-{control or 'product'}".replace(" ", "-").replace("'", "")
     one = once(seed, size, postgres=postgres, control=control, columns=columns, say=_say, keep=keep)
     print(report.table(one), flush=True)
@@ -65,9 +69,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="so many seeds, one after the other")
     parser.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of SQLite")
     parser.add_argument("--both", action="store_true", help="on SQLite, then on PostgreSQL")
-    parser.add_argument("--controls", action="store_true", help="also every negative control, which must fail")
-    parser.add_argument("--control", choices=sorted(CONTROLS), help="this negative control only")
+    parser.add_argument(
+        "--controls",
+        action="store_true",
+        help="also the controls' plan as it is, and every negative control, which must fail",
+    )
+    parser.add_argument("--control", choices=[BASELINE, *CONTROLS], help="this negative control only")
     parser.add_argument("--names-only", action="store_true", help="without columns for the ERP's keys in the CRM")
+    parser.add_argument("--more", action="store_true", help="added to the runs that the page tells of, not instead")
     parser.add_argument("--short", action="store_true", help="the short form; the page is left as it is")
     return parser.parse_args()
 

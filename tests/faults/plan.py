@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal
 
@@ -16,19 +16,23 @@ SIDES: tuple[Side, Side] = ("erp", "crm")
 FIELDS = ("name", "website", "tax_number", "email", "city")
 
 FaultName = Literal[
-    "kill worker", "kill web", "kill scheduler", "kill queue", "queue outage", "stop queue", "stop worker", "flush",
-    "queue memory", "database", "blackout erp", "blackout crm", "vendor errors", "token expiry", "cut vendors",
-    "slow vendors",
+    "kill worker", "kill web", "kill scheduler", "kill queue", "queue outage", "stop queue", "stop worker",
+    "halt worker", "end creating", "lost create", "flush", "queue memory", "database", "blackout erp", "blackout crm",
+    "busy crm", "vendor errors", "token expiry", "cut vendors", "slow vendors",
 ]  # fmt: skip
-OUTAGES: frozenset[FaultName] = frozenset({
-    "kill queue", "queue outage", "stop queue", "stop worker", "queue memory", "database", "blackout erp",
-    "blackout crm", "vendor errors",
+STANDSTILLS: frozenset[FaultName] = frozenset({
+    "kill queue", "queue outage", "stop queue", "stop worker", "halt worker", "end creating", "queue memory",
+    "database", "blackout erp", "blackout crm", "busy crm",
 })  # fmt: skip
+OUTAGES = STANDSTILLS | {"vendor errors"}
 """Faults beside which the time a killed worker's work takes says nothing."""
 
 SAME_SIDE_SECONDS = 150.0
 """A field edited on one side is not edited on the other so soon, unless a collision is wanted: outages last long."""
 COLLISIONS = 0.02
+HOT_FIELD = "website"
+HOT_SECONDS = 2.5
+ONCE_SECONDS = 1.5
 LEASE = 30.0
 RECOVER = 32.0
 
@@ -65,8 +69,13 @@ class Size:
     conflicts: int
     rate: float
     drain: float
+    warm: float = 30.0  # seconds for every process to have worked, before its resources are counted
     unanswered: float = 0.02  # share of writes that a vendor applies without saying so
     latency_ms: float = 0.0  # of every vendor call
+    hot: int = 0  # customers whose ``HOT_FIELD`` is edited in the ERP every ``HOT_SECONDS``, and nobody else's
+    once: tuple[int, float] = (0, 0.0)  # customers that are edited once only, in the ERP, from this second on
+    bursts: tuple[float, ...] = ()  # when new records are made, if not at any time
+    feeds: bool = True  # polled and swept, and some notices are lost
 
     @property
     def seconds(self) -> float:
@@ -74,9 +83,13 @@ class Size:
 
 
 FULL = Size(customers=2000, edits=20_000, creates=2000, conflicts=200, rate=80.0, drain=240.0)
-SHORT = Size(customers=200, edits=1150, creates=100, conflicts=20, rate=50.0, drain=75.0)
-CONTROL = replace(SHORT, customers=80, edits=900, creates=350, unanswered=0.10, latency_ms=100.0)
-"""For negative controls: more of what they do wrong, and calls so slow that a stopped worker is always in a pass."""
+SHORT = Size(customers=200, edits=1150, creates=100, conflicts=20, rate=42.0, drain=75.0)
+CONTROL = Size(
+    customers=130, edits=480, creates=48, conflicts=20, rate=13.2, drain=35.0, warm=12.0, unanswered=0.10,
+    latency_ms=100.0, hot=12, once=(20, 6.5), bursts=(14.0, 18.0, 24.0), feeds=False,
+)  # fmt: skip
+"""For negative controls: enough of what each does wrong, calls so slow that a kill always meets one under way, and no
+feed that finds again what was forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,33 +103,16 @@ class Plan:
     clean: tuple[float, float] = (0.0, 0.0)
 
 
-def make(seed: int, size: Size, *, postgres: bool = False) -> Plan:
-    """The plan of a seed. ``postgres``: the database is killed three times instead of locked six times."""
-    rng = random.Random(seed)
-    changes = tuple(sorted(_changes(rng, size), key=lambda change: change.at))
-    schedule = _full if size.seconds > 120 else _short
-    planned, clean = schedule(rng, size.seconds)
-    planned = [_spare_stopped(fault, planned) for fault in planned]
-    if postgres:
-        locks = [fault for fault in planned if fault.name == "database"]
-        planned = [fault for fault in planned if fault not in locks[1::2]]
-    return Plan(seed, size, changes, tuple(sorted(planned, key=lambda fault: fault.at)), clean)
-
-
-def _spare_stopped(fault: Fault, planned: list[Fault]) -> Fault:
-    """A worker that is stopped must live to go on: kills meanwhile are the other one's."""
-    stops = [one for one in planned if one.name == "stop worker" and one.at - 1 <= fault.at <= one.at + one.seconds + 1]
-    if fault.name == "kill worker" and any(one.target == fault.target for one in stops):
-        return replace(fault, target=1 - fault.target)
-    return fault
-
-
 # --- what people do --------------------------------------------------------------------------------------------------
 
 
-def _changes(rng: random.Random, size: Size) -> Iterator[Change]:
+def changes(rng: random.Random, size: Size) -> Iterator[Change]:
+    """Edits, planted conflicts and new records, in any order."""
     numbers = count(1)
-    fields = [(customer, name) for customer in range(size.customers) for name in FIELDS]
+    (once, once_at) = size.once
+    fields = [(customer, name) for customer in range(size.hot + once, size.customers) for name in FIELDS]
+    if size.hot:
+        fields = [one for one in fields if one[1] != HOT_FIELD]
     planted = rng.sample(fields, size.conflicts)
     ordinary = sorted(set(fields) - set(planted))
     for customer, name in planted:
@@ -132,8 +128,14 @@ def _changes(rng: random.Random, size: Size) -> Iterator[Change]:
             side = before[1]
         last[one] = (at, side)
         yield Change(at, side, value_of(one[1], next(numbers)), *one)
-    for _ in range(size.creates):
-        yield Change(rng.uniform(0, size.seconds), rng.choice(SIDES), f"Newcomer {next(numbers):06d}")
+    for turn in range(int(size.seconds / HOT_SECONDS) * bool(size.hot)):
+        for customer in range(size.hot):
+            yield Change(turn * HOT_SECONDS, "erp", value_of(HOT_FIELD, next(numbers)), customer, HOT_FIELD)
+    for customer in range(size.hot, size.hot + once):
+        yield Change(once_at + ONCE_SECONDS * rng.random(), "erp", value_of("name", next(numbers)), customer)
+    for turn in range(size.creates):
+        at = size.bursts[turn % len(size.bursts)] if size.bursts else rng.uniform(0, size.seconds)
+        yield Change(at, rng.choice(SIDES), f"Newcomer {next(numbers):06d}")
 
 
 def value_of(name: str, number: int) -> str:
@@ -146,66 +148,3 @@ def value_of(name: str, number: int) -> str:
         "city": "Town {n:06d}",
     }
     return forms[name].format(n=number)
-
-
-# --- what goes wrong -------------------------------------------------------------------------------------------------
-
-
-def _full(rng: random.Random, seconds: float) -> tuple[list[Fault], tuple[float, float]]:
-    """275 s: worker kills alone first, then outages that overlap, then many short ones."""
-    clean = 86.0
-    workers = [*_spread(rng, 3, 53, 10), *_spread(rng, clean, seconds, 30)]
-    faults = [Fault(at, "kill worker", target=i % 2) for i, at in enumerate(workers)]
-    faults += [Fault(at, "kill web") for at in _spread(rng, clean, seconds, 10)]
-    faults += [Fault(at, "kill scheduler") for at in _spread(rng, clean, seconds, 5)]
-    faults += [Fault(at, "token expiry") for at in _every(30, seconds)]
-    faults += [Fault(at, "cut vendors") for at in _spread(rng, clean, seconds, 8)]
-    faults.append(Fault(clean, "vendor errors", seconds - clean))
-    faults.append(Fault(clean + 1, "queue outage", 45))
-    faults.append(Fault(100, "blackout erp", 30))
-    faults.append(Fault(134, "queue memory", 60))
-    faults.append(Fault(150, "blackout crm", 30))
-    faults.append(Fault(183, "slow vendors", 10))
-    faults += [Fault(at, "kill queue") for at in _spread(rng, 132, 194, 2)]
-    for turn in range(6):
-        begin = 196 + 13 * turn
-        faults.append(Fault(begin, "stop queue", 7))
-        faults.append(Fault(begin + 8 + rng.uniform(0, 2), "kill queue"))
-        faults.append(Fault(begin + 3, "database", 5))
-    faults += [Fault(207 + rng.uniform(0, 8), "flush"), Fault(255 + rng.uniform(0, 10), "flush")]
-    faults += [Fault(200, "stop worker", 7, 0), Fault(222, "stop worker", 7, 1), Fault(236, "stop worker", 36, 0)]
-    return faults, (0.0, clean)
-
-
-def _short(rng: random.Random, seconds: float) -> tuple[list[Fault], tuple[float, float]]:
-    """25 s of the same kinds, each once or twice."""
-    workers = _spread(rng, 2, 18, 5)
-    faults = [Fault(at, "kill worker", target=i % 2) for i, at in enumerate(workers)]
-    faults += [
-        Fault(rng.uniform(6, 12), "kill web"),
-        Fault(rng.uniform(5, 20), "kill scheduler"),
-        Fault(2, "vendor errors", seconds - 2),
-        Fault(3, "stop worker", 33, 1),
-        Fault(5, "queue outage", 4),
-        Fault(7, "token expiry"),
-        Fault(10, "database", 2),
-        Fault(10.5, "kill queue"),
-        Fault(12, "stop queue", 3),
-        Fault(15.5, "flush"),
-        Fault(16, "queue memory", 4),
-        Fault(16.5, "cut vendors"),
-        Fault(18, "blackout erp", 3),
-        Fault(20, "blackout crm", 3),
-        Fault(22, "slow vendors", 2),
-    ]
-    return faults, (0.0, 0.0)
-
-
-def _spread(rng: random.Random, begin: float, end: float, number: int) -> list[float]:
-    """So many moments, one in each of as many equal stretches."""
-    width = (end - begin) / number
-    return [begin + width * (i + rng.random()) for i in range(number)]
-
-
-def _every(step: float, end: float) -> list[float]:
-    return [step * i for i in range(1, int(end // step) + 1)]

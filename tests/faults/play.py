@@ -7,14 +7,15 @@ import json
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench import filling
-from faults.judge import COLUMNS, Customer, Observed
+from faults.judge import Observed
 from faults.plan import SIDES, Change, Fault, Plan, Side
 from faults.site import FORGED_KEY, WORKERS, Site, first_values
+from faults.story import COLUMNS, Customer
 from sync_worker.demo.installation import work_ahead
 
 TICK = 0.05
@@ -22,12 +23,13 @@ VENDOR_ERRORS = {
     "p_500": 0.015, "p_503": 0.015, "p_429": 0.02, "retry_after_s": 1, "p_reset_mid_body": 0.01,
 }  # fmt: skip
 NOTICE_FAULTS = {"p_notice_doubled": 0.05, "p_notice_lost": 0.05, "notices_reordered": True}
+LOST_NEVER = {"p_notice_lost": 0.0}
+BUSY_SECONDS = 6  # longer than a call waits by itself: the pass fails, and is tried again later
+LOST = 4  # creates that the CRM leaves unanswered, one after the other
 FORGED = 0.01
 STAMP_SECONDS = 3.0
 CALM_LOOKS = 3
-WARM_SECONDS = 30.0
 WARM_CUSTOMERS = 200
-WARM_TURNS = 1
 AFTER_REST_SECONDS = 6.0
 MORE_FILES = 48
 """Pools (database, queue, vendors) fill up to their bounds as work asks; a leak would be one per pass."""
@@ -62,13 +64,15 @@ class Player:
         baseline = self.site.resources()
         self._start_seq = {side: self.site.vendors[side].stats()["ledger_seq"] for side in SIDES}
         for vendor in self.site.vendors.values():
-            vendor.faults(**NOTICE_FAULTS)
+            vendor.faults(**NOTICE_FAULTS | ({} if self.plan.size.feeds else LOST_NEVER))
         self._perform()
         self._heal()
         rested, due = self._rest()
         before = self._writes()
         self._wait(AFTER_REST_SECONDS)
         status = self.site.status()["links"]
+        resources = self.site.resources()
+        acknowledged = self.site.acknowledged()
         return Observed(
             plan=self.plan,
             customers=self.customers,
@@ -76,12 +80,16 @@ class Player:
             ledgers={side: self._ledger(side) for side in SIDES},
             done=self.done,
             status=status,
+            in_conflict=self.site.in_conflict(),
             due=due,
             rested=rested,
             forged=self.forged,
             forged_taken=self.forged_taken,
             forged_stored=self.site.forged_stored([FORGED_KEY.format(n=n) for n in range(self.forged)]),
-            grown=self._grown(baseline),
+            acknowledged=len(acknowledged),
+            unstored=self.site.unstored(acknowledged),
+            grown=_grown(baseline, resources),
+            resources=", ".join(f"{name} {before}-{resources[name]}" for name, before in baseline.items()),
             writes_after_rest=self._writes() - before,
         )
 
@@ -100,23 +108,20 @@ class Player:
     def _warm_up(self) -> None:
         """Every process has worked in both directions before its resources are counted; judged columns stay."""
         half = WARM_CUSTOMERS // 2
-        for turn in range(WARM_TURNS):
-            first, second = self.customers[:half], self.customers[half:WARM_CUSTOMERS]
-            column = "contacts.default.mailingAddress.addressLine1"
-            lines = [{"entity": "customer", "key": one.erp, "columns": {column: f"{turn} Warm Row"}} for one in first]
-            codes = [{"entity": "Address", "key": one.address, "columns": {"Addr_PostCode": f"LS{turn + 2} 1AA"}}
-                     for one in second]  # fmt: skip
-            self.site.erp.post("people", lines)
-            self.site.crm.post("people", codes)
-            self._until(lambda: work_ahead(self.site.db, 0.0) == 0, WARM_SECONDS)
-        self._until(self._is_calm, WARM_SECONDS)
+        first, second = self.customers[:half], self.customers[half:WARM_CUSTOMERS]
+        column = "contacts.default.mailingAddress.addressLine1"
+        lines = [{"entity": "customer", "key": one.erp, "columns": {column: "1 Warm Row"}} for one in first]
+        codes = [{"entity": "Address", "key": one.address, "columns": {"Addr_PostCode": "LS2 1AA"}} for one in second]
+        self.site.erp.post("people", lines)
+        self.site.crm.post("people", codes)
+        self._until(self._is_calm, self.plan.size.warm)
 
     # --- during ------------------------------------------------------------------------------------------------------
 
     def _perform(self) -> None:
         changes, faults = list(self.plan.changes), list(self.plan.faults)
         began = time.monotonic()
-        while changes or faults:
+        while changes or faults or self.site.lasting:
             now = time.monotonic() - began
             due = _take(changes, now)
             if due:
@@ -195,6 +200,12 @@ class Player:
                         site.stop_process(site.queue.pid, seconds)
                 case "stop worker":
                     site.stop_process(site.running[WORKERS[fault.target]].pid, seconds)
+                case "halt worker":
+                    site.halt_worker(WORKERS[fault.target], seconds)
+                case "end creating":
+                    site.end_creating(WORKERS[fault.target], seconds)
+                case "lost create":
+                    site.crm.faults(fail_next=[{"operation": "create company", "fault": "lost_after_apply"}] * LOST)
                 case "flush":
                     site.flush_queue()
                 case "queue memory":
@@ -203,9 +214,13 @@ class Player:
                     site.hurt_database(seconds)
                 case "blackout erp" | "blackout crm":
                     site.blackout(fault.name.rpartition(" ")[2], seconds)
+                case "busy crm":
+                    site.crm.faults(p_429=1.0, retry_after_s=BUSY_SECONDS)
+                    site.later(seconds, lambda: site.crm.faults(p_429=0.0, retry_after_s=1))
                 case "vendor errors":
                     for vendor in site.vendors.values():
                         vendor.faults(**VENDOR_ERRORS, p_lost_after_apply=self.plan.size.unanswered)
+                    site.later(seconds, self._well_again)
                 case "token expiry":
                     site.erp.faults(fail_next=[{"operation": "*", "fault": "401"}])
                 case "cut vendors":
@@ -221,17 +236,30 @@ class Player:
 
     def _heal(self) -> None:
         """No more faults: what was lost must be found again now."""
-        self.site.end_faults()
+        self._well_again()
         for vendor in self.site.vendors.values():
-            vendor.faults(**dict.fromkeys((*VENDOR_ERRORS, *NOTICE_FAULTS, "p_lost_after_apply"), 0.0) | {
-                "retry_after_s": 1, "notices_reordered": False, "fail_next": []
-            })  # fmt: skip
+            vendor.faults(**dict.fromkeys(NOTICE_FAULTS, 0.0) | {"notices_reordered": False, "fail_next": []})
         self.say(f"all changes made, at most {self.late:.1f} s late; coming to rest")
 
+    def _well_again(self) -> None:
+        for vendor in self.site.vendors.values():
+            vendor.faults(**dict.fromkeys((*VENDOR_ERRORS, "p_lost_after_apply"), 0.0) | {"retry_after_s": 1})
+
     def _rest(self) -> tuple[bool, int]:
-        """Whether it comes to rest in time, and how many links are due all the same."""
-        rested = self._until(self._is_calm, self.plan.size.drain)
+        """Whether it comes to rest in time, and how many links are due all the same.
+
+        A notice that was lost is known to nobody until a feed has looked: each begins one more after the last edit.
+        """
+        until = time.monotonic() + self.plan.size.drain
+        looked = not self.plan.size.feeds or all(self._look_again(until) for _ in range(2))
+        rested = looked and self._until(self._is_calm, until - time.monotonic())
         return rested, work_ahead(self.site.db)
+
+    def _look_again(self, until: float) -> bool:
+        """Every feed has ended a turn since now: the second time, also one that began since."""
+        now = self.site.db.clock()
+        self.site.make_feeds_due()
+        return self._until(lambda: self.site.feeds_ended_since(now), until - time.monotonic())
 
     def _is_calm(self) -> bool:
         """Nothing due or ahead, three looks in a row, a poll's interval apart."""
@@ -261,14 +289,14 @@ class Player:
     def _writes(self) -> int:
         return sum(int(vendor.stats()["writes"]) for vendor in self.site.vendors.values())
 
-    def _grown(self, baseline: dict[str, int]) -> list[str]:
-        now = self.site.resources()
-        allowed = {"files": MORE_FILES, "threads": MORE_THREADS, "keys": MORE_KEYS}
-        return [
-            f"{name} {before} to {now[name]}"
-            for name, before in baseline.items()
-            if now[name] > before + allowed[name.rpartition(" ")[2]]
-        ]
+
+def _grown(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+    allowed = {"files": MORE_FILES, "threads": MORE_THREADS, "keys": MORE_KEYS}
+    return [
+        f"{name} {count} to {now[name]}"
+        for name, count in before.items()
+        if now[name] > count + allowed[name.rpartition(" ")[2]]
+    ]
 
 
 def _take(waiting: list[Any], now: float) -> list[Any]:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from faults.judge import Judgement
+from faults.controls import BASELINE, CONTROLS
+from faults.judge import Judgement, Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- figures: written by make faults -->\n", "<!-- end of figures -->\n"
@@ -15,8 +16,8 @@ BEGIN, END = "<!-- figures: written by make faults -->\n", "<!-- end of figures 
 
 @dataclass(frozen=True)
 class Run:
-    """One judged run. ``control``: what was taken out of the product, empty for the product as it is; then one of the
-    invariants in ``breaks`` must be seen to break."""
+    """One judged run. ``control``: what was taken out of the product, and one of the invariants in ``breaks`` must be
+    seen to break; empty, or ``BASELINE`` on the controls' plan: the product as it is, and all must hold."""
 
     database: str
     seed: int
@@ -27,21 +28,34 @@ class Run:
 
     @property
     def as_it_should_be(self) -> bool:
-        if not self.control:
+        if self.control in ("", BASELINE):
             return self.judgement.ok
         return any(one.name in self.breaks and not one.ok for one in self.judgement.verdicts)
 
     @property
     def title(self) -> str:
-        return f"{self.database}, seed {self.seed}" + (f", control: {self.control}" if self.control else "")
+        return f"{self.database}, seed {self.seed}" + (f", taken out: {self.control}" if self.control else "")
 
     def as_dict(self) -> dict[str, Any]:
-        judged = {
-            "ok": self.judgement.ok,
-            "facts": self.judgement.facts,
-            "verdicts": [asdict(verdict) | {"ok": verdict.ok} for verdict in self.judgement.verdicts],
-        }
-        return {"database": self.database, "seed": self.seed, "control": self.control, "seconds": self.seconds} | judged
+        """As JSON; ``from_dict`` reads it."""
+        told = asdict(self) | {"breaks": sorted(self.breaks), "ok": self.as_it_should_be}
+        told["judgement"]["verdicts"] = [asdict(one) | {"ok": one.ok} for one in self.judgement.verdicts]
+        return told
+
+
+def from_dict(told: Mapping[str, Any]) -> Run:
+    """A run of an earlier report."""
+    verdicts = [Verdict(**{k: v for k, v in one.items() if k != "ok"}) for one in told["judgement"]["verdicts"]]
+    judgement = Judgement(verdicts, told["judgement"]["facts"])
+    kept = {name: told[name] for name in ("database", "seed", "control", "seconds")}
+    return Run(**kept, judgement=judgement, breaks=frozenset(told["breaks"]))
+
+
+def merged(earlier: Sequence[Run], runs: Sequence[Run]) -> list[Run]:
+    """Earlier runs with those of the same title replaced and new ones added; by control, database and seed."""
+    by_title = {run.title: run for run in (*earlier, *runs)}
+    order = ["", BASELINE, *CONTROLS]
+    return sorted(by_title.values(), key=lambda run: (order.index(run.control), run.database == "PostgreSQL", run.seed))
 
 
 def table(run: Run) -> str:
@@ -49,7 +63,7 @@ def table(run: Run) -> str:
     lines = [f"{run.title}: {'all invariants hold' if run.judgement.ok else 'BROKEN'} ({run.seconds:.0f} s)"]
     for one in run.judgement.verdicts:
         mark = "ok    " if one.ok else "BROKEN"
-        lines.append(f"  {mark} {one.name}: {one.count:g} (allowed {one.allowed:g}) {one.also}".rstrip())
+        lines.append(f"  {mark} {one.name}: {_count(one)} (allowed {one.allowed:g}) {one.also}".rstrip())
     lines += [f"         {name}: {_shown(value)}" for name, value in run.judgement.facts.items()]
     return "\n".join(lines)
 
@@ -68,8 +82,8 @@ def figures(facts: Sequence[tuple[str, str]], runs: Sequence[Run]) -> str:
         lines += _columns(plain)
     controls = [run for run in runs if run.control]
     if controls:
-        lines += ["", "| Taken out of the product | Database | What the harness found |", "|---|---|---|"]
-        lines += [f"| {run.control} | {run.database} | {_broken(run)} |" for run in controls]
+        lines += ["", "| Taken out of the product | Database | Seconds | What the harness found |", "|---|---|---|---|"]
+        lines += [f"| {run.control} | {run.database} | {run.seconds:.0f} | {_found(run)} |" for run in controls]
     return "\n".join(lines) + "\n"
 
 
@@ -77,7 +91,7 @@ def _columns(runs: Sequence[Run]) -> list[str]:
     heads = [f"{run.database}, seed {run.seed}" for run in runs]
     lines = [f"| Invariant | Allowed | {' | '.join(heads)} |", f"|---|---|{'---|' * len(runs)}"]
     for i, one in enumerate(runs[0].judgement.verdicts):
-        cells = [_cell(run.judgement.verdicts[i].count, ok=run.judgement.verdicts[i].ok) for run in runs]
+        cells = [_cell(run.judgement.verdicts[i]) for run in runs]
         lines.append(f"| {one.name} | {one.allowed:g} | {' | '.join(cells)} |")
     for name in runs[0].judgement.facts:
         lines.append(f"| *{name}* | | {' | '.join(_shown(run.judgement.facts[name]) for run in runs)} |")
@@ -85,14 +99,26 @@ def _columns(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def _cell(count: float, *, ok: bool) -> str:
-    shown = f"{count:.1f}" if count != int(count) else f"{int(count)}"
-    return shown if ok else f"**{shown}**"
+def _count(one: Verdict) -> str:
+    if one.count is None:
+        return "not measured"
+    return f"{one.count:.1f}" if one.count != int(one.count) else f"{int(one.count)}"
 
 
-def _broken(run: Run) -> str:
-    broken = [f"{one.name}: {one.count:g}" for one in run.judgement.verdicts if not one.ok and one.name in run.breaks]
-    return "; ".join(broken) if broken else "**nothing: a defect of the harness**"
+def _cell(one: Verdict) -> str:
+    return _count(one) if one.ok else f"**{_count(one)}**"
+
+
+def _found(run: Run) -> str:
+    broken = [one for one in run.judgement.verdicts if not one.ok]
+    if run.control == BASELINE:
+        return "all invariants hold" if not broken else f"**broken: {_named(broken)}**"
+    meant = [one for one in broken if one.name in run.breaks]
+    return _named(meant) if meant else "**nothing: a defect of the harness**"
+
+
+def _named(broken: Sequence[Verdict]) -> str:
+    return "; ".join(f"{one.name}: {_count(one)}" for one in broken)
 
 
 def write_page(facts: Sequence[tuple[str, str]], runs: Sequence[Run], page: Path = PAGE) -> None:

@@ -6,9 +6,11 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from faults import plan as plans
+from faults import schedule
 from faults.controls import CONTROLS
 from faults.judge import judge
 from faults.play import Player
@@ -30,9 +32,12 @@ def once(
     say: Callable[[str], None] = lambda _: None,
     keep: Path | None = None,
 ) -> Run:
-    """Play the plan of ``seed`` and judge it. ``keep``: a folder for the logs and ledgers of this run."""
+    """Play the plan of ``seed`` and judge it. ``control``: what is taken out of the product, or ``BASELINE``.
+
+    ``keep``: a folder for the logs and ledgers of this run.
+    """
     began = time.monotonic()
-    plan = plans.make(seed, size, postgres=postgres)
+    plan = schedule.make(seed, size, postgres=postgres)
 
     def tell(line: str) -> None:
         say(f"{time.monotonic() - began:5.0f} s  {line}")
@@ -44,7 +49,18 @@ def once(
             server = stack.enter_context(running(DURABLE))
         gates = stack.enter_context(proxies())
         ahead = AHEAD_SECONDS if postgres else 0.0
-        made = stack.enter_context(site(gates, server=server, control=control, columns=columns, ahead=ahead))
+        orders = any(fault.name in ("halt worker", "end creating") for fault in plan.faults)
+        made = stack.enter_context(
+            site(
+                gates,
+                server=server,
+                control=control if control in CONTROLS else "",
+                columns=columns,
+                ahead=ahead,
+                feeds=size.feeds,
+                orders=orders,
+            )
+        )
         try:
             seen = Player(made, plan, tell).run()
         finally:
@@ -56,11 +72,9 @@ def once(
                     with contextlib.suppress(OSError):
                         (keep / "sync.db").write_bytes(Path(str(made.db.url.database)).read_bytes())
         if keep is not None:
-            told = {"ledgers": seen.ledgers, "customers": seen.customers, "done": [_as_dict(f) for f in seen.done]}
+            told = {f.name: getattr(seen, f.name) for f in fields(seen) if f.name not in ("plan", "start", "done")}
+            told |= {"start": [[*key, value] for key, value in seen.start.items()]}
+            told |= {"done": [asdict(fault) for fault in seen.done], "seed": seed}
             (keep / "seen.json").write_text(json.dumps(told), encoding="utf-8")
-    breaks = CONTROLS[control].breaks if control else frozenset()
+    breaks = CONTROLS[control].breaks if control in CONTROLS else frozenset()
     return Run(database, seed, control, time.monotonic() - began, judge(seen), breaks)
-
-
-def _as_dict(fault: plans.Fault) -> dict[str, object]:
-    return {"at": fault.at, "name": fault.name, "seconds": fault.seconds, "target": fault.target}

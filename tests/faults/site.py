@@ -15,23 +15,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import redis
 from sqlalchemy import func, select
 
-from bench.rig import PROCESSES, THREADS, Rig
-from faults.judge import Customer
+from bench.rig import NEVER, PROCESSES, THREADS, Rig
 from faults.plan import FIELDS
 from faults.proxy import Gate, Proxies
+from faults.story import Customer
 from support.postgres import PostgresServer
 from sync_worker.demo.installation import command
 from sync_worker.demo.ports import ask
+from sync_worker.store import schedules
 from sync_worker.store.tables import event
 
-SETTINGS = {"poll_seconds": 5, "stale_seconds": 5, "sweep_seconds": 60, "concurrency": 6}
+SETTINGS = {"poll_seconds": 5, "stale_seconds": 5, "sweep_seconds": 120, "concurrency": 6}
 """Of both systems: what a busy installation has, so that 80 changes a second are far from its limits."""
 ROOT = Path(__file__).parents[2]
 CHILD = [sys.executable, "-m", "faults.child"]
@@ -40,13 +41,15 @@ OURS = ("web", "scheduler", *WORKERS)
 AGAIN_SECONDS = 0.5
 SLOW_SECONDS = 0.05
 FORGED_KEY = "99000{n:04d}"
+MOST_CONFLICTS = 1000
 
 
 class Site(Rig):
     """``control``: what a negative control takes out of the product, by its name in ``faults.controls``.
 
     ``columns``: whether the CRM has columns of its own for the ERP's keys. ``ahead``: seconds by which the clock of the
-    second worker is wrong.
+    second worker is wrong. ``feeds`` False: neither polled nor swept. ``orders``: workers can be made to stop or die at
+    one certain line.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class Site(Rig):
         control: str = "",
         columns: bool = True,
         ahead: float = 0.0,
+        feeds: bool = True,
+        orders: bool = False,
     ) -> None:
         self._proxies = gates
         self._columns = columns
@@ -65,12 +70,14 @@ class Site(Rig):
         environment = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
         if server is not None:
             environment["DATABASE_URL"] = server.new_database()
-        super().__init__(folder, environment, **SETTINGS)
-        self.control, self.ahead = control, ahead
+        seldom = {} if feeds else {"poll_seconds": NEVER, "sweep_seconds": NEVER}
+        super().__init__(folder, environment, **SETTINGS | seldom)
+        self.control, self.ahead, self.orders = control, ahead, orders
         self.queue_gate = gates.before(self.queue.url)
         self.environment["REDIS_URL"] = f"redis://127.0.0.1:{self.queue_gate.port}/0"
         self._starts: dict[str, float] = {}
         self._ends: list[tuple[float, Callable[[], None]]] = []
+        self._full_until = 0.0
 
     def write_config(self, create_in_crm: str = "on_create", **seconds: float) -> None:
         """As for every installation, but with the proxies' addresses for the vendors'."""
@@ -92,16 +99,16 @@ class Site(Rig):
         more = {"web": ["--port", str(self.web_port)], "worker": ["--threads", str(THREADS)]}.get(part, [])
         args = [part, "--config", str(self.config_path), *more]
         ahead = self.ahead if name == WORKERS[-1] else 0.0
-        if self.control or ahead:
-            return [*CHILD, "--control", self.control, "--ahead", str(ahead), *args]
+        orders = str(self.folder / name) if self.orders and part == "worker" else ""
+        if self.control or ahead or orders:
+            return [*CHILD, "--control", self.control, "--ahead", str(ahead), "--orders", orders, *args]
         return command(*args)
 
     def start_site(self) -> None:
         """Everything up, feeds read once, vendors announcing."""
         for name in OURS:
             self.spawn(name, self.argv(name))
-        feeds = [f"{feed}:{system}" for feed in ("poll", "sweep") for system in self.config.systems]
-        self.wait_for("scheduler", lambda: self._have_run(feeds))
+        self.wait_for("scheduler", lambda: self._have_run(self.feeds))
         self.wait_for("web", lambda: _answers(self.web_port))
         self.announce()
 
@@ -126,11 +133,10 @@ class Site(Rig):
     def later(self, seconds: float, act: Callable[[], None]) -> None:
         self._ends.append((time.monotonic() + seconds, act))
 
-    def end_faults(self) -> None:
-        """Everything that still lasts ends now."""
-        for _, act in sorted(self._ends, key=lambda one: one[0]):
-            act()
-        self._ends.clear()
+    @property
+    def lasting(self) -> bool:
+        """Whether a fault has not come to its end yet."""
+        return bool(self._ends)
 
     def stop_process(self, pid: int, seconds: float) -> None:
         """SIGSTOP, and SIGCONT later; the process may have been killed meanwhile."""
@@ -142,12 +148,39 @@ class Site(Rig):
 
         self.later(seconds, go_on)
 
+    def halt_worker(self, name: str, seconds: float) -> None:
+        """SIGSTOP between its read of a record and its write: it does that to itself, so that it is certain."""
+        asked = self._order(name, "halt")
+        pid = self.running[name].pid
+
+        def go_on() -> None:
+            asked.unlink(missing_ok=True)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+        self.later(seconds, go_on)
+
+    def end_creating(self, name: str, seconds: float) -> None:
+        """SIGKILL right after a create of the next seconds was answered: it does that to itself, too."""
+        asked = self._order(name, "die")
+        self.later(seconds, lambda: asked.unlink(missing_ok=True))
+
+    def _order(self, name: str, what: str) -> Path:
+        file = self.folder / f"{name}.{what}"
+        file.touch()
+        return file
+
     def kill_queue(self) -> None:
-        """kill -9 of the queue server, and another one at the same address."""
+        """kill -9 of the queue server, and another one at the same address, whose memory is no larger."""
         pid = self.queue.pid
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
-            self.later(0.3, self.queue.start)
+            self.later(0.3, self._start_queue)
+
+    def _start_queue(self) -> None:
+        self.queue.start()
+        if time.monotonic() < self._full_until:
+            self._tell_queue("CONFIG", "SET", "maxmemory", "1")
 
     def queue_outage(self, seconds: float) -> None:
         self.queue_gate.closed = True
@@ -156,6 +189,7 @@ class Site(Rig):
 
     def fill_queue(self, seconds: float) -> None:
         """Its memory is exhausted: every write is refused."""
+        self._full_until = time.monotonic() + seconds
         self._tell_queue("CONFIG", "SET", "maxmemory", "1")
         self.later(seconds, lambda: self._tell_queue("CONFIG", "SET", "maxmemory", "0"))
 
@@ -205,11 +239,33 @@ class Site(Rig):
             raise
         self.later(seconds, conn.close)
 
+    @property
+    def feeds(self) -> list[str]:
+        """Tasks of the scheduler that find what no notice told."""
+        return [f"{feed}:{system}" for feed in ("poll", "sweep") for system in self.config.systems]
+
+    def make_feeds_due(self) -> None:
+        for task in self.feeds:
+            schedules.make_due(self.db, task)
+
+    def feeds_ended_since(self, at: float) -> bool:
+        """Whether each has ended well after that moment (the database's clock)."""
+        last = {row.name: row.last_at or 0.0 for row in schedules.statuses(self.db)}
+        return all(last.get(task, 0.0) > at for task in self.feeds)
+
     # --- what can be seen --------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """``sync-worker status --json``."""
-        argv = command("status", "--json", "--config", str(self.config_path))
+        return self._told("status")
+
+    def in_conflict(self) -> list[str]:
+        """ERP keys (CRM keys where there is none) of what ``sync-worker links list --state conflict`` shows."""
+        shown = self._told("links", "list", "--state", "conflict", "--limit", str(MOST_CONFLICTS))["links"]
+        return [str(one["erp"]["key"] or one["crm"]["key"]) for one in shown]
+
+    def _told(self, *args: str) -> dict[str, Any]:
+        argv = command(*args, "--json", "--config", str(self.config_path))
         done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
         return dict(json.loads(done.stdout))
 
@@ -228,6 +284,16 @@ class Site(Rig):
         """Forged notices that became events: the one question that no ledger answers."""
         with self.db.read() as conn:
             return int(conn.execute(select(func.count()).where(event.c.key.in_(keys))).scalar_one())
+
+    def acknowledged(self) -> set[tuple[str, str]]:
+        """System and id of every notice that a vendor was told we had."""
+        return {(name, str(one)) for name, vendor in self.vendors.items() for one in vendor.get("notices")["taken"]}
+
+    def unstored(self, notices: Collection[tuple[str, str]]) -> int:
+        """Those of these notices that are no event."""
+        with self.db.read() as conn:
+            found = conn.execute(select(event.c.system, event.c.notice_id).where(event.c.via == "webhook")).all()
+        return len(set(notices) - {(system, str(number).partition("#")[0]) for system, number in found})
 
     def post_hook(self, path: str, body: bytes, headers: Mapping[str, str]) -> int | None:
         """The status of an answer to a notice; None when nobody answers."""

@@ -43,6 +43,8 @@ def _read(emulator: Emulator, name: str, query: Mapping[str, str]) -> Response:
                 return json_response(200 if record is not None else 404, {"record": record})
             case "stats":
                 return json_response(200, emulator.stats())
+            case "notices":
+                return json_response(200, {"taken": list(emulator.notices_taken)})
             case "calls":
                 return json_response(200, {"calls": list(emulator.call_log)})
     return json_response(404, {"error": f"no such route: {name}"})

@@ -21,6 +21,7 @@ from sync_worker.connectors.emulation.wire import Operation, Request, Response
 Actor = Literal["api", "person", "script"]
 WriteOp = Literal["create", "update", "delete"]
 Stamping = Literal["keep", "none"]
+_IDS = ("webhook-id", "Idempotency-Key")  # where vendors write a notice's number
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ class OutgoingNotice:
     attempt: int = 1
     about: Any = None
 
+    @property
+    def id(self) -> str:
+        """The vendor's own number of it, by which a receiver knows a repeat."""
+        return next((self.headers[name] for name in _IDS if name in self.headers), "")
+
 
 class Emulator(ABC):
     """A vendor on request. ``clock``: seconds since 1970, replaceable so that tests own the time."""
@@ -90,6 +96,7 @@ class Emulator(ABC):
         self.in_flight = 0  # calls the server is at, held-back answers included
         self.notices_sent = 0
         self.notices_failed = 0
+        self.notices_taken: deque[str] = deque(maxlen=100_000)  # ids of those that a receiver acknowledged
         self._records_in_call = 1
         self._outbox: deque[OutgoingNotice] = deque()
         self._before: dict[tuple[str, str], tuple[float, Any]] = {}

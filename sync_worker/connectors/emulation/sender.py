@@ -92,6 +92,7 @@ class NoticeSender:
         with emulator.lock:
             if taken:
                 emulator.notices_sent += 1
+                emulator.notices_taken.append(notice.id)
                 return
             waits = emulator.notice_waits
             again = (status is None and bool(waits)) or status in emulator.notice_retry_on
