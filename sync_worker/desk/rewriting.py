@@ -237,7 +237,7 @@ def carry_out(
         if stopped is None and not unlimited:
             _check_limits(app, plan)
         run = stopped or runs.begin(app.db, plan.kind, plan.flow, ACTOR, plan.params)
-        crew = threads or max(2, *(int(one.concurrency) for one in app.config.systems.values()))
+        crew = max(2, *(int(one.concurrency) for one in app.config.systems.values())) if threads is None else threads
         try:
             counts = Rewrite(app.db, app.engine, app.flows, run, plan.wishes, crew, tell).go()
         except KeyboardInterrupt:

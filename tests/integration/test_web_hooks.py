@@ -161,7 +161,7 @@ def server(queue_server: QueueServer) -> QueueServer:
 def site(running_site: Site, server: QueueServer) -> Site:
     """The web process, shared by the tests of this file, with nothing stored."""
     with opened(running_site.database) as connection:
-        for table in ("event", "part", "link", "counter_delta"):
+        for table in ("event", "part", "link", "counter_delta", "sqlite_sequence"):
             connection.execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
     return running_site
 
