@@ -19,6 +19,8 @@ from faults.run import once
 from sync_worker import logs
 
 FOLDER = Path("var") / "faults"
+OF_A_MOMENT = ("when", "load at the start")
+"""Facts of the machine that say nothing where the page keeps earlier runs."""
 
 
 def main() -> int:
@@ -28,7 +30,7 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     first = given.seed if given.seed is not None else random.SystemRandom().randrange(1, 1_000_000)
     size = plans.SHORT if given.short else plans.FULL
-    facts = machine(FOLDER)
+    facts = [fact for fact in machine(FOLDER) if fact[0] not in OF_A_MOMENT]
     runs: list[report.Run] = []
     for postgres in (False, True) if given.both else (given.postgres,):
         wanted = [(seed, "") for seed in range(first, first + given.seeds)] if not given.control else []
