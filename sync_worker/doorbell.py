@@ -137,12 +137,14 @@ class RingingThread:
     def ring(self, touched: Sequence[Touched]) -> None:
         """Take note and return; the thread rings."""
         with self._wake:
+            known = len(self._links)
             for one in touched:
                 group = (one.flow, one.klass)
                 waiting = self._links.setdefault(group, one)
                 if waiting is not None and waiting.link_id != one.link_id:
                     self._links[group] = None
-            self._wake.notify()
+            if len(self._links) > known:  # for the others it waits already
+                self._wake.notify()
 
     def ring_parts(self, system: str) -> None:
         """Take note that child rows of ``system`` wait to be resolved."""

@@ -73,10 +73,11 @@ class InboxWriter:
         with self._gate:
             if not self._open:
                 raise InboxFull("the inbox is closed")
-            if self._queue.qsize() >= self._max_waiting:
+            before = self._queue.qsize()
+            if before >= self._max_waiting:
                 raise InboxFull("too many notices wait to be stored")
             self._queue.put(item)
-        if self._queue.qsize() >= CROWD:
+        if before + 1 >= CROWD and not self._crowd.is_set():
             self._crowd.set()
         return await item.answer
 
