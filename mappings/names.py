@@ -28,6 +28,7 @@ _JOINERS = {"und": "and", "et": "and"}  # "Smith & Sons", "Schmidt und Söhne", 
 _VARIES = re.compile(r"(?i)ae|oe|ue|aa|ss|[^a-z0-9]", re.ASCII)
 _NO_LETTER = re.compile(r"[^A-Za-z0-9]")
 MIN_STEM = 3  # letters: a shorter piece is everybody's
+MOST_STEMS = 4  # behind the first: a vendor that tries every place for each of dozens is busy with one name for minutes
 
 
 @lru_cache(maxsize=65536)
@@ -55,7 +56,8 @@ def same_name(a: str, b: str) -> bool:
 def stems(name: str) -> tuple[str, ...]:
     """Pieces that every spelling of a name has, in this order: for a vendor's search, which knows no normal form.
 
-    The first is "" where a name may begin in several ways. Empty when together they are too short to mean much.
+    The first is "" where a name may begin in several ways; behind it stand the ``MOST_STEMS`` longest at most. Empty
+    when together they are too short to mean much.
     """
     shortest = search_names(name)[-1:]
     words = (
@@ -65,7 +67,9 @@ def stems(name: str) -> tuple[str, ...]:
         pieces = [piece for word in words for piece in varies.split(word)]
         found = [piece for piece in pieces if piece]
         if sum(map(len, found)) >= MIN_STEM:
-            return (*([""] if not pieces[0] else []), *found)
+            others = found[1:] if pieces[0] else found
+            longest = sorted(sorted(range(len(others)), key=lambda i: -len(others[i]))[:MOST_STEMS])
+            return (pieces[0], *(others[i] for i in longest))
     return ()
 
 

@@ -231,6 +231,8 @@ class TestNames:
             ("Esso Ltd", ("Esso",)),
             ("X Ltd", ()),
             ("", ()),
+            ("e\u0301" * 60, ("e",) * 5),
+            ("A & B & C Dairy & D & Farm Shops & Co", ("A", "B", "Dairy", "Farm", "Shops")),
         ],
     )
     def test_a_search_asks_for_the_pieces_that_every_spelling_has(self, name: str, pieces: tuple[str, ...]) -> None:

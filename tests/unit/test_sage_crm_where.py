@@ -59,6 +59,10 @@ def found(where: str, options: Options = PLAIN, order: str = "") -> list[int]:
         ("comp_name like 'north%'", [43, 44]),
         ("comp_name like '_lder%'", [41]),
         ("comp_name like '%[%]'", [43]),
+        ("comp_name like 'o%b%n%co'", [42]),
+        ("comp_name like 'o%n%b%'", []),
+        ("comp_name like '%%'", [41, 42, 43, 44]),
+        ("comp_name like ''", []),
         ("comp_name ne 'alder ltd'", [42, 43, 44]),
         ("comp_type ne 'Customer'", [42]),
         ("comp_companyid in ('41','44',99)", [41, 44]),
@@ -80,6 +84,12 @@ def found(where: str, options: Options = PLAIN, order: str = "") -> list[int]:
 )
 def test_a_predicate_finds_its_rows(where: str, keys: list[int]) -> None:
     assert found(where) == keys
+
+
+@pytest.mark.timeout(10)
+def test_a_pattern_of_many_pieces_is_tried_once_from_left_to_right() -> None:
+    table = table_of([{"Comp_CompanyId": 1, "Comp_Name": "ab" * 50}])
+    assert not list(select_keys(table, parse(f"comp_name like '{'a%' * 50}c%'"), (), PLAIN))
 
 
 @pytest.mark.parametrize(

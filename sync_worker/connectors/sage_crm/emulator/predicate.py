@@ -189,19 +189,26 @@ def _holds(op: str, left: Any, right: Any) -> bool:
 
 @lru_cache(maxsize=512)
 def _like(pattern: str) -> re.Pattern[str]:
-    """``%`` any run, ``_`` one character, ``[…]`` a set, as SQL Server reads them; folded like the values."""
-    out, at, text = [], 0, pattern.casefold()
+    """``%`` any run, ``_`` one character, ``[…]`` a set, as SQL Server reads them; folded like the values.
+
+    What stands between two ``%`` is looked for once, at the first place it has: any later one would do no better.
+    """
+    pieces, at, text = [""], 0, pattern.casefold()
     while at < len(text):
         sign = text[at]
         close = text.find("]", at + 2) if sign == "[" else -1
         if close > 0:
             body = text[at + 1 : close].replace("\\", "\\\\").replace("[", "\\[")
-            out.append(f"[{body}]")
+            pieces[-1] += f"[{body}]"
             at = close
+        elif sign == "%":
+            pieces.append("")
         else:
-            out.append({"%": ".*", "_": "."}.get(sign) or re.escape(sign))
+            pieces[-1] += "." if sign == "_" else re.escape(sign)
         at += 1
+    first, *between = pieces
+    last = f".*{between.pop()}" if between else ""
     try:
-        return re.compile("".join(out) + r"\Z", re.DOTALL)
+        return re.compile(first + "".join(f"(?>.*?{piece})" for piece in between) + last + r"\Z", re.DOTALL)
     except re.error as error:
         raise BadWhere("Invalid pattern for like") from error
