@@ -27,6 +27,7 @@ from sync_worker.cli import (
 )
 from sync_worker.cli.shared import app
 from sync_worker.errors import ConfigError, SyncError
+from sync_worker.output import shown
 
 # importing a module registers its commands
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
 def main() -> None:
     """Entry point. Turns what may be expected to go wrong into one line and an exit code."""
     os.umask(0o077)  # what we store are customers' data
+    if any("\udc80" <= c <= "\udcff" for c in "".join(sys.argv)):  # how Python holds bytes that are no text
+        _fail("the command line is not UTF-8: type it again, or set the terminal's character set to UTF-8", 2)
     try:
         code = app(standalone_mode=False, prog_name="sync-worker")
     except TyperException as error:
@@ -85,5 +88,5 @@ def _database_errors() -> tuple[type[Any], ...]:
 
 
 def _fail(line: str, code: int) -> NoReturn:
-    print(f"sync-worker: {line}", file=sys.stderr)
+    print(f"sync-worker: {shown(line)}", file=sys.stderr)
     raise SystemExit(code)

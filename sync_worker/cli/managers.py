@@ -11,7 +11,7 @@ import typer
 
 from sync_worker.cli.previews import show
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
-from sync_worker.output import Printer, records
+from sync_worker.output import Printer, records, shown
 
 if TYPE_CHECKING:
     from sync_worker.desk.manager_files import Upload
@@ -169,7 +169,7 @@ def _refuse(found: Upload, errors: Path | None, *, json: bool) -> None:
     wrong = [{"line": number, "errors": texts} for number, _, texts in found.errors]
     if not Printer(json).document({"rows": 0, "released": 0, "same": found.same, "left": found.left, "errors": wrong}):
         for number, _, texts in found.errors:
-            print(f"line {number}: {'; '.join(texts)}")
+            print(shown(f"line {number}: {'; '.join(texts)}"))
         print(f"{len(found.errors)} rows are wrong; nothing was changed")
     done(1)
 

@@ -9,7 +9,7 @@ import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, Key, System, app, done, load
 from sync_worker.errors import PermanentError
-from sync_worker.output import Printer, records
+from sync_worker.output import Printer, records, shown
 
 if TYPE_CHECKING:
     from sync_worker.wiring import App
@@ -66,9 +66,9 @@ def _sync_list(worker_app: App, system: str, keys: list[str], flow: str | None) 
     for key, found, wrong in desk.sync_records(worker_app, system, keys, flow):
         for one in found:
             partners = " <-> ".join(f"{one[s]['system']} {one[s]['key'] or '(none)'}" for s in ("erp", "crm"))
-            print(f"{key}\t{one['state']}\t{partners}\t{one['cause']['text']}", flush=True)
+            print(f"{shown(key)}\t{one['state']}\t{shown(partners)}\t{shown(one['cause']['text'])}", flush=True)
         if wrong:
-            print(f"{key}\trefused\t\t{wrong}", flush=True)
+            print(f"{shown(key)}\trefused\t\t{shown(wrong)}", flush=True)
         ended.append(not wrong and _well(found))
     print(f"{len(ended)} records, {ended.count(False)} of them to look at", file=sys.stderr)
     return all(ended)

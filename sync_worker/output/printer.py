@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,18 @@ STYLE = {
     "refused": "red",
     "stale": "cyan",
 }
+
+# Controls, marks that turn the line round, line ends of every kind; those that join letters and pictures are shown.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS = "\u200c\u200d"
+
+
+def shown(text: str) -> str:
+    r"""What others typed, in one line: characters that a screen obeys or hides are written out (``\n``, ``\x1b``)."""
+    if text.isprintable():
+        return text
+    hidden = {c for c in text if unicodedata.category(c) in _UNSEEN and c not in _JOINERS}
+    return text.translate({ord(c): c.encode("unicode_escape").decode() for c in hidden})
 
 
 class Printer:
@@ -43,6 +56,7 @@ class Printer:
 
     def styled(self, text: str, style: str) -> None:
         """A line, coloured on a terminal."""
+        text = shown(text)
         if self._rich:
             self._console.print(text, style=style, markup=False)
         else:
@@ -50,6 +64,7 @@ class Printer:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Rows, coloured by the state in their last or first column; in a pipe with tabs, and no head."""
+        rows = [[shown(cell) for cell in row] for row in rows]
         if not self._rich:
             for row in rows:
                 print("\t".join(row))

@@ -8,7 +8,7 @@ from typing import Any
 
 from mappings.canonical import in_words
 from sync_worker.connectors.base import Check
-from sync_worker.output.printer import Printer
+from sync_worker.output.printer import Printer, shown
 
 
 def status(out: Printer, found: Mapping[str, Any]) -> None:
@@ -36,15 +36,15 @@ def explanations(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
 
 def _explanation(out: Printer, one: Mapping[str, Any]) -> None:
     sides = [f"{one[s]['system']} {one[s]['key'] or '(none)'} {one[s]['ref']}".strip() for s in ("erp", "crm")]
-    print(f"{one['entity']} in flow {one['flow']} (link {one['link']}): {sides[0]} <-> {sides[1]}")
+    print(shown(f"{one['entity']} in flow {one['flow']} (link {one['link']}): {sides[0]} <-> {sides[1]}"))
     out.line("state", one["state"])
-    print(f"because: {one['cause']['text']}")
+    print(shown(f"because: {one['cause']['text']}"))
     at = one["next_step"]["at"]
-    print(f"next: {one['next_step']['what']}" + (f" at {at}" if at else ""))
+    print(shown(f"next: {one['next_step']['what']}" + (f" at {at}" if at else "")))
     if one["waiting_on"]:
-        print(f"waits on: {one['waiting_on']}")
+        print(shown(f"waits on: {one['waiting_on']}"))
     for candidate in one["candidates"]:
-        print(f"candidate: {_candidate(candidate)}")
+        print(shown(f"candidate: {_candidate(candidate)}"))
     rows = [(f["name"], in_words(f["erp"]), in_words(f["crm"]), f["status"]) for f in one["fields"]]
     out.table("fields", ("field", "erp", "crm", "status"), rows)
     out.table("timeline", ("at", "what", "why"), [(t["at"], t["what"], t["why"]) for t in one["timeline"]])
@@ -77,11 +77,11 @@ def candidates(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
     for one in found:
         partner = one["linked_with"]
         if partner is not None:
-            print(f"{one['flow']}: linked with {partner['system']} {partner['key']} (link {one['link']})")
+            print(shown(f"{one['flow']}: linked with {partner['system']} {partner['key']} (link {one['link']})"))
         elif not one["candidates"]:
-            print(f"{one['flow']}: nothing matches {one['record']['system']} {one['record']['key']}")
+            print(shown(f"{one['flow']}: nothing matches {one['record']['system']} {one['record']['key']}"))
         for c in one["candidates"]:
-            print(f"{one['flow']}: {_candidate(c)}")
+            print(shown(f"{one['flow']}: {_candidate(c)}"))
 
 
 def managers(out: Printer, found: Mapping[str, Any]) -> None:

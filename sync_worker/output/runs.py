@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mappings.canonical import in_words
-from sync_worker.output.printer import Printer
+from sync_worker.output.printer import Printer, shown
 
 
 def imported(out: Printer, found: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ def uploaded(out: Printer, found: Mapping[str, Any]) -> None:
     if out.document(found):
         return
     for one in found["errors"]:
-        print(f"line {one['line']}: {'; '.join(one['errors'])}")
+        print(shown(f"line {one['line']}: {'; '.join(one['errors'])}"))
     left = found["wrong"] + found["refused"] - len(found["errors"])
     if left > 0:
         print(f"and {left} more rows: --errors FILE has all of them")

@@ -41,6 +41,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         (["links", "list", "--lmit", "3"], "No such option: --lmit (Possible options: --limit)"),
         (["verify", "--config"], "Option '--config' requires an argument; see sync-worker --help\n"),
         (["emulate", "nobody", "--port", "0", "--config", "sync.toml"], "no emulator for nobody; there are: intacct"),
+        (["explain", "erp", "C-\udcff"], "the command line is not UTF-8"),
     ],
 )
 def test_wrong_usage_is_one_line_with_exit_code_2(typed: Typed, words: list[str], said: str) -> None:

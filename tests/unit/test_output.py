@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sync_worker.output import Printer, runs
+from sync_worker.output import Printer, runs, shown
 
 
 class Terminal(io.StringIO):
@@ -22,6 +22,16 @@ def test_a_company_is_called_on_a_terminal_what_it_is_called(monkeypatch: pytest
     printer.styled(":cat: [bold]Cats[/bold]", "")
     printer.table("", ["name"], [[":cat: [bold]Cats[/bold]"]])
     assert str(sys.stdout.getvalue()).count(":cat: [bold]Cats[/bold]") == 2  # type: ignore[attr-defined]
+
+
+def test_what_people_typed_steers_no_terminal_and_breaks_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Printer(False).table("", ["name", "state"], [["Tab\tNew\nLine\x1b[31mred\u202eturned", "in_sync"]])
+    assert capsys.readouterr().out == "Tab\\tNew\\nLine\\x1b[31mred\\u202eturned\tin_sync\n"
+
+
+def test_names_of_every_writing_are_shown_as_they_are() -> None:
+    for name in ("Café 🦊 👩\u200d👧", "שלום עולם", "می\u200cخواهم", "Söhne\xa0GmbH"):
+        assert shown(name) == name
 
 
 def test_a_run_shows_what_it_counted_and_nothing_else_of_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
