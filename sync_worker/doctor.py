@@ -60,7 +60,8 @@ def _database(config: Config) -> list[Check]:
         ahead = _seconds_ahead(db)
         standing = migrate.standing(config.database.url)
     except SQLAlchemyError as error:
-        fix = "is the server up, and the URL right?"
+        file = "is the file a whole database, and ours to write in? else restore a backup"
+        fix = file if db.is_sqlite else "is the server up, and the URL right?"
         return [Check("database.url", ok=False, detail=type(error).__name__, fix=fix)]
     finally:
         db.close()

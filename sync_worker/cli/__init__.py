@@ -62,6 +62,8 @@ def main() -> None:
     except SyncError as error:
         _fail(str(error), 1)
     except _database_errors() as error:
+        if not _about_the_database(error):
+            raise
         _fail(f"the database cannot be used: {str(error.orig).splitlines()[0]}; sync-worker doctor checks it", 1)
     except OSError as error:
         if error.filename is None:
@@ -82,9 +84,15 @@ def _refuse_usage(error: TyperException) -> NoReturn:
 
 
 def _database_errors() -> tuple[type[Any], ...]:
-    """A database that is away or full; evaluated when something was raised, so that no command imports it for this."""
+    """Evaluated when something was raised, so that no command imports it for this."""
     loaded = sys.modules.get("sqlalchemy.exc")
-    return (loaded.OperationalError,) if loaded is not None else ()
+    return (loaded.DatabaseError,) if loaded is not None else ()
+
+
+def _about_the_database(error: Exception) -> bool:
+    """A database that is away or full, or a file that is none (SQLite's own word for it is the class above all others);
+    what else it may say is about our statements, and a bug."""
+    return type(error).__name__ in ("OperationalError", "DatabaseError")
 
 
 def _fail(line: str, code: int) -> NoReturn:

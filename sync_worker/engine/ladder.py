@@ -24,9 +24,10 @@ def partner_of(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record,
         theirs = facts(flow, into, made_by_us[0], linked=False)
         if same_name(mine.name or "", theirs.name or ""):
             return Match("link", theirs.key, "own_id", "the customer id was given by us to this record")
-        # somebody may have given such an id to a stranger, or renamed one of the two: a person knows
-        listed = (Candidate(theirs.key, theirs.ref, theirs.name, "customer id"),)
-        return Match("candidates", None, "suggested", "the customer id would be ours, the name is another", listed)
+        if mine.erp_key is None and theirs.erp_key is None:
+            # somebody may have given such an id to a stranger, or renamed one of the two: a person knows
+            listed = (Candidate(theirs.key, theirs.ref, theirs.name, "customer id"),)
+            return Match("candidates", None, "suggested", "the customer id would be ours, the name is another", listed)
     others = [facts(flow, into, c, linked=c.key in linked) for c in candidates]
     return decide(side, mine, others, flow.match_policy, flow.company, shared=bool(flow.shared_crm))
 

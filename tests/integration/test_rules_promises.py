@@ -72,6 +72,25 @@ def test_an_older_record_is_linked_when_the_ladder_finds_exactly_one_partner(
     assert len(world.erp.list_records("customer")) == len(world.crm.list_records("Company")) == 1
 
 
+@pytest.mark.parametrize("seen_from", ["erp", "crm"])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_record_that_we_made_and_somebody_renamed_is_found_again_by_the_key_columns_alone(
+    world: World, seen_from: str, named: bool
+) -> None:
+    with in_the_past(world):
+        crm = world.new_crm("Older Ltd")
+        erp = world.new_erp("Quite Another Ltd", id=f"CRM-{crm}")
+        world.edit_crm(crm, comp_intacct_recordno=erp if named else None)
+    world.notice(seen_from, erp if seen_from == "erp" else crm)
+    world.settle()
+    if named:
+        assert row_of(world, crm=crm).erp_key == erp
+    else:
+        shown = world.explain(seen_from, erp if seen_from == "erp" else crm)
+        assert (shown["state"], [one["why"] for one in shown["candidates"]]) == ("waiting", ["customer id"])
+    assert len(world.erp.list_records("customer")) == len(world.crm.list_records("Company")) == 1
+
+
 @pytest.mark.parametrize("age", ["older", "new"])
 @pytest.mark.parametrize("seen_from", ["erp", "crm"])
 @pytest.mark.parametrize("evidence", ["name", "email", "tax_number", "id"])

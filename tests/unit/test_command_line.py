@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,15 @@ def test_help_is_asked_for_or_shown_where_nothing_was_said(typed: Typed) -> None
     assert typed("--help")[0] == 0 and "explain" in typed("--help")[1]
     code, out, err = typed()
     assert code == 2 and "explain" in out + err
+
+
+def test_a_database_file_that_is_none_is_one_line(
+    typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sync.db").write_bytes(b"no database" * 1000)
+    (tmp_path / "sync.toml").touch()
+    monkeypatch.setenv("SYNC_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    code, out, err = typed("status", "--config", str(tmp_path / "sync.toml"))
+    assert (code, out) == (1, "")
+    assert err == ("sync-worker: the database cannot be used: file is not a database; sync-worker doctor checks it\n")
