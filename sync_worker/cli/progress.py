@@ -5,11 +5,14 @@ A bar with rate and remaining time on a terminal, a line now and then elsewhere.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 
 import typer
 
@@ -28,13 +31,34 @@ def long_job(again: str) -> Iterator[Tell]:
     Ctrl-C ends the command with 130 and says how to go on. Raises RetryableError, which then says the same.
     """
     try:
-        with progress() as tell:
+        with _interrupts_answered(), progress() as tell:
             yield tell
     except KeyboardInterrupt:
         print(f"sync-worker: stopped; {again} goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None
     except RetryableError as error:
         raise RetryableError(f"{error}; {again} goes on from here") from error
+
+
+@contextmanager
+def _interrupts_answered() -> Iterator[None]:
+    """Ctrl-C is answered at once: a slow vendor may need minutes for the calls that what has begun still takes."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # ignored, as for a job in the background
+        yield
+        return
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        # never by print: the handler may run in the middle of one
+        os.write(2, b"\nsync-worker: stopping; what has begun is finished first (Ctrl-C again does not wait for it)\n")
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def say(text: str) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
+import typer
 
 from sync_worker.cli.progress import LINE_SECONDS, Lines, long_job
 from sync_worker.errors import RetryableError
@@ -50,3 +54,18 @@ def test_a_vendor_that_is_away_leaves_a_job_to_go_on_with() -> None:
     told = "away; sync-worker import customers --resume goes on from here"
     with pytest.raises(RetryableError, match=told), long_job("sync-worker import customers --resume"):
         raise RetryableError("away")
+
+
+def test_ctrl_c_is_answered_before_what_has_begun_is_finished(capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    answered = ""
+    with pytest.raises(typer.Exit) as ended, long_job("sync-worker import customers --resume"):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            answered = capfd.readouterr().err
+            assert signal.getsignal(signal.SIGINT) is before  # a second one does not wait
+    assert answered.startswith("\nsync-worker: stopping; what has begun is finished first")
+    assert ended.value.exit_code == 130
+    assert capfd.readouterr().err == "sync-worker: stopped; sync-worker import customers --resume goes on from here\n"
+    assert signal.getsignal(signal.SIGINT) is before
