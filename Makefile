@@ -44,11 +44,12 @@ run: $(READY)
 
 # The fast ones first, then those that start whole installations; two at a time, a file of the latter on one side, and
 # the longest of these first.
-LONG := tests/e2e/test_faults.py tests/e2e/test_two_hosts.py
+LONG := $(wildcard tests/e2e/test_faults.py tests/e2e/test_two_hosts.py)
+OTHERS := $(filter-out $(LONG),$(wildcard tests/e2e/test_*.py))
 SOME := $(if $(ARGS),|| test $$? -eq 5)
 test: $(READY)
 	@.venv/bin/python -m pytest -n 2 --dist worksteal $(wildcard tests/unit tests/contract tests/integration) $(ARGS) $(SOME)
-	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(wildcard $(LONG) tests/e2e) $(ARGS) $(SOME)
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(LONG) $(OTHERS) $(ARGS) $(SOME)
 
 check: $(READY)
 	@.venv/bin/ruff format --check .
