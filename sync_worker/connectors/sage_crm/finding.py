@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mappings.codecs import collapse, email_key, fold
@@ -22,8 +23,25 @@ _NAME = "Comp_Name"
 EMAIL_COLUMN = "Emai_EmailAddress"
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What to look for: values by the installation's own columns, the key column first; names with their pieces."""
+
+    columns: dict[str, list[str]]
+    names: list[tuple[str, tuple[str, ...]]]
+
+    @classmethod
+    def of(cls, criteria: Sequence[Criteria]) -> _Asked:
+        columns = {
+            "erp_key": [c.correlation for c in criteria if c.correlation],
+            "erp_ref": [c.ref for c in criteria if c.ref],
+            "tax_number": [form for c in criteria for form in tax_forms(c.tax_number) if form],
+        }
+        return cls(columns, [(c.name, stems(c.name) if c.created_since is None else ()) for c in criteria if c.name])
+
+
 class Finder:
-    """Searches companies. Thread-safe."""
+    """Searches companies. Thread-safe; remembers whether the server takes questions about several columns at once."""
 
     def __init__(self, rest: Rest, shape: Shape, fanout: Fanout, settings: SageCrmSettings) -> None:
         self._rest = rest
@@ -32,17 +50,12 @@ class Finder:
         self._columns = settings.columns
         self._erp_company = fold(collapse(settings.erp_company))
         self._shared = settings.shared
+        self._together = True
 
     def find(self, criteria: Sequence[Criteria]) -> list[list[Record]]:
         """Per criteria the companies that match any of its parts, best evidence first, at most 20."""
-        jobs: list[Callable[[], list[Row]]] = [
-            lambda: self._by_column("erp_key", [c.correlation for c in criteria], optional=False),
-            lambda: self._by_column("erp_ref", [c.ref for c in criteria]),
-            lambda: self._by_column("tax_number", [form for c in criteria for form in tax_forms(c.tax_number)]),
-            lambda: self._by_name(criteria),
-        ]
-        *by_column, by_email = self._fanout.run([*jobs, lambda: self._by_email(criteria)])
-        rows = {row.key(COMPANY): row for found in (*by_column, by_email) for row in found}
+        by_company, by_email = self._fanout.run([lambda: self._by_company(criteria), lambda: self._by_email(criteria)])
+        rows = {row.key(COMPANY): row for row in (*by_company, *by_email)}
         rows = {key: row for key, row in rows.items() if where.is_id(key)}
         records = {key: self._record(row) for key, row in rows.items()}
         marked = Marked()
@@ -58,30 +71,53 @@ class Finder:
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
-    def _by_column(self, name: str, values: Iterable[str | None], *, optional: bool = True) -> list[Row]:
-        """Companies by one of the installation's own columns.
+    def _by_company(self, criteria: Sequence[Criteria]) -> list[Row]:
+        """All that companies say themselves, in as few reads as addresses allow; apart where that does not do."""
+        if self._together:
+            asked = _Asked.of(criteria)
+            terms = [t for n, values in asked.columns.items() for t in self._among(n, values)]
+            most = sum(map(len, asked.columns.values())) * MOST + len(asked.names) * _SIMILAR
+            wheres = where.either([*terms, *where.alike(_NAME, (pieces for _, pieces in asked.names))])
+            try:
+                found = self._rest.rows(COMPANY, wheres, most=most)
+            except Rejected:
+                self._together = False  # a column is missing, or the server takes no such mixture
+            else:
+                if len(found) < most:
+                    return found + self._named_exactly([name for name, pieces in asked.names if not pieces])
+        return self._apart(_Asked.of(criteria))
 
-        ``optional``: a column that the vendor does not have matches nobody, and is doctor's to report. The key
-        column is not: without it a search before a create would wrongly find nothing.
+    def _apart(self, asked: _Asked) -> list[Row]:
+        """Column by column. The key column is a must: without it a search before a create would wrongly find nothing.
+
+        Another that the vendor does not have matches nobody, and is doctor's to report.
         """
-        column, wanted = self._columns.get(name), [value for value in values if value]
-        if not column or not wanted:
-            return []
-        try:
-            return self._rest.rows(COMPANY, where.lists(column, map(where.text, wanted)), most=len(wanted) * MOST)
-        except Rejected:
-            if optional:
-                return []
-            raise
+        found: list[Row] = []
+        for name, values in asked.columns.items():
+            wheres = where.either(self._among(name, values))
+            try:
+                found += self._rest.rows(COMPANY, wheres, most=len(values) * MOST)
+            except Rejected:
+                if name == "erp_key":
+                    raise
+        return found + self._by_name(asked)
 
-    def _by_name(self, criteria: Sequence[Criteria]) -> list[Row]:
+    def _among(self, name: str, values: Iterable[str]) -> Iterable[where.Term]:
+        """By one of the installation's own columns; nothing where it has none."""
+        column = self._columns.get(name)
+        return where.among(column, map(where.text, values)) if column else ()
+
+    def _by_name(self, asked: _Asked) -> list[Row]:
         """Companies whose names begin alike, whatever their spelling; by their exact names where that may not do."""
-        named = [(c.name, stems(c.name) if c.created_since is None else ()) for c in criteria if c.name]
-        most = len(named) * _SIMILAR
-        found = self._rest.rows(COMPANY, where.patterns(_NAME, [pieces for _, pieces in named]), most=most)
+        most = len(asked.names) * _SIMILAR
+        wheres = where.either(where.alike(_NAME, (pieces for _, pieces in asked.names)))
+        found = self._rest.rows(COMPANY, wheres, most=most)
         crowded = len(found) >= most  # so many begin alike that the very name may be among those not shown
-        exact = [form for name, pieces in named if crowded or not pieces for form in search_names(name)]
-        return found + self._rest.rows(COMPANY, where.lists(_NAME, map(where.text, exact)), most=len(exact) * _SIMILAR)
+        return found + self._named_exactly([name for name, pieces in asked.names if crowded or not pieces])
+
+    def _named_exactly(self, names: Iterable[str]) -> list[Row]:
+        exact = [form for name in names for form in search_names(name)]
+        return self._rest.rows(COMPANY, where.lists(_NAME, map(where.text, exact)), most=len(exact) * _SIMILAR)
 
     def _by_email(self, criteria: Sequence[Criteria]) -> list[Row]:
         """E-mail -> link -> company; the address found travels along as the company's own column."""

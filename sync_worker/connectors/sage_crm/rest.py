@@ -60,8 +60,9 @@ class Rest:
 
     def links(self, of: Linked, column: str, ids: Iterable[str]) -> list[Row]:
         """Rows that tie children to companies, by the ids in one of their columns."""
-        owner = [predicates.equals(name, str(value)) for name, value in of.of_companies.items()]
-        wheres = (" and ".join([*owner, some]) for some in predicates.id_lists(column, ids))
+        owner = "".join(f"{predicates.equals(name, str(value))} and " for name, value in of.of_companies.items())
+        beside = len(predicates.encoded(owner))
+        wheres = (f"{owner}{some}" for some in predicates.id_lists(column, ids, beside=beside))
         return [row for row in self.rows(of.link, wheres) if of.links_company(row)]
 
     def first(
@@ -78,9 +79,7 @@ class Rest:
         self, table: Table, where: str | None, order: str | None, count: int, start: int
     ) -> tuple[list[Row], int]:
         """One page. Documented since 2024 R2: orderBy; a server that refuses it is asked without, from then on."""
-        params: dict[str, str | int | float | bool | None] = {"count": count, "startIndex": start}
-        if where:
-            params["where"] = where
+        params: dict[str, str | int | None] = {"count": count, "startIndex": start, "where": where or None}
         if order and self._orders:
             try:
                 return self._get(table, {**params, "orderBy": order})
@@ -90,9 +89,10 @@ class Rest:
             return found
         return self._get(table, params)
 
-    def _get(self, table: Table, params: Mapping[str, str | int | float | bool | None]) -> tuple[list[Row], int]:
+    def _get(self, table: Table, params: Mapping[str, str | int | None]) -> tuple[list[Row], int]:
         try:
-            answer = self._http.call(f"read {table.resource.lower()}", "GET", table.resource, params=params)
+            path = f"{table.resource}?{predicates.query(params)}"
+            answer = self._http.call(f"read {table.resource.lower()}", "GET", path)
         except NotFound as error:
             # a feed always exists, so this is a wrong address or a proxy in the way, not an absent record
             raise SystemUnavailable(f"no resource {table.resource} at base_url", status=404) from error

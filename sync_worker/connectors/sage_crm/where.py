@@ -7,16 +7,22 @@ doubled, as in SQL. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from urllib.parse import quote_plus
 from zoneinfo import ZoneInfo
 
-MAX_LIST = 1700  # encoded characters of one list: servers of this family refuse query strings over 2048
+MAX_QUERY = 2048  # characters of a query string: the web servers in front of this family refuse longer ones
+MAX_PREDICATE = 1980  # of those: beside it there are count, startIndex and the names of all three
 _ID = re.compile(r"[1-9][0-9]{0,9}\Z")
 _LARGEST_ID = 2**31 - 1  # ids are 32-bit integers; a larger one would fail the whole batch it stands in
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]{1,63}\Z")
 _LIKE_SPECIAL = re.compile(r"[%_\[\]^\\]")
+_PLAIN = "'(),:@"  # may stand in a query string as they are (RFC 3986), and make up a third of what we ask otherwise
+# Letters asked of a name's two pieces: enough to tell most names apart, few enough that a hundred share an address.
+_FIRST, _BOTH, _SECOND = 14, 10, 3  # of the first at most; of both, where the second is left no fewer than the last
 
 
 def is_id(key: str) -> bool:
@@ -41,24 +47,78 @@ def text(value: str) -> str:
     return "'" + value.replace("\0", "").replace("'", "''") + "'"
 
 
-def patterns(column: str, wanted: Iterable[Sequence[str]]) -> Iterator[str]:
+def encoded(value: str) -> str:
+    """As it stands in a query string."""
+    return quote_plus(value, safe=_PLAIN)
+
+
+def query(params: Mapping[str, str | int | None]) -> str:
+    """A query string; what is None is left out."""
+    return "&".join(f"{encoded(name)}={encoded(str(value))}" for name, value in params.items() if value is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One thing asked of a column. ``head`` is what it shares with others: the list that it is a member of, or ""."""
+
+    head: str
+    item: str
+
+
+def among(column: str, literals: Iterable[str]) -> Iterator[Term]:
+    """``column in (…)``, without repeats."""
+    head = f"{named(column)} in ("
+    return (Term(head, literal) for literal in dict.fromkeys(literals))
+
+
+def alike(column: str, wanted: Iterable[Sequence[str]]) -> Iterator[Term]:
     """``column like`` any of these: pieces that follow one another with anything between and behind them.
 
-    In as many predicates as keep each URL short enough. Pieces are letters and digits, so none means anything itself.
+    Pieces are letters and digits, so none means anything itself. They are shortened: what is found is more, never less.
     """
-    chunk: list[str] = []
-    size = 0
-    for pieces in dict.fromkeys(tuple(pieces) for pieces in wanted if any(pieces)):
+    for pieces in dict.fromkeys(_brief(pieces) for pieces in wanted if any(pieces)):
         pattern = "%".join(_LIKE_SPECIAL.sub("_", piece) for piece in pieces) + "%"
-        one = f"{named(column)} like {text(pattern)}"
-        cost = len(quote_plus(one)) + 4
-        if chunk and size + cost > MAX_LIST:
-            yield " or ".join(chunk)
+        yield Term("", f"{named(column)} like {text(pattern)}")
+
+
+def _brief(pieces: Sequence[str]) -> tuple[str, ...]:
+    """The beginning of the name and the longest piece behind it (two of these where the beginning is anybody's)."""
+    first, *others = pieces
+    most = 1 if first else 2
+    longest = sorted(sorted(range(len(others)), key=lambda i: -len(others[i]))[:most])
+    kept = [piece for piece in (first, *(others[i] for i in longest)) if piece]
+    kept[1:] = [piece[: max(_SECOND, _BOTH - len(kept[0]))] for piece in kept[1:]]
+    kept[0] = kept[0][:_FIRST]
+    return (*kept,) if first else ("", *kept)
+
+
+def either(terms: Iterable[Term], *, beside: int = 0) -> Iterator[str]:
+    """Any of these, in as many predicates as keep addresses short; ``beside``: encoded characters of what is added."""
+    chunk: list[Term] = []
+    size = 0
+    for term in terms:
+        cost = _cost(term, chunk[-1] if chunk else None)
+        if chunk and size + cost > MAX_PREDICATE - beside:
+            yield _joined(chunk)
             chunk, size = [], 0
-        chunk.append(one)
+            cost = _cost(term, None)
+        chunk.append(term)
         size += cost
     if chunk:
-        yield " or ".join(chunk)
+        yield _joined(chunk)
+
+
+def _cost(term: Term, before: Term | None) -> int:
+    alone = not term.head or before is None or before.head != term.head
+    return len(encoded(term.item)) + (len(encoded(f"{term.head}) or ")) if alone else 1)
+
+
+def _joined(terms: Iterable[Term]) -> str:
+    parts: list[str] = []
+    for head, members in groupby(terms, lambda term: term.head):
+        items = [term.item for term in members]
+        parts += [f"{head}{','.join(items)})"] if head else items
+    return " or ".join(parts)
 
 
 def named(column: str) -> str:
@@ -73,23 +133,13 @@ def equals(column: str, literal: str) -> str:
 
 
 def lists(column: str, literals: Iterable[str]) -> Iterator[str]:
-    """``column in (…)`` over all literals, without repeats, in as many predicates as keep each URL short enough."""
-    chunk: list[str] = []
-    size = 0
-    for literal in dict.fromkeys(literals):
-        cost = len(quote_plus(literal)) + 3
-        if chunk and size + cost > MAX_LIST:
-            yield f"{named(column)} in ({','.join(chunk)})"
-            chunk, size = [], 0
-        chunk.append(literal)
-        size += cost
-    if chunk:
-        yield f"{named(column)} in ({','.join(chunk)})"
+    """``either`` over the members of one list."""
+    return either(among(column, literals))
 
 
-def id_lists(column: str, keys: Iterable[str]) -> Iterator[str]:
-    """``lists`` over row ids; keys that cannot be ids are left out, since no row can have them."""
-    return lists(column, (number(key) for key in keys if is_id(key)))
+def id_lists(column: str, keys: Iterable[str], *, beside: int = 0) -> Iterator[str]:
+    """The same over row ids; keys that cannot be ids are left out, since no row can have them."""
+    return either(among(column, (number(key) for key in keys if is_id(key))), beside=beside)
 
 
 def since_day(column: str, seconds: float, zone: ZoneInfo) -> str:

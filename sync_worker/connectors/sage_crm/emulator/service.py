@@ -38,6 +38,7 @@ from sync_worker.connectors.sage_crm.emulator.seeding import API_USER, PERSON_US
 from sync_worker.connectors.sage_crm.emulator.store import Table
 from sync_worker.connectors.sage_crm.emulator.where import BadWhere
 
+LONGEST_QUERY = 2048  # characters; inferred: what the web server in front takes unless somebody allows it more
 _VERBS = {"GET": "read", "POST": "create", "PATCH": "update", "PUT": "update", "DELETE": "delete"}
 _WRITE_OPTIONS = frozenset({"returnPartial"})
 
@@ -114,6 +115,8 @@ class SageCrmEmulator(Emulator):
         target = parse_path(request.path)
         if target.form == "elsewhere":
             return html_page(404, "Not found")
+        if len(request.query) > LONGEST_QUERY:
+            return html_page(404, "Query string too long")
         options = dict(parse_qsl(request.query, keep_blank_values=True))
         sid = options.pop("SID", None)
         user = self.accounts.authorise(request.headers, sid)
