@@ -13,58 +13,21 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import redis
 import structlog
 
-from sync_worker.connectors.limiter import HEARTBEAT, QUIET, LocalLimiter, no_slot
+from sync_worker.connectors.limiter import HEARTBEAT, LocalLimiter, no_slot
+from sync_worker.connectors.slot_server import SlotServer
 from sync_worker.events import LinkClass
 
 log = structlog.get_logger(__name__)
 
 AWAY = 1.0  # seconds before Redis is asked again after it failed
 IDLE = 0.25  # seconds a slot may be kept without a call; also how often a kept one is confirmed
-SPARE_IDLE = 0.02  # the same for work that is not live: it hears at its next call that somebody live has asked
+SPARE_IDLE = 0.05  # the same for work that is not live: it hears within a call or two that somebody live has asked
+STEP_BACK = 0.0003  # seconds in which whoever follows on a slot gets its request out, undisturbed by who had it before
 TIDY = 1.0  # seconds of waiting between two looks for slots of ours that nobody here holds
-
-# Takes a slot (2) or confirms one that stands (1). Expired ones (their process died) are removed first; the server's
-# clock decides, not the workers'. Who finds none and has less than its share (ARGV[5]) leaves word for a moment; who
-# confirms a slot and finds another's word gives that slot up. Live work (ARGV[6]) leaves a mark for QUIET (ARGV[7] ms);
-# while it stands, other work neither takes nor keeps the last slot.
-_ACQUIRE = """
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local limit = tonumber(ARGV[2])
-if ARGV[6] == '1' then
-    redis.call('SET', KEYS[3], '1', 'PX', ARGV[7])
-elseif limit > 1 and redis.call('EXISTS', KEYS[3]) == 1 then
-    limit = limit - 1
-end
-local stands = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if stands then
-    local waiting = redis.call('GET', KEYS[2])
-    if (waiting and waiting ~= ARGV[4]) or redis.call('ZCARD', KEYS[1]) > limit then
-        redis.call('ZREM', KEYS[1], ARGV[1])
-        return 0
-    end
-elseif redis.call('ZCARD', KEYS[1]) >= limit then
-    if ARGV[5] == '1' then redis.call('SET', KEYS[2], ARGV[4], 'PX', 150) end
-    return 0
-end
-redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return stands and 1 or 2
-"""
-
-# Prolongs slots (ARGV[2] on) that still stand: a call may take far longer than a slot lives by itself.
-_PROLONG = """
-local t = redis.call('TIME')
-local to = t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[1]
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'XX', to, ARGV[i]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
-"""
 
 
 @dataclass(slots=True)
@@ -121,20 +84,16 @@ class RedisLimiter:
         prefix: str = "sync:slots:",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
-        self._script: Any = client.register_script(_ACQUIRE)
+        self._me = uuid.uuid4().hex
+        self._server = SlotServer(client, self._me, slot_seconds, prefix)
         self._processes = processes
-        self._prolong: Any = client.register_script(_PROLONG)
-        self._slot_ms = int(slot_seconds * 1000)
         self._prolong_every = slot_seconds / 4
         self._prolonged_at = float("-inf")
         self._confirm = min(IDLE, slot_seconds / 10)
-        self._prefix = prefix
         self._clock = clock
         self._queue = LocalLimiter(clock=clock, quiet=float("inf"))
         self._share = LocalLimiter(clock=clock)
         self._away_until = float("-inf")
-        self._me = uuid.uuid4().hex
         self._held: dict[str, _Held] = {}
         self._changed = threading.Condition()  # guards _held
         self._returner: threading.Thread | None = None
@@ -145,17 +104,21 @@ class RedisLimiter:
         self, system: str, limit: int, klass: LinkClass, wait_until: float, on_wait: Callable[[], None]
     ) -> Iterator[None]:
         # one more than there are: live work never queues behind other work that waits for a slot of the server's
+        followed = False
         with self._queue.slot(system, limit + 1, klass, wait_until, on_wait):
             share = max(1, limit // self._processes)
             slot = self._take(system, limit, klass, wait_until, on_wait)
-            if slot is not None:
+            if slot is None:
+                with self._share.slot(system, share, klass, wait_until, on_wait):
+                    yield
+            else:
                 try:
                     yield
                 finally:
-                    self._end(system, slot, share)
-                return
-            with self._share.slot(system, share, klass, wait_until, on_wait):
-                yield
+                    followed = self._end(system, slot, share)
+        if followed and slot is not None and klass != "live":
+            time.sleep(STEP_BACK)
+            self._look_after(system, slot, limit)
 
     # --- taking ------------------------------------------------------------------------------------------------------
 
@@ -209,16 +172,14 @@ class RedisLimiter:
         """True = ``asking.slot`` is held; False = Redis is away."""
         pause, beat, tidy = 0.005, asking.since + HEARTBEAT, asking.since
         share = max(1, limit // self._processes)
-        key = self._prefix + system
         while True:
             asked_at = self._clock()
             if asked_at < self._away_until:
                 return False
             slot = asking.slot
-            live, quiet_ms = int(klass == "live"), int(QUIET * 1000)
-            args = [slot.token, limit, self._slot_ms, self._me, int(held.count < share), live, quiet_ms]
+            short = held.count < share
             try:
-                taken = self._script(keys=[key, f"{key}:waiting", f"{key}:live"], args=args)
+                taken = self._server.take(system, slot.token, limit, short=short, live=klass == "live")
                 if taken:
                     slot.confirmed_at = asked_at
                     slot.spare = klass != "live" if taken == 2 else slot.spare
@@ -261,13 +222,11 @@ class RedisLimiter:
 
     def _tidy(self, system: str) -> None:
         """Give back slots of this process that it does not hold: a server that was killed may have forgotten that."""
-        key = self._prefix + system
-        members: Any = self._client.zrange(key, 0, -1)
+        standing = self._server.ours(system)
         with self._changed:
-            mine = {m.decode() for m in members if m.decode().startswith(self._me)}
-            lost = mine - self._held[system].tokens
+            lost = standing - self._held[system].tokens
         if lost:
-            self._client.zrem(key, *lost)
+            self._server.give_back(system, lost)
 
     # --- giving back -------------------------------------------------------------------------------------------------
 
@@ -275,10 +234,11 @@ class RedisLimiter:
         """Give back what is kept; to be called when no call is in flight any more."""
         self._return_unused(float("inf"))
 
-    def _end(self, system: str, slot: _Slot, share: int) -> None:
+    def _end(self, system: str, slot: _Slot, share: int) -> bool:
         """After a call: kept at hand for the next one, as far as our share goes, or for who waits for it here.
 
-        Whoever takes it asks the server before its call, and so hears of others that want more of their share.
+        Whoever takes it asks the server every so often, and so hears of others that want more of their share. True =
+        somebody here takes it at once.
         """
         now = self._clock()
         wanted = self._queue.waited_for(system, by_live=not slot.spare)
@@ -286,15 +246,28 @@ class RedisLimiter:
             held = self._held[system]
             if now < self._away_until:
                 held.tokens.discard(slot.token)  # it frees itself when it expires
-                return
+                return False
             if held.count <= share or wanted:
                 slot.idle_since = now
                 held.idle.append(slot)
                 if held.claims:
                     self._changed.notify_all()
-                return
+                return wanted
             held.tokens.discard(slot.token)
         self._give_back(system, [slot.token])
+        return False
+
+    def _look_after(self, system: str, slot: _Slot, limit: int) -> None:
+        """Ask the server about a slot that another call is using by now, so that the next need not wait for that."""
+        asked_at = self._clock()
+        if asked_at - slot.confirmed_at < SPARE_IDLE / 2 or asked_at < self._away_until:
+            return
+        try:
+            ours = self._server.would_confirm(system, slot.token, limit)
+        except redis.RedisError as error:
+            self._is_away(system, error)
+            return
+        slot.confirmed_at = asked_at if ours else float("-inf")
 
     def _wake_returner(self) -> None:
         """Called under the lock, with a slot that is ours or is about to be."""
@@ -328,7 +301,7 @@ class RedisLimiter:
             mine = {system: sorted(held.tokens) for system, held in self._held.items() if held.tokens}
         for system, tokens in mine.items():
             try:
-                self._prolong(keys=[self._prefix + system], args=[self._slot_ms, *tokens])
+                self._server.prolong(system, tokens)
             except redis.RedisError as error:
                 self._is_away(system, error)
 
@@ -348,7 +321,7 @@ class RedisLimiter:
 
     def _give_back(self, system: str, tokens: list[str]) -> None:
         try:
-            self._client.zrem(self._prefix + system, *tokens)
+            self._server.give_back(system, tokens)
         except redis.RedisError as error:
             self._is_away(system, error)  # the slots free themselves when they expire
 

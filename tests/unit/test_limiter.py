@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import redis
@@ -15,7 +16,7 @@ import redis
 from support.valkey import QueueServer
 from support.waiting import until
 from sync_worker.connectors.limiter import Limiter, LocalLimiter
-from sync_worker.connectors.shared_slots import RedisLimiter
+from sync_worker.connectors.shared_slots import SPARE_IDLE, RedisLimiter
 from sync_worker.errors import RateLimited
 from sync_worker.events import LinkClass
 
@@ -345,6 +346,86 @@ def test_a_slot_beyond_the_share_goes_on_to_a_thread_that_waits_here(
         assert through.wait(20)
         thread.join()
     assert len(returned) == 1  # at the end, when nobody waited any more
+
+
+class Passing:
+    """Threads of a process that hand its only slot to each other; time stands still but for ``pass_on``."""
+
+    def __init__(self, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.limiter = RedisLimiter(client, clock=lambda: self.now)
+        self.asked = 0
+        self.looked = 0
+        self._has = threading.Event()
+        take, look = self.limiter._server.take, self.limiter._server.would_confirm
+
+        def counted_take(*args: Any, **more: Any) -> int:
+            self.asked += 1
+            return take(*args, **more)
+
+        def counted_look(*args: Any) -> bool:
+            try:
+                return look(*args)
+            finally:
+                self.looked += 1
+
+        monkeypatch.setattr(self.limiter._server, "take", counted_take)
+        monkeypatch.setattr(self.limiter._server, "would_confirm", counted_look)
+
+    def call(self) -> Callable[[], None]:
+        """A thread that wants the slot and keeps it until what is returned is called."""
+        self._has, may_end = threading.Event(), threading.Event()
+
+        def work(has: threading.Event) -> None:
+            with self.limiter.slot("erp", 1, "bulk", self.now + 20, nothing):
+                has.set()
+                may_end.wait(20)
+
+        threading.Thread(target=work, args=(self._has,)).start()
+        return may_end.set
+
+    def first(self) -> Callable[[], None]:
+        end = self.call()
+        assert self._has.wait(20)
+        return end
+
+    def pass_on(self, end: Callable[[], None]) -> Callable[[], None]:
+        """A while later the call that ``end`` ends is followed by one that waited."""
+        following = self.call()
+        until(lambda: self.limiter._queue.waited_for("erp", by_live=False))
+        self.now += SPARE_IDLE * 0.8
+        end()
+        assert self._has.wait(20)
+        return following
+
+
+def test_who_hands_a_slot_on_asks_the_server_about_it_so_that_nobody_waits_for_that(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing = Passing(client, monkeypatch)
+    end = passing.first()
+    for turn in range(1, 6):
+        end = passing.pass_on(end)
+        until(lambda turn=turn: passing.looked == turn)  # type: ignore[misc]
+    end()
+    assert passing.asked == 1
+
+
+def test_a_slot_that_another_process_waits_for_is_handed_on_only_as_long_as_nobody_has_looked(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing = Passing(client, monkeypatch)
+    end = passing.pass_on(passing.first())
+    until(lambda: passing.looked == 1)
+    client.set("sync:slots:erp:waiting", "another process")
+    end = passing.pass_on(end)
+    until(lambda: passing.looked == 2)
+    assert passing.asked == 1
+    following = passing.call()
+    until(lambda: passing.limiter._queue.waited_for("erp", by_live=False))
+    end()
+    until(lambda: passing.asked > 1)
+    following()
 
 
 def test_a_kept_slot_goes_to_another_process_that_waits_though_its_keeper_calls_on(client: redis.Redis) -> None:
