@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from sync_worker import imports
 from sync_worker.desk import limits
+from sync_worker.desk.anew import Anew
 from sync_worker.desk.holding import Say, held
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.shared import ACTOR
@@ -25,23 +25,20 @@ from sync_worker.wiring import App
 
 # At a time in the import's own process: one stores what it did, another reads, and a third has calls for the slots.
 BATCHES = 3
-NAMED = 100  # keys in a report: more are counted only
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """``counts``: customers by verdict. ``anew``: ERP keys of those with whom something else was done than a preview
-    of the same selection foretold, the first ``NAMED``; ``anew_count``: how many, None without such a preview."""
+    """``counts``: customers by verdict. ``anew``: ERP keys, where a preview of the same selection was looked at."""
 
     run: int
     flow: str
     counts: dict[str, int]
-    anew: tuple[str, ...] = ()
-    anew_count: int | None = None
+    anew: Anew[str] | None = None
 
     def document(self) -> dict[str, Any]:
         """As the command line shows it."""
-        told = {} if self.anew_count is None else {"planned_anew": self.anew_count, "planned_anew_keys": [*self.anew]}
+        told = self.anew.document("keys") if self.anew is not None else {}
         return {"flow": self.flow, "run": self.run, "seen": sum(self.counts.values()), **self.counts, **told}
 
 
@@ -119,17 +116,14 @@ def run_import(
 def _run(app: App, flow: Flow, run: Run, chosen: Selection, tell: Callable[[Progress], None]) -> Imported:
     threads = 1 + max(BATCHES, int(app.config.systems[flow.systems["crm"]].concurrency))  # one for what is not bulk
     engine = replace(app.engine, lanes=Lanes({**LANES, "bulk": BATCHES}))
-    before = imports.expected(app.db, run)
+    before = runs.previewed(app.db, run, foretold.KIND)
     try:
         counts = Import(app.db, app.inbox, engine, flow, run, chosen, threads, tell).go()
     except KeyboardInterrupt:
         runs.end(app.db, run.id, "stopped")
         raise
-    if before is None:
-        return Imported(run.id, flow.name, counts)
-    anew = imports.planned_anew(app.db, run.id, before.id)
-    named = tuple(islice(anew, NAMED))
-    return Imported(run.id, flow.name, counts, named, len(named) + sum(1 for _ in anew))
+    anew = Anew.of(imports.planned_anew(app.db, run.id, before.id)) if before is not None else None
+    return Imported(run.id, flow.name, counts, anew)
 
 
 def _importable(app: App, flow: str) -> Flow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -14,7 +15,8 @@ from sync_worker.engine.preview import Foreseen, foresee
 from sync_worker.routing import rule_for
 from sync_worker.store import defaults, runs
 from sync_worker.store.rows import LinkRow
-from sync_worker.store.session import Database
+from sync_worker.store.runs import Row
+from sync_worker.store.session import Database, dumps
 from sync_worker.store.tables import link
 from sync_worker.wiring import App
 
@@ -25,17 +27,48 @@ WOULD_LINK = ("linked", "relinked")
 def preview(app: App, run_id: int) -> Iterator[Foreseen]:
     """One verdict per row that a dry upload would link, in the order of the file, flow by flow within a chunk.
 
-    ``link``, or what stops the comparison: ``conflict``, ``waiting``, ``skip``. Raises SyncError when a vendor cannot
-    be asked.
+    ``link``, or what stops the comparison: ``conflict``, ``waiting``, ``skip``. What was foretold is remembered with
+    the rows. Raises SyncError when a vendor cannot be asked.
     """
     for some in runs.rows(app.db, run_id, WOULD_LINK, CHUNK):
-        pairs = sorted((row.detail or {} for row in some), key=lambda detail: str(detail["flow"]))
-        for name, of_flow in groupby(pairs, key=lambda detail: str(detail["flow"])):
-            flow = app.flows[name]
-            for one in foresee(app.db, flow, rule_for(flow.entity), _as_linked(app.db, flow, list(of_flow))):
-                if one.verdict in ("update", "unchanged"):
-                    one.verdict = "link"
-                yield one
+        by_flow = sorted(some, key=lambda row: str((row.detail or {})["flow"]))
+        for name, of_flow in groupby(by_flow, key=lambda row: str((row.detail or {})["flow"])):
+            rows = list(of_flow)
+            found = _compared(app.db, app.flows[name], [row.detail or {} for row in rows])
+            kept = [
+                Row(row.key, row.verdict, row.link_id, {**(row.detail or {}), "plan": _plan(one)})
+                for row, one in zip(rows, found, strict=True)
+            ]
+            app.db.run(lambda conn, kept=kept: runs.put_rows_in(conn, run_id, kept))  # type: ignore[misc]  # bound per turn
+            yield from found
+
+
+def planned_anew(db: Database, flow: Flow, told: Mapping[str, Row], rows: Sequence[Row]) -> set[str]:
+    """Of rows about to be linked, those of which something else would be written by now than was foretold.
+
+    ``told``: what the preview kept, by the key of the row. Raises SyncError when a vendor cannot be asked.
+    """
+    asked = [row for row in rows if row.key in told and "plan" in (told[row.key].detail or {})]
+    found: set[str] = set()
+    for start in range(0, len(asked), CHUNK):
+        some = asked[start : start + CHUNK]
+        now = _compared(db, flow, [row.detail or {} for row in some])
+        found |= {row.key for row, one in zip(some, now, strict=True) if _plan(one) != told[row.key].detail["plan"]}  # type: ignore[index]  # asked above
+    return found
+
+
+def _plan(one: Foreseen) -> str:
+    """A hash of what would be written, and over what."""
+    told = dumps([one.verdict, one.fields, one.open, one.cause])
+    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+
+
+def _compared(db: Database, flow: Flow, pairs: Sequence[Mapping[str, Any]]) -> list[Foreseen]:
+    found = foresee(db, flow, rule_for(flow.entity), _as_linked(db, flow, pairs))
+    for one in found:
+        if one.verdict in ("update", "unchanged"):
+            one.verdict = "link"
+    return found
 
 
 def _as_linked(db: Database, flow: Flow, pairs: Sequence[Mapping[str, Any]]) -> list[LinkRow]:

@@ -19,7 +19,8 @@ from sqlalchemy import Connection, select
 
 from sync_worker import sheets
 from sync_worker.connectors.http import writes_allowed
-from sync_worker.desk import limits
+from sync_worker.desk import limits, link_preview
+from sync_worker.desk.anew import Anew
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.link_claims import Claims
 from sync_worker.desk.link_rows import ACCOUNT, ALSO, OWN, REQUIRED, SAGE_ID, TEMPLATE, Asked, Reader
@@ -47,13 +48,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Uploaded:
-    """``counts``: one per verdict; together they are ``rows``. ``errors``: the first wrong rows, (line, texts)."""
+    """``counts``: one per verdict; together they are ``rows``. ``errors``: the first wrong rows, (line, texts).
+
+    ``anew``: lines, where a preview of the same file had been looked at.
+    """
 
     run: int
     dry_run: bool
     rows: int
     counts: dict[str, int]
     errors: list[tuple[int, list[str]]] = field(default_factory=list)
+    anew: Anew[int] | None = None
 
     @property
     def wrong(self) -> int:
@@ -62,7 +67,8 @@ class Uploaded:
     def document(self) -> dict[str, Any]:
         """``links upload --json``."""
         errors = [{"line": line, "errors": texts} for line, texts in self.errors]
-        return {"run": self.run, "dry_run": self.dry_run, "rows": self.rows, **self.counts, "errors": errors}
+        anew = self.anew.document("lines") if self.anew is not None else {}
+        return {"run": self.run, "dry_run": self.dry_run, "rows": self.rows, **self.counts, "errors": errors, **anew}
 
 
 def open_sheet(path: Path) -> Sheet:
@@ -151,6 +157,7 @@ class _Upload:
         self._app, self._path, self._only, self._run = app, path, flow, run
         self._total, self._progress = total, progress
         self._relink, self._dry_run = relink, dry_run
+        self._before = None if dry_run else runs.previewed(app.db, run, DRY_KIND, but="file")
 
     @property
     def _db(self) -> Database:
@@ -243,6 +250,8 @@ class _Upload:
             self._progress("linked", done, total)
 
     def _link(self, flow: Flow, rows: Sequence[Row]) -> None:
+        anew = link_preview.planned_anew(self._db, flow, self._told(rows), rows)
+        rows = [Row(row.key, row.verdict, None, {**(row.detail or {}), "anew": row.key in anew}) for row in rows]
         wanted = [_wanted(row) for row in rows]
         by = By(ACTOR, "a row of an uploaded file", self._run.id, "bulk")
 
@@ -252,13 +261,34 @@ class _Upload:
 
         pairing.pair(self._db, flow.scope, wanted, by, relink=self._relink, dry_run=self._dry_run, also=also)
 
+    def _told(self, rows: Sequence[Row]) -> dict[str, Row]:
+        """What the preview kept of these rows, by key; nothing without one."""
+        if self._before is None:
+            return {}
+        return {row.key: row for row in runs.rows_by_key(self._db, self._before.id, [row.key for row in rows])}
+
+    def _planned_anew(self) -> Iterator[int]:
+        """Lines that ended otherwise than the preview said, or whose records were edited before they were linked."""
+        for some in runs.rows(self._db, self._run.id, VERDICTS):
+            told = self._told(some)
+            for row in some:
+                mine = told.get(row.key)
+                if mine is None or _ids(mine) != _ids(row) or (row.detail or {}).get("anew"):
+                    yield int(row.key)
+
     def ended(self) -> Uploaded:
         """Count the verdicts, which is what the run says of itself."""
         tally = Counter(runs.tally(self._db, self._run.id))
         counts = {verdict: tally[verdict] for verdict in VERDICTS}
         runs.end(self._db, self._run.id, "done", {"rows": self._total, **counts})
         errors = [(line, texts) for line, texts in islice(_errors(self._db, self._run.id), SHOWN)]
-        return Uploaded(self._run.id, self._dry_run, self._total, counts, errors)
+        anew = Anew.of(self._planned_anew()) if self._before is not None else None
+        return Uploaded(self._run.id, self._dry_run, self._total, counts, errors, anew)
+
+
+def _ids(row: Row) -> list[Any]:
+    """What became of a row, and which records it names."""
+    return [row.verdict, *((row.detail or {}).get(name) for name in ("flow", "crm_key", "erp_key"))]
 
 
 def _verdict(one: Asked) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sync_worker import rewrites
 from sync_worker.desk import foreseen, limits
+from sync_worker.desk.anew import NAMED, Anew
 from sync_worker.desk.holding import Say, held
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.managers import People, flow_of
@@ -25,7 +26,6 @@ from sync_worker.store.runs import Run
 from sync_worker.wiring import App
 
 UNDO, REAPPLY, LEAVER = history.UNDO, "reapply", "leaver"
-NAMED = 100  # links in a report: more are counted only
 COLUMNS = ("Link", *foreseen.COLUMNS)
 LEFT_OUT = "left"  # stands for the verdict on a line about a field that is left as it is
 
@@ -45,7 +45,8 @@ class Plan:
 class Ended:
     """``counts``: links by verdict. ``left``: of the first ``NAMED`` links with fields left, those and why.
 
-    ``linked``: links that what was undone has made, and that go on.
+    ``linked``: links that what was undone has made, and that go on. ``anew``: links, where a preview of the same plan
+    had been looked at.
     """
 
     run: int
@@ -54,10 +55,12 @@ class Ended:
     counts: Mapping[str, int]
     left: list[dict[str, Any]] = field(default_factory=list)
     linked: list[int] = field(default_factory=list)
+    anew: Anew[int] | None = None
 
     def document(self) -> dict[str, Any]:
         about = {"run": self.run, "kind": self.kind, "params": dict(self.params), "seen": sum(self.counts.values())}
-        return {**about, **self.counts, "left": self.left, "linked_by_it": self.linked}
+        anew = self.anew.document("links") if self.anew is not None else {}
+        return {**about, **self.counts, "left": self.left, "linked_by_it": self.linked, **anew}
 
 
 def plan_undo(app: App, *, run: int | None = None, link: int | None = None) -> Plan:
@@ -176,9 +179,18 @@ def _leaving(app: App, flow: str, side: Side, key: str) -> dict[Side, set[str]]:
 
 
 def preview(app: App, plan: Plan) -> Iterator[Foretold]:
-    """What the run would do; writes nothing. Raises SyncError when a vendor cannot be asked."""
+    """What the run would do; writes nothing at a vendor. What was foretold is remembered.
+
+    Raises SyncError when a vendor cannot be asked.
+    """
+    run = runs.begin(app.db, _dry(plan.kind), plan.flow, ACTOR, plan.params)
     rules = {flow.entity: rule_for(flow.entity) for flow in app.flows.values()}
-    return rewrites.preview(app.db, app.flows, rules, plan.wishes(0))
+    return rewrites.kept(app.db, run, rewrites.preview(app.db, app.flows, rules, plan.wishes(0)))
+
+
+def _dry(kind: str) -> str:
+    """The kind of the run that a preview of these leaves."""
+    return f"{kind}_dry"
 
 
 def document(one: Foretold) -> dict[str, Any]:
@@ -237,13 +249,14 @@ def carry_out(
         if stopped is None and not unlimited:
             _check_limits(app, plan)
         run = stopped or runs.begin(app.db, plan.kind, plan.flow, ACTOR, plan.params)
+        before = runs.previewed(app.db, run, _dry(plan.kind))
         crew = max(2, *(int(one.concurrency) for one in app.config.systems.values())) if threads is None else threads
         try:
             counts = Rewrite(app.db, app.engine, app.flows, run, plan.wishes, crew, tell).go()
         except KeyboardInterrupt:
             runs.end(app.db, run.id, "stopped")
             raise
-    return _ended(app, run, counts)
+    return _ended(app, run, counts, before)
 
 
 def _check_limits(app: App, plan: Plan) -> None:
@@ -261,7 +274,7 @@ def _check_limits(app: App, plan: Plan) -> None:
         limits.check(extent, app.config.flows[flow].limits, f"{plan.again} --dry-run")
 
 
-def _ended(app: App, run: Run, counts: Mapping[str, int]) -> Ended:
+def _ended(app: App, run: Run, counts: Mapping[str, int], before: Run | None) -> Ended:
     left: list[dict[str, Any]] = []
     linked: list[int] = []
     for chunk in runs.rows(app.db, run.id, list(counts)):
@@ -271,7 +284,8 @@ def _ended(app: App, run: Run, counts: Mapping[str, int]) -> Ended:
                 left.append({"link": row.link_id, "fields": _in_words(detail["left"])})
             if detail.get("linked") and row.link_id is not None and row.verdict != "unlinked" and len(linked) < NAMED:
                 linked.append(row.link_id)
-    return Ended(run.id, run.kind, run.params, counts, left, linked)
+    anew = Anew.of(rewrites.planned_anew(app.db, run.id, before.id)) if before is not None else None
+    return Ended(run.id, run.kind, run.params, counts, left, linked, anew)
 
 
 def _in_words(left: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ that stores how far the run has come. So a run that was killed goes on where it 
 
 from sync_worker.imports.extent import extent
 from sync_worker.imports.foresight import preview
-from sync_worker.imports.foretold import expected, kept, planned_anew
+from sync_worker.imports.foretold import kept, planned_anew
 from sync_worker.imports.run import KIND, Import, Progress
 from sync_worker.imports.selection import Selection, select_by
 
@@ -15,7 +15,6 @@ __all__ = [
     "Import",
     "Progress",
     "Selection",
-    "expected",
     "extent",
     "kept",
     "planned_anew",

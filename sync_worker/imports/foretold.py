@@ -20,7 +20,6 @@ from sync_worker.store.tables import journal
 
 KIND = "preview"
 CHUNK = 500
-FRESH_SECONDS = 24 * 3600.0  # an older preview is nobody's expectation any more
 # a preview's verdict -> the run's
 VERDICTS: Mapping[str, str] = {
     "create": "created",
@@ -65,16 +64,6 @@ def digest(written: Mapping[tuple[str, str], Any]) -> str:
     told = sorted([side, name, value] for (side, name), value in written.items() if value is not None)
     emptied = sorted([side, name] for (side, name), value in written.items() if value is None)
     return hashlib.sha256(dumps([told, emptied]).encode()).hexdigest() if written else ""
-
-
-def expected(db: Database, run: Run) -> Run | None:
-    """The preview that a person looked at before this run: of the same selection, and no run came between."""
-    found = runs.newest(db, KIND, run.flow, "done")
-    last = runs.newest(db, run.kind, run.flow, "done")
-    if found is None or dict(found.params) != dict(run.params) or found.id > run.id:
-        return None
-    stale = found.started_at < run.started_at - FRESH_SECONDS
-    return None if stale or (last is not None and last.id > found.id) else found
 
 
 def planned_anew(db: Database, run_id: int, preview_id: int) -> Iterator[str]:

@@ -16,10 +16,15 @@ def imported(out: Printer, found: Mapping[str, Any]) -> None:
     apart = ("flow", "run", "seen", "planned_anew", "planned_anew_keys")
     counts = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if verdict not in apart)
     print(f"{found['seen']} customers: {counts or 'none'}")
+    _anew(found, "keys")
+
+
+def _anew(found: Mapping[str, Any], what: str) -> None:
+    """Who was planned anew since a preview. ``what``: the names are."""
     if found.get("planned_anew"):
-        keys = found["planned_anew_keys"]
-        more = ", …" if found["planned_anew"] > len(keys) else ""
-        print(f"{found['planned_anew']} not as the preview said, edited since: {', '.join(keys)}{more}")
+        names = [str(name) for name in found[f"planned_anew_{what}"]]
+        more = ", …" if found["planned_anew"] > len(names) else ""
+        print(shown(f"{found['planned_anew']} not as the preview said, edited since: {', '.join(names)}{more}"))
 
 
 def foreseen(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
@@ -50,7 +55,8 @@ def rewrite_foreseen(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def rewritten(out: Printer, found: Mapping[str, Any], verdicts: Sequence[str]) -> None:
-    """``undo``, ``managers reapply``, ``managers leaver``: links by verdict, and the fields that were left."""
+    """``undo``, ``managers reapply``, ``managers leaver``: links by verdict, the fields that were left, and the links
+    that were planned anew since a preview."""
     if out.document(found):
         return
     _left([{"link": one["link"], "left": one["fields"]} for one in found["left"]])
@@ -58,6 +64,7 @@ def rewritten(out: Printer, found: Mapping[str, Any], verdicts: Sequence[str]) -
         print(f"link {link_id} was made by it and goes on; to end it: sync-worker links unlink --link {link_id}")
     counts = ", ".join(f"{found[name]} {name.replace('_', ' ')}" for name in verdicts if found.get(name))
     print(f"run {found['run']}: {found['seen']} links: {counts or 'nothing to do'}")
+    _anew(found, "links")
 
 
 def _left(found: Sequence[Mapping[str, Any]]) -> None:
@@ -67,7 +74,7 @@ def _left(found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def uploaded(out: Printer, found: Mapping[str, Any]) -> None:
-    """``links upload``: the first wrong rows, then the counts."""
+    """``links upload``: the first wrong rows, the counts, and the lines that were planned anew since a preview."""
     if out.document(found):
         return
     for one in found["errors"]:
@@ -80,6 +87,7 @@ def uploaded(out: Printer, found: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{found[name]} {said.get(name, name)}" for name in names if found[name])
     would = " (dry run: nothing was changed)" if found["dry_run"] else ""
     print(f"run {found['run']}: {found['rows']} rows: {counts or 'nothing to do'}{would}")
+    _anew(found, "lines")
 
 
 def verified(out: Printer, found: Mapping[str, Any]) -> None:

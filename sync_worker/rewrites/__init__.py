@@ -6,7 +6,19 @@ killed goes on where it was, and repeats nothing.
 """
 
 from sync_worker.rewrites.foresight import Foretold, preview
+from sync_worker.rewrites.foretold import kept, planned_anew
 from sync_worker.rewrites.run import VERDICTS, Progress, Rewrite
 from sync_worker.rewrites.wishes import LEFT, Wish, Wishes
 
-__all__ = ["LEFT", "VERDICTS", "Foretold", "Progress", "Rewrite", "Wish", "Wishes", "preview"]
+__all__ = [
+    "LEFT",
+    "VERDICTS",
+    "Foretold",
+    "Progress",
+    "Rewrite",
+    "Wish",
+    "Wishes",
+    "kept",
+    "planned_anew",
+    "preview",
+]

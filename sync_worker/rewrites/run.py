@@ -162,7 +162,7 @@ class Rewrite:
         if detail.get("unlink") and came.verdict != "failed":
             pairing.unlink_in(conn, flow.scope, row.id, self._by(), self.db.now(conn))
             verdict = "unlinked"
-        return Row(asked.key, verdict, row.id, _told(detail, came))
+        return row_about(row.id, verdict, detail, came)
 
 
 def _ended(row: LinkRow, detail: Mapping[str, Any]) -> bool:
@@ -173,12 +173,14 @@ def _ended(row: LinkRow, detail: Mapping[str, Any]) -> bool:
 
 def _idle(wish: Wish) -> Row:
     came = Came((), wish.left)
-    return Row(_key(wish.link_id), came.verdict, wish.link_id, _told(wish.detail(), came))
+    return row_about(wish.link_id, came.verdict, wish.detail(), came)
 
 
-def _told(detail: Mapping[str, Any], came: Came) -> dict[str, Any]:
-    found: dict[str, Any] = {"written": list(came.written), "left": dict(came.left), "linked": detail.get("linked")}
-    return {name: value for name, value in found.items() if value}
+def row_about(link_id: int, verdict: str, detail: Mapping[str, Any], came: Came) -> Row:
+    """What a run, or its preview, keeps of a link in the end. ``detail``: of the wish."""
+    found: dict[str, Any] = {"written": sorted(came.written), "left": dict(came.left)}
+    found |= {name: detail.get(name) for name in ("linked", "plan")}
+    return Row(_key(link_id), verdict, link_id, {name: value for name, value in found.items() if value})
 
 
 def _key(link_id: int) -> str:

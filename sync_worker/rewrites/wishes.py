@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from mappings.fields import Value
 from sync_worker.engine.flow import Flow
 from sync_worker.events import Side
 from sync_worker.store.rows import LinkRow
+from sync_worker.store.session import dumps
 
 # why a field is left as it is: code -> what people read
 LEFT = {
@@ -48,7 +50,15 @@ class Wish:
         """As a run's row keeps it."""
         values = {name: dict(take["values"]) for name, take in self.takes.items()}
         kept = {"values": values, "left": dict(self.left), "unlink": self.unlink, "linked": self.linked}
+        kept["plan"] = self._plan()
         return {name: value for name, value in kept.items() if value}
+
+    def _plan(self) -> str:
+        """A hash of what is wanted, and of what both sides hold for it; "" for nothing."""
+        if self.idle:
+            return ""
+        told = [{name: [take["values"], take["if"]] for name, take in self.takes.items()}, self.unlink, self.join]
+        return hashlib.blake2b(dumps(told).encode(), digest_size=8).hexdigest()
 
 
 Wishes = Iterator[tuple[int, list[Wish]]]

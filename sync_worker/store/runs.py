@@ -20,6 +20,7 @@ from sync_worker.store.tables import run, run_row
 State = Literal["running", "done", "stopped", "replaced"]
 UNFINISHED: tuple[State, ...] = ("running", "stopped")
 CHUNK = 500
+FRESH_SECONDS = 24 * 3600.0  # an older preview is nobody's expectation any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,16 @@ def newest(db: Database, kind: str, flow: str, state: State) -> Run | None:
     with db.read() as conn:
         found = conn.execute(query).mappings().first()
     return _run(found) if found is not None else None
+
+
+def previewed(db: Database, run: Run, kind: str, but: str = "") -> Run | None:
+    """The preview, a run of this kind, that a person looked at before this run: of the same parameters, and no run came
+    between. ``but``: a parameter that may differ. Ask before the run has ended."""
+    found, last = newest(db, kind, run.flow, "done"), newest(db, run.kind, run.flow, "done")
+    if found is None or {**found.params, but: None} != {**run.params, but: None} or found.id > run.id:
+        return None
+    stale = found.started_at < run.started_at - FRESH_SECONDS
+    return None if stale or (last is not None and last.id > found.id) else found
 
 
 def note_in(conn: Connection, run_id: int, position: Any, counts: Mapping[str, Any]) -> None:

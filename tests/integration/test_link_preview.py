@@ -12,6 +12,7 @@ from support.rules import FLOW, Make, api_writes, entries, in_the_past, rest, ro
 from support.world import World
 from sync_worker import sheets
 from sync_worker.desk import foreseen, link_preview, link_upload, run_lists
+from sync_worker.desk.anew import Anew
 from sync_worker.desk.limits import LimitReached
 from sync_worker.sheets import SheetError
 from sync_worker.store import runs
@@ -169,3 +170,51 @@ def test_an_upload_beyond_its_limits_links_nothing_and_goes_on_unchecked_once_a_
     assert run_lists.latest(world.app, FLOW, 1)[0]["run"] == done.run, "a file of several flows is a run of each"
     rest(world)
     assert link_upload.upload(world.app, saved(tmp_path, *rows)).counts["unchanged"] == 3
+
+
+def test_lay_8_rows_whose_records_were_edited_since_the_dry_upload_are_planned_anew_and_named(
+    world: World, tmp_path: Path
+) -> None:
+    names = ("Northwind", "Eastwind", "Westwind", "Southwind")
+    (_, first), (second, _), *others = pairs = [strangers(world, name) for name in names]
+    path = saved(tmp_path, *((crm, "Acme UK", "ACME", "", erp, "") for erp, crm in pairs))
+    dry(world, path)
+    with in_the_past(world):
+        world.edit_crm(first, Comp_Name="Edited over there")  # the same is written, but over something else
+        world.edit_erp(second, name="Edited")
+        world.edit_crm(others[0][1], Comp_Source="A fair")  # nothing that travels
+    copy = path.rename(tmp_path / "the-same-file.csv")
+    found = link_upload.upload(world.app, copy)
+    assert found.counts["linked"] == 4 and found.anew == Anew((2, 3), 2)
+    assert found.document()["planned_anew_lines"] == [2, 3]
+    assert link_upload.upload(world.app, copy).anew is None, "that preview was used"
+
+
+def test_lay_8_a_row_that_ends_otherwise_than_the_dry_upload_said_is_named_also_after_an_interruption(
+    world: World, tmp_path: Path
+) -> None:
+    pairs = [strangers(world, name) for name in ("Northwind", "Southwind", "Eastwind")]
+    path = saved(tmp_path, *((crm, "Acme UK", "ACME", "", erp, "") for erp, crm in pairs))
+    dry(world, path)
+    world.crm.person("Company", pairs[2][1], {}, "delete")
+    with in_the_past(world):
+        world.edit_erp(pairs[0][0], name="Edited")
+
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "linked":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        link_upload.upload(world.app, path, progress=stop)
+    found = link_upload.upload(world.app, path, resume=True)
+    assert (found.counts["linked"], found.counts["wrong"]) == (2, 1)
+    assert found.anew == Anew((2, 4), 2)
+
+
+def test_a_dry_upload_of_another_file_or_with_other_options_is_nobodys_expectation(
+    world: World, tmp_path: Path
+) -> None:
+    erp, crm = strangers(world, "Northwind")
+    path = saved(tmp_path, (crm, "Acme UK", "ACME", "", erp, ""))
+    dry(world, path)
+    assert link_upload.upload(world.app, path, relink=True).anew is None

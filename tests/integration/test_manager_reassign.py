@@ -13,6 +13,7 @@ from support.world import World
 from sync_worker import directories
 from sync_worker.desk import managers as by_hand
 from sync_worker.desk import rewriting
+from sync_worker.desk.anew import Anew
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.rewriting import Ended, Plan
 from sync_worker.errors import PermanentError
@@ -264,3 +265,39 @@ def test_am_7_a_successor_who_cannot_take_the_customers_is_refused(world: World,
     map_it(world, "E-10", "2")
     with pytest.raises(PermanentError, match=why):
         leaver(world, "erp", who, heir)
+
+
+def test_am_7_customers_edited_since_the_preview_are_planned_anew_and_named(make: Make) -> None:
+    world = ready(make())
+    map_it(world, "E-10", "2")
+    map_it(world, "E-12", "1")
+    same, silent, gone = customers(world, 3)
+    (late,) = customers(world, 1, "E-12", "1")
+    map_it(world, "E-10", "3")
+    plan = rewriting.plan_reapply(world.app, FLOW)
+    assert len(list(rewriting.preview(world.app, plan))) == 3
+    world.edit_erp(gone.erp, **{REP: "E-12"})
+    map_it(world, "E-12", "2")
+    rest(world)
+    world.edit_crm(silent.crm, **{USER: 1})
+    world.crm.take_notices()  # lost
+    ended = carried(world, rewriting.plan_reapply(world.app, FLOW))
+    assert [of(world, one) for one in (same, late)] == [("E-10", 3), ("E-12", 2)]
+    assert ended.anew == Anew((silent.id, late.id, gone.id), 3), ended.counts
+    assert ended.document()["planned_anew_links"] == [silent.id, late.id, gone.id]
+    assert reapply(world).anew is None, "that preview was used"
+
+
+def test_am_7_a_reapply_as_the_preview_said_names_nobody(world: World) -> None:
+    ready(world)
+    map_it(world, "E-10", "2")
+    customers(world, 2)
+    map_it(world, "E-10", "3")
+    list(rewriting.preview(world.app, rewriting.plan_reapply(world.app, FLOW)))
+    other = rewriting.plan_reapply(world.app, FLOW, ["E-10"])
+    list(rewriting.preview(world.app, rewriting.plan_reapply(world.app, FLOW)))
+    assert carried(world, other).anew is None, "of other managers"
+    map_it(world, "E-10", "1")
+    list(rewriting.preview(world.app, other))
+    ended = carried(world, other)
+    assert (ended.counts, ended.anew) == ({"changed": 2}, Anew((), 0))

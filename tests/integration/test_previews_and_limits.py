@@ -12,6 +12,7 @@ import pytest
 from support.rules import FLOW, Make, api_writes, in_the_past, pair, rest, row_of, worlds
 from support.world import World
 from sync_worker.desk import importing, previewing, verifying
+from sync_worker.desk.anew import Anew
 from sync_worker.desk.limits import LimitReached
 from sync_worker.engine.preview import Foreseen
 from sync_worker.imports import Selection, select_by
@@ -94,16 +95,16 @@ def test_records_edited_since_the_preview_are_planned_anew_and_named(make: Make)
         late = world.new_erp("Late Ltd", id="C-9")
     ended = importing.run_import(world.app, FLOW, Selection())
     assert ended.counts == {"created": 5}
-    assert set(ended.anew) == {keys[1], late} and ended.anew_count == 2
+    assert ended.anew is not None and set(ended.anew.named) == {keys[1], late} and ended.anew.count == 2
     assert world.crm_record(str(row_of(world, erp=keys[1]).crm_key))["Comp_Name"] == "Renamed Ltd"
-    assert importing.run_import(world.app, FLOW, Selection()).anew_count is None, "that preview was used"
+    assert importing.run_import(world.app, FLOW, Selection()).anew is None, "that preview was used"
 
 
 def test_a_preview_of_another_selection_is_nobodys_expectation(small: Make) -> None:
     world = small()
     customers(world, 2)
     list(importing.preview(world.app, FLOW, select_by(None, "C-1", "C-1")))
-    assert importing.run_import(world.app, FLOW, Selection()).anew_count is None
+    assert importing.run_import(world.app, FLOW, Selection()).anew is None
 
 
 # --- preview = journal -----------------------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ def test_gumu_1_preview_equals_journal_on_random_data(small: Make, seed: int) ->
     for turn in range(2):
         foretold = Counter(one.verdict for one in said(world).values())
         ended = importing.run_import(world.app, FLOW, Selection(), unlimited=True)
-        assert (ended.anew, ended.anew_count) == ((), 0), (turn, foretold, ended.counts)
+        assert ended.anew == Anew((), 0), (turn, foretold, ended.counts)
         assert sum(foretold.values()) == sum(ended.counts.values()) == len(keys)
         world.settle()
         rest(world)

@@ -15,6 +15,7 @@ from support.world import World
 from sync_worker import sheets
 from sync_worker.connectors.base import Ask
 from sync_worker.desk import importing, link_upload, linking, rewriting
+from sync_worker.desk.anew import Anew
 from sync_worker.desk.limits import LimitReached
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.rewriting import Ended, Plan
@@ -41,6 +42,14 @@ def last_run(world: World, kind: str) -> int:
 def undone(world: World, run_id: int) -> Ended:
     ended = carried(world, rewriting.plan_undo(world.app, run=run_id))
     rest(world)
+    return ended
+
+
+def undone_as_previewed(world: World, run_id: int) -> Ended:
+    """Undo it; what the preview said holds for every link."""
+    list(rewriting.preview(world.app, rewriting.plan_undo(world.app, run=run_id)))
+    ended = undone(world, run_id)
+    assert ended.anew == Anew((), 0)
     return ended
 
 
@@ -87,6 +96,21 @@ def test_undo_of_an_import_writes_back_what_it_overwrote_and_the_sides_then_diff
     world.sweep()
     rest(world)
     assert api_writes(world) == writes, "what was undone is not synced again"
+
+
+def test_links_edited_since_the_preview_of_their_undo_are_planned_anew_and_named(world: World) -> None:
+    with in_the_past(world):
+        two(world, 1)
+        _, told = two(world, 2)
+        _, silent = two(world, 3)
+    done = imported(world)
+    list(rewriting.preview(world.app, rewriting.plan_undo(world.app, run=done)))
+    world.edit_crm(told, Comp_WebSite="http://person.test")
+    rest(world)
+    world.edit_crm(silent, Comp_WebSite="http://person.test")
+    world.crm.take_notices()  # lost
+    ended = undone(world, done)
+    assert ended.anew == Anew((row_of(world, crm=told).id, row_of(world, crm=silent).id), 2)
 
 
 def test_undo_leaves_a_field_out_that_was_edited_since_and_names_it(make: Make) -> None:
@@ -139,9 +163,9 @@ def test_an_undo_is_a_run_and_can_be_undone(make: Make) -> None:
     done = imported(world)
     made = str(row_of(world, erp=alone).crm_key)
     after = mapped(world, erp, crm), mapped(world, alone, made)
-    first = undone(world, done)
+    first = undone_as_previewed(world, done)
     assert mapped(world, erp, crm) != after[0]
-    again = undone(world, first.run)
+    again = undone_as_previewed(world, first.run)
     assert again.counts == {"changed": 1, "linked": 1}
     assert (mapped(world, erp, crm), mapped(world, alone, made)) == after
     assert row_of(world, crm=crm).cause == "" and row_of(world, crm=made).erp_key == alone
@@ -351,7 +375,7 @@ def test_undo_on_random_data_leaves_both_sides_as_before_but_for_what_was_edited
         edited[one].add(COLUMN_OF[column])
     rest(world)
     held = {one: mapped(world, *one) for one in pairs}
-    undone(world, done)
+    undone_as_previewed(world, done)
     for one in pairs:
         now = mapped(world, *one)
         for name, value in before[one].items():
