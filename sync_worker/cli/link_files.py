@@ -11,7 +11,7 @@ import typer
 
 from sync_worker.cli.asking import within_limits
 from sync_worker.cli.links import group
-from sync_worker.cli.progress import long_job
+from sync_worker.cli.progress import long_job, say
 from sync_worker.cli.shared import ConfigPath, Json, done, load
 from sync_worker.output import Printer, runs
 
@@ -50,7 +50,7 @@ def upload_links(
 ) -> None:
     """Link existing records by a file. Good rows are linked, wrong ones are left. Nothing is created."""
     from sync_worker import desk
-    from sync_worker.desk import link_upload
+    from sync_worker.desk import link_sheet, link_upload
 
     with desk.opened(load(config)) as worker_app:
 
@@ -59,12 +59,12 @@ def upload_links(
             with long_job("--resume") as tell:
                 return link_upload.upload(
                     worker_app, file, flow, relink=relink, dry_run=dry_run, resume=going_on, unlimited=unlimited,
-                    progress=tell,
+                    progress=tell, say=say,
                 )  # fmt: skip
 
         found = within_limits(run, yes=yes)
         if errors is not None and found.wrong:
-            count = link_upload.write_errors(worker_app, file, errors, found.run)
+            count = link_sheet.write_errors(worker_app, file, errors, found.run)
             print(f"{errors}: {count} rows to correct and upload again", file=sys.stderr)
         document = found.document() | (_foreseen(worker_app, found.run, out, json=json) if dry_run else {})
     runs.uploaded(Printer(json), document)

@@ -17,13 +17,19 @@ LOOK_SECONDS = 0.5
 Say = Callable[[str], None]
 
 
+class TakenOver(PermanentError):
+    """Another process goes on with this one's run, which is no longer this one's to end."""
+
+    code = "taken_over"
+
+
 @contextmanager
 def held(app: App, name: str, what: str, say: Say | None = None) -> Iterator[Callable[[], None]]:
     """Yields what is to be called now and then. ``what``: as errors name it.
 
     A run that was killed keeps its lease until that ends. ``say``: is told so, once, and the lease is waited for;
-    without it nobody waits. Raises PermanentError while a process that lives holds it, and from that call where
-    another one has taken it over.
+    without it nobody waits. Raises PermanentError while a process that lives holds it, and TakenOver from that
+    call where another one has taken it over.
     """
     token = schedules.claim(app.db, name, lease=LEASE)
     if token is None and say is not None:
@@ -37,7 +43,7 @@ def held(app: App, name: str, what: str, say: Say | None = None) -> Iterator[Cal
         if time.monotonic() - renewed > RENEW_SECONDS:
             renewed = time.monotonic()
             if not schedules.renew(app.db, name, token, lease=LEASE):
-                raise PermanentError(f"{what} was taken over by another process, which goes on with this one's work")
+                raise TakenOver(f"{what} was taken over by another process, which goes on with this one's work")
 
     try:
         yield renew

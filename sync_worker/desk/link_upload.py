@@ -7,9 +7,9 @@ was interrupted does nothing twice. Memory holds one chunk, and three numbers pe
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,17 +17,17 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from sync_worker import sheets
 from sync_worker.connectors.http import writes_allowed
-from sync_worker.desk import limits, link_preview
+from sync_worker.desk import limits, link_preview, link_sheet
 from sync_worker.desk.anew import Anew
+from sync_worker.desk.holding import Say, TakenOver, held
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.link_claims import Claims
-from sync_worker.desk.link_rows import ACCOUNT, ALSO, OWN, REQUIRED, SAGE_ID, TEMPLATE, Asked, Reader
+from sync_worker.desk.link_rows import Asked, Reader
+from sync_worker.desk.link_sheet import NOT_DONE, WRONG
 from sync_worker.desk.shared import ACTOR
 from sync_worker.engine.flow import Flow
 from sync_worker.errors import PermanentError, SyncError
-from sync_worker.sheets import Line, Sheet, SheetError
 from sync_worker.store import pairing, runs
 from sync_worker.store.pairing import By, Paired, Wanted
 from sync_worker.store.runs import Row, Run
@@ -37,10 +37,8 @@ from sync_worker.wiring import App
 
 KIND, DRY_KIND = "links_upload", "links_upload_dry"
 CHUNK = 500
-GOOD, WRONG = "good", "wrong"  # good: checked, and still to be linked
+GOOD = "good"  # checked, and still to be linked
 VERDICTS = ("linked", "relinked", "unchanged", "skipped", "refused", WRONG)
-NOT_DONE = (WRONG, "refused")
-ERRORS = ("_line", "_errors")
 SHOWN = 100  # wrong rows that a report names; all of them are in the error file
 
 Progress = Callable[[str, int, int], None]
@@ -71,14 +69,6 @@ class Uploaded:
         return {"run": self.run, "dry_run": self.dry_run, "rows": self.rows, **self.counts, "errors": errors, **anew}
 
 
-def open_sheet(path: Path) -> Sheet:
-    """A file with the template's columns, spaced or not. Raises SheetError."""
-    sheet = sheets.read(path, required=REQUIRED, known=(*TEMPLATE, *OWN), also=ALSO)
-    if ACCOUNT not in sheet.headers and SAGE_ID not in sheet.headers:
-        raise SheetError(f"{path} has neither the column {ACCOUNT} nor {SAGE_ID}: one of them says which customer")
-    return sheet
-
-
 def upload(
     app: App,
     path: Path,
@@ -89,26 +79,56 @@ def upload(
     resume: bool = False,
     unlimited: bool = False,
     progress: Progress = lambda _what, _done, _total: None,
+    say: Say | None = None,
 ) -> Uploaded:
     """Check and link the rows of a file; the wrong ones are left. Nothing is written at the vendors.
 
     ``resume``: go on with the run of this file that was interrupted. ``unlimited``: also beyond the flows' limits.
+    ``say``: is told when the lease of an upload that was killed is waited for.
     Raises LimitReached once every row is checked and none is linked, SheetError and other SyncErrors; the run then
-    rests, as it does after Ctrl-C.
+    rests, as it does after Ctrl-C. Raises PermanentError before anything is done while another upload of one of the
+    flows is under way; a dry run takes no notice of others.
     """
     if flow is not None and flow not in app.flows:
         raise PermanentError(f"no flow {flow}; there are: {', '.join(sorted(app.flows))}")
-    total = sum(1 for _ in open_sheet(path).lines)  # also: the whole file can be read
-    run = _run(app, path, flow, total, relink=relink, dry_run=dry_run, resume=resume)
-    work = _Upload(app, path, flow, run, total, progress, relink=relink, dry_run=dry_run)
+    total = sum(1 for _ in link_sheet.open_sheet(path).lines)  # also: the whole file can be read
+    alone = () if dry_run else sorted(app.flows) if flow is None else (flow,)
+    with _held(app, alone, say) as renew:
+
+        def tell(what: str, done: int, of: int) -> None:
+            renew()
+            progress(what, done, of)
+
+        run = _run(app, path, flow, total, relink=relink, dry_run=dry_run, resume=resume)
+        return _carried_out(_Upload(app, path, flow, run, total, tell, relink=relink, dry_run=dry_run), unlimited)
+
+
+@contextmanager
+def _held(app: App, flows: Iterable[str], say: Say | None) -> Iterator[Callable[[], None]]:
+    """One upload of a flow at a time: two would count each other's rows as their own."""
+    with ExitStack() as leases:
+        renewals = [
+            leases.enter_context(held(app, f"{KIND}:{flow}", f"an upload of links of {flow}", say)) for flow in flows
+        ]
+
+        def renew() -> None:
+            for one in renewals:
+                one()
+
+        yield renew
+
+
+def _carried_out(work: _Upload, unlimited: bool) -> Uploaded:
     allowed = writes_allowed.set(False)
     try:
         work.check()
-        if not (dry_run or unlimited):
+        if not unlimited:
             work.within_limits()
         work.link()
+    except TakenOver:
+        raise
     except (KeyboardInterrupt, SyncError):
-        runs.end(app.db, run.id, "stopped")
+        work.stopped()
         raise
     finally:
         writes_allowed.reset(allowed)
@@ -117,7 +137,7 @@ def upload(
 
 def _run(app: App, path: Path, flow: str | None, total: int, *, relink: bool, dry_run: bool, resume: bool) -> Run:
     kind, name = DRY_KIND if dry_run else KIND, flow or ""
-    params = {"file": path.name, "sha256": _digest(path), "rows": total, "relink": relink}
+    params = {"file": path.name, "sha256": link_sheet.digest(path), "rows": total, "relink": relink}
     if not resume:
         return runs.begin(app.db, kind, name, ACTOR, params)
     found = runs.unfinished(app.db, kind, name)
@@ -129,11 +149,6 @@ def _run(app: App, path: Path, flow: str | None, total: int, *, relink: bool, dr
             "options: give those, or leave out --resume"
         )
     return found
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _key(line: int) -> str:
@@ -171,7 +186,7 @@ class _Upload:
         if position["phase"] == "link":
             return
         reader = Reader(self._app, self._only)
-        lines = iter(open_sheet(self._path).lines)
+        lines = iter(link_sheet.open_sheet(self._path).lines)
         done = 0
         while chunk := list(islice(lines, CHUNK)):
             done += len(chunk)
@@ -223,9 +238,9 @@ class _Upload:
     def within_limits(self) -> None:
         """Every new link may change a record; its first comparison empties none (E9). Raises LimitReached.
 
-        A run that has linked some already has passed.
+        A run that has linked some already has passed, and a dry run links none.
         """
-        if any(runs.tally(self._db, self._run.id).get(verdict) for verdict in ("linked", "relinked")):
+        if self._dry_run or any(runs.tally(self._db, self._run.id).get(verdict) for verdict in ("linked", "relinked")):
             return
         new: Counter[str] = Counter()
         for some in runs.rows(self._db, self._run.id, (GOOD,)):
@@ -276,12 +291,16 @@ class _Upload:
                 if mine is None or _ids(mine) != _ids(row) or (row.detail or {}).get("anew"):
                     yield int(row.key)
 
+    def stopped(self) -> None:
+        """It rests, and can be gone on with."""
+        runs.end(self._db, self._run.id, "stopped")
+
     def ended(self) -> Uploaded:
         """Count the verdicts, which is what the run says of itself."""
         tally = Counter(runs.tally(self._db, self._run.id))
         counts = {verdict: tally[verdict] for verdict in VERDICTS}
         runs.end(self._db, self._run.id, "done", {"rows": self._total, **counts})
-        errors = [(line, texts) for line, texts in islice(_errors(self._db, self._run.id), SHOWN)]
+        errors = [(line, texts) for line, texts in islice(link_sheet.wrong_rows(self._db, self._run.id), SHOWN)]
         anew = Anew.of(self._planned_anew()) if self._before is not None else None
         return Uploaded(self._run.id, self._dry_run, self._total, counts, errors, anew)
 
@@ -323,31 +342,3 @@ def why_not(flow: Flow, one: Paired) -> str:
 def _with_error(detail: Mapping[str, Any] | None, text: str) -> dict[str, Any]:
     found = dict(detail or {})
     return {**found, "errors": list(dict.fromkeys([*found.get("errors", []), text]))}
-
-
-def _errors(db: Database, run_id: int) -> Iterator[tuple[int, list[str]]]:
-    """Lines that were not linked, in order, with everything that is wrong."""
-    for some in runs.rows(db, run_id, NOT_DONE):
-        for row in some:
-            yield int(row.key), list((row.detail or {}).get("errors", []))
-
-
-def write_errors(app: App, source: Path, target: Path, run_id: int) -> int:
-    """The wrong rows as they were, with what is wrong: corrected, the file can be uploaded as it is."""
-    if target.exists() and target.samefile(source):
-        raise PermanentError(f"--errors {target} is the uploaded file itself: give another name")
-    sheet = open_sheet(source)
-    headers = [name for name in sheet.headers if name and name not in ERRORS]
-    return sheets.write(target, [*headers, *ERRORS], _error_rows(headers, sheet.lines, _errors(app.db, run_id)))
-
-
-def _error_rows(
-    headers: Sequence[str], lines: Iterable[Line], errors: Iterator[tuple[int, list[str]]]
-) -> Iterator[list[str]]:
-    wanted = next(errors, None)
-    for line in lines:
-        if wanted is None:
-            return
-        if line.number == wanted[0]:
-            yield [*(line.cells.get(name, "") for name in headers), str(line.number), "; ".join(wanted[1])]
-            wanted = next(errors, None)

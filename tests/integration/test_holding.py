@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from support.rules import FLOW, Make, pair, rest
+from support.rules import FLOW, Make, in_the_past, pair, rest
 from support.world import World
-from sync_worker.desk import holding, importing, rewriting
+from sync_worker.desk import holding, importing, link_upload, rewriting
 from sync_worker.errors import PermanentError
 from sync_worker.imports import Selection
 from sync_worker.store import runs, schedules
@@ -25,6 +26,15 @@ def sleeping(world: World, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[
         meanwhile()
 
     monkeypatch.setattr(holding.time, "sleep", sleep)
+
+
+def link_file(world: World, tmp_path: Path) -> Path:
+    """A customer and a company that are to be linked."""
+    with in_the_past(world):
+        erp, crm = world.new_erp("Northwind", id="K-1"), world.new_crm("Southwind")
+    path = tmp_path / "links.csv"
+    path.write_text(f"CustomerId,SageCompanyName,SageSiteId,SageCustomerId\n{crm},Acme UK,ACME,{erp}\n")
+    return path
 
 
 def killed(world: World, kind: str) -> None:
@@ -96,3 +106,50 @@ def test_an_import_that_came_to_its_end_while_it_was_waited_for_is_not_gone_on_w
     sleeping(world, monkeypatch, ends)
     with pytest.raises(PermanentError, match="has come to its end meanwhile"):
         importing.run_import(world.app, FLOW, Selection(), resume=run, say=lambda _text: None)
+
+
+@pytest.mark.parametrize("flow", [None, FLOW])
+def test_a_second_upload_of_links_of_a_flow_is_refused_in_one_line_and_a_dry_run_is_not(
+    world: World, tmp_path: Path, flow: str | None
+) -> None:
+    path = link_file(world, tmp_path)
+    refused: list[str] = []
+
+    def meanwhile(what: str, _done: int, _total: int) -> None:
+        if what == "checked":
+            for second in (None, FLOW):
+                with pytest.raises(PermanentError) as error:
+                    link_upload.upload(world.app, path, second)
+                refused.append(str(error.value))
+            assert link_upload.upload(world.app, path, dry_run=True).counts["linked"] == 1
+
+    found = link_upload.upload(world.app, path, flow, progress=meanwhile)
+    assert found.counts["linked"] == 1 and runs.get(world.db, found.run).state == "done"
+    assert set(refused) == {"an upload of links of customers is running; wait until it has ended"}
+    assert link_upload.upload(world.app, path).counts["unchanged"] == 1
+
+
+def test_an_upload_of_links_that_was_killed_is_gone_on_with_when_its_lease_ends(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(world, link_upload.KIND)
+    sleeping(world, monkeypatch)
+    said: list[str] = []
+    assert link_upload.upload(world.app, link_file(world, tmp_path), say=said.append).counts["linked"] == 1
+    assert said == ["an upload of links of customers is running, or was killed just now: waiting, at most 27 s"]
+
+
+def test_an_upload_of_links_whose_lease_another_one_took_over_leaves_the_run_to_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "RENEW_SECONDS", -1.0)
+
+    def stalls(what: str, _done: int, _total: int) -> None:
+        if what == "checked":
+            world.clock.advance(holding.LEASE + 1)
+            assert schedules.claim(world.db, f"{link_upload.KIND}:{FLOW}", lease=holding.LEASE) is not None
+
+    with pytest.raises(holding.TakenOver, match="taken over by another process"):
+        link_upload.upload(world.app, link_file(world, tmp_path), progress=stalls)
+    run = runs.unfinished(world.db, link_upload.KIND, "")
+    assert run is not None and run.state == "running", "it is not this process's to stop"

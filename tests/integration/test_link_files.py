@@ -12,7 +12,7 @@ from support.rules import FLOW, Make, api_writes, entries, in_the_past, rest, ro
 from support.world import World
 from sync_worker import sheets
 from sync_worker.connectors.emulation import Emulator
-from sync_worker.desk import link_lists, link_upload
+from sync_worker.desk import link_lists, link_sheet, link_upload
 from sync_worker.errors import PermanentError
 from sync_worker.sheets import SheetError
 from sync_worker.store import runs
@@ -272,14 +272,14 @@ def test_the_file_of_errors_can_be_corrected_and_uploaded_as_it_is(world: World,
     found = link_upload.upload(world.app, path)
     assert (found.counts["linked"], found.wrong) == (1, 1)
     back = tmp_path / "errors.csv"
-    assert link_upload.write_errors(world.app, path, back, found.run) == 1
+    assert link_sheet.write_errors(world.app, path, back, found.run) == 1
     (line,) = sheets.read(back).lines
     assert (line.cells["Note"], line.cells["_line"]) == ("bad", "3")
     assert "SageSiteId Wrong: Acme UK has ACME" in line.cells["_errors"]
     back.write_text(back.read_text(encoding="utf-8-sig").replace("Wrong,", "ACME,", 1), encoding="utf-8")
     assert uploaded(world, back) == {"errors": [], "linked": 1}
     with pytest.raises(PermanentError, match="is the uploaded file itself"):
-        link_upload.write_errors(world.app, path, path, found.run)
+        link_sheet.write_errors(world.app, path, path, found.run)
 
 
 def test_an_upload_that_was_interrupted_goes_on_and_does_nothing_twice(

@@ -11,7 +11,7 @@ import pytest
 from support.rules import FLOW, Make, api_writes, entries, in_the_past, rest, row_of
 from support.world import World
 from sync_worker import sheets
-from sync_worker.desk import foreseen, link_preview, link_upload, run_lists
+from sync_worker.desk import foreseen, link_preview, link_sheet, link_upload, run_lists
 from sync_worker.desk.anew import Anew
 from sync_worker.desk.limits import LimitReached
 from sync_worker.sheets import SheetError
@@ -112,7 +112,7 @@ def test_the_error_file_keeps_formulas_as_text_and_is_uploaded_as_it_is_once_cor
     path = saved(tmp_path, (crm, "Nobody Ltd", "ACME", "", erp, "", evil), header=header)
     found = link_upload.upload(world.app, path)
     wrong = tmp_path / name
-    assert link_upload.write_errors(world.app, path, wrong, found.run) == 1
+    assert link_sheet.write_errors(world.app, path, wrong, found.run) == 1
     sheet = sheets.read(wrong)
     (line,) = list(sheet.lines)
     assert line.cells["Note"] == evil and "Nobody Ltd" in line.cells["_errors"]
