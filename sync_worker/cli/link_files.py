@@ -66,22 +66,24 @@ def upload_links(
         if errors is not None and found.wrong:
             count = link_sheet.write_errors(worker_app, file, errors, found.run)
             print(f"{errors}: {count} rows to correct and upload again", file=sys.stderr)
-        document = found.document() | (_foreseen(worker_app, found.run, out, json=json) if dry_run else {})
+        document = found.document() | (_foreseen(worker_app, found, out, json=json) if dry_run else {})
     runs.uploaded(Printer(json), document)
     done(1 if found.wrong else 0)
 
 
-def _foreseen(worker_app: App, run: int, out: Path | None, *, json: bool) -> dict[str, Any]:
+def _foreseen(worker_app: App, uploaded: Uploaded, out: Path | None, *, json: bool) -> dict[str, Any]:
     """What the links would write: into a file, as a table, or as the key ``preview`` of the document."""
     from sync_worker import sheets
     from sync_worker.desk import foreseen, link_preview
 
-    found = link_preview.preview(worker_app, run)
+    found = link_preview.preview(worker_app, uploaded.run)
     if out is not None:
         count = sheets.write(out, foreseen.COLUMNS, foreseen.lines(found, Counter()))
         print(f"{out}: {count} lines", file=sys.stderr)
         return {}
-    documents = [foreseen.document(one) for one in found]
-    if documents and not json:
+    documents = (foreseen.document(one) for one in found)
+    if json:
+        return {"preview": list(documents)}
+    if any(uploaded.counts[verdict] for verdict in link_preview.WOULD_LINK):
         runs.foreseen(Printer(False), documents)
-    return {"preview": documents}
+    return {}

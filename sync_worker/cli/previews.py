@@ -40,7 +40,7 @@ def show(found: Iterable[Foreseen], flow: str, out: Path | None, *, json: bool) 
     from sync_worker.desk import foreseen
 
     if out is None:
-        runs.foreseen(Printer(json), [foreseen.document(one) for one in found])
+        runs.foreseen(Printer(json), (foreseen.document(one) for one in found))
         return
     write(out, flow, foreseen.COLUMNS, partial(foreseen.lines, found), json=json)
 

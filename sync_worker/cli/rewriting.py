@@ -134,8 +134,8 @@ def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, out: Path | None, 
         write(out, plan.flow, rewriting.COLUMNS, found_lines, json=json)
         return 0
     if dry_run:
-        found = [rewriting.document(one) for one in rewriting.preview(worker_app, plan)]
-        runs.rewrite_foreseen(Printer(json), found)
+        told = (rewriting.document(one) for one in rewriting.preview(worker_app, plan))
+        runs.rewrite_foreseen(Printer(json), told)
         return 0
     if rewriting.unfinished(worker_app, plan) is not None:
         print("sync-worker: this was stopped half way; going on with it", file=sys.stderr)

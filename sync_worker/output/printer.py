@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+PAGE = 1000  # rows of one table on a terminal
+SPOOLED = 1_000_000  # characters of a document that are held in memory
 
 STYLE = {
     "in_sync": "green",
@@ -50,6 +56,21 @@ class Printer:
             print(json.dumps(value, ensure_ascii=False, indent=2))
         return self.as_json
 
+    def documents(self, values: Iterable[Any]) -> bool:
+        """The same for a list that may be long: it is kept outside memory until its last item is known, so that
+        whatever stops it leaves no half of a document."""
+        if not self.as_json:
+            return False
+        with tempfile.SpooledTemporaryFile(SPOOLED, "w+", encoding="utf-8") as spool:
+            between = "[\n  "
+            for value in values:
+                spool.write(between + json.dumps(value, ensure_ascii=False, indent=2).replace("\n", "\n  "))
+                between = ",\n  "
+            spool.write("[]\n" if between.startswith("[") else "\n]\n")
+            spool.seek(0)
+            shutil.copyfileobj(spool, sys.stdout)
+        return True
+
     def line(self, name: str, value: str) -> None:
         """One thing by name, coloured as a state is."""
         self.styled(f"{name}: {value}", STYLE.get(value, ""))
@@ -62,13 +83,21 @@ class Printer:
         else:
             print(text)
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Rows, coloured by the state in their last or first column; in a pipe with tabs, and no head."""
-        rows = [[shown(cell) for cell in row] for row in rows]
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Rows, coloured by the state in their last or first column; in a pipe with tabs, and no head.
+
+        A long list is several tables on a terminal: it is never held whole.
+        """
+        cells = ([shown(cell) for cell in row] for row in rows)
         if not self._rich:
-            for row in rows:
+            for row in cells:
                 print("\t".join(row))
             return
+        self._page(title, columns, list(islice(cells, PAGE)))
+        while page := list(islice(cells, PAGE)):
+            self._page(title, columns, page)
+
+    def _page(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(title=title, title_justify="left")
         for column in columns:
             table.add_column(column)

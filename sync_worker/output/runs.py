@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mappings.canonical import in_words
@@ -27,31 +28,38 @@ def _anew(found: Mapping[str, Any], what: str) -> None:
         print(shown(f"{found['planned_anew']} not as the preview said, edited since: {', '.join(names)}{more}"))
 
 
-def foreseen(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
-    """A preview: a line per field that would be written, and the verdicts counted."""
-    if out.document(list(found)):
+def foreseen(out: Printer, found: Iterable[Mapping[str, Any]]) -> None:
+    """A preview, as it comes: a line per field that would be written, and the verdicts counted."""
+    if out.documents(found):
         return
-    rows = [
-        (
-            one["verdict"], *(one[side]["ref"] or one[side]["key"] or "" for side in ("erp", "crm")),
-            field.get("side", ""), name.partition("@")[0], in_words(field.get("before")), in_words(field.get("after")),
-            _why(one),
-        )
-        for one in found
-        for name, field in (one["fields"] or {"": {}}).items()
-    ]  # fmt: skip
-    out.table("preview", ("verdict", "erp", "crm", "side", "field", "before", "after", "why"), rows)
-    counts = {
-        verdict: sum(one["verdict"] == verdict for one in found) for verdict in sorted({o["verdict"] for o in found})
-    }
-    print(f"{len(found)} records: " + (", ".join(f"{n} {v}" for v, n in counts.items()) or "none"))
+    counts: Counter[str] = Counter()
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for one in found:
+            counts[one["verdict"]] += 1
+            keys = [one[side]["ref"] or one[side]["key"] or "" for side in ("erp", "crm")]
+            for name, field in (one["fields"] or {"": {}}).items():
+                values = in_words(field.get("before")), in_words(field.get("after"))
+                yield (one["verdict"], *keys, field.get("side", ""), name.partition("@")[0], *values, _why(one))
+
+    out.table("preview", ("verdict", "erp", "crm", "side", "field", "before", "after", "why"), rows())
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts))
+    print(f"{counts.total()} records: {told or 'none'}")
 
 
-def rewrite_foreseen(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
+def rewrite_foreseen(out: Printer, found: Iterable[Mapping[str, Any]]) -> None:
     """The preview of an undo, a re-apply or a leaver: what would be written, then what would be left and why."""
-    foreseen(out, found)
+    left: list[dict[str, Any]] = []
+
+    def passing() -> Iterator[Mapping[str, Any]]:
+        for one in found:
+            if one["left"]:
+                left.append({"link": one["link"], "left": one["left"]})
+            yield one
+
+    foreseen(out, passing())
     if not out.as_json:
-        _left(found)
+        _left(left)
 
 
 def rewritten(out: Printer, found: Mapping[str, Any], verdicts: Sequence[str]) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from sync_worker.errors import SystemUnavailable
 from sync_worker.output import Printer, runs, shown
+from sync_worker.output.printer import PAGE
 
 
 class Terminal(io.StringIO):
@@ -66,3 +70,60 @@ def test_a_preview_says_which_side_is_written_and_who_may_be_the_partner(capsys:
         "ambiguous\tC-2\t\t\t\t\t\tmay be its partner: 7, 9",
         "2 records: 1 ambiguous, 1 update",
     ]
+
+
+class Kept(dict[str, Any]):
+    """A record that says how many of its kind there are at once."""
+
+    most = 0
+    now = 0
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        Kept.now += 1
+        Kept.most = max(Kept.most, Kept.now)
+
+    def __del__(self) -> None:
+        Kept.now -= 1
+
+
+@pytest.fixture
+def held() -> Iterator[type[Kept]]:
+    Kept.most = Kept.now = 0
+    yield Kept
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_long_preview_is_shown_as_it_comes_and_never_held_whole(
+    capsys: pytest.CaptureFixture[str], held: type[Kept], as_json: bool
+) -> None:
+    runs.foreseen(Printer(as_json), (Kept(foreseen("create", str(n))) for n in range(2500)))
+    assert held.most < 5
+    out = capsys.readouterr().out
+    if as_json:
+        assert [one["cause"]["text"] for one in json.loads(out)] == [str(n) for n in range(2500)]
+        assert out == json.dumps(json.loads(out), indent=2) + "\n"
+    else:
+        assert len(out.splitlines()) == 2501 and out.endswith("2500 records: 2500 create\n")
+
+
+def test_an_empty_preview_is_an_empty_list_and_no_record(capsys: pytest.CaptureFixture[str]) -> None:
+    runs.foreseen(Printer(True), iter(()))
+    runs.foreseen(Printer(False), iter(()))
+    assert capsys.readouterr().out == "[]\n0 records: none\n"
+
+
+def test_a_preview_that_is_cut_short_leaves_no_half_of_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    def found() -> Iterator[dict[str, Any]]:
+        yield foreseen("create")
+        raise SystemUnavailable("crm cannot be reached")
+
+    with pytest.raises(SystemUnavailable):
+        runs.foreseen(Printer(True), found())
+    assert capsys.readouterr().out == ""
+
+
+def test_a_long_list_is_several_tables_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    Printer(False).table("names", ["name"], ([str(n)] for n in range(PAGE + 1)))
+    assert str(sys.stdout.getvalue()).count("names") == 2  # type: ignore[attr-defined]
