@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import RowMapping, Select, select
 
 from sync_worker import causes, reports, sheets
+from sync_worker.config.values import nearest
 from sync_worker.desk.link_rows import OWN, TEMPLATE, company_of, sites_of
 from sync_worker.errors import PermanentError
 from sync_worker.events import SIDES
@@ -33,8 +34,11 @@ def listed(
     limit: int = 100,
     after: int = 0,
 ) -> dict[str, Any]:
-    """A page of links by id. ``next``: what to give as ``after`` for the next page; None at the end."""
-    _known(app, flow, state, system)
+    """A page of links by id. ``next``: what to give as ``after`` for the next page; None at the end.
+
+    Raises PermanentError for a flow, state, cause or system that there is not.
+    """
+    _known(app, flow, state, system, cause)
     if (system is None) != (key is None):
         raise PermanentError("--system and --key go together: they name one record")
     if not 1 <= limit <= MOST:
@@ -51,14 +55,18 @@ def listed(
     return {"links": [_shown(app, row, now) for row in page.rows], "next": page.next[0] if page.next else None}
 
 
-def _known(app: App, flow: str | None, state: str | None, system: str | None) -> None:
+def _known(
+    app: App, flow: str | None, state: str | None = None, system: str | None = None, cause: str | None = None
+) -> None:
     for what, given, there in (
         ("flow", flow, sorted(app.flows)),
         ("state", state, reports.STATES),
         ("system", system, sorted(app.systems)),
+        ("cause", cause, tuple(causes.CAUSES)),
     ):
         if given is not None and given not in there:
-            raise PermanentError(f"no {what} {given}; there are: {', '.join(there)}")
+            named = ", ".join(filter(None, there))
+            raise PermanentError(f"no {what} {given}{nearest(given, there)}; there are: {named}")
 
 
 def _of_flows(app: App, flow: str | None, *, unsynced: bool) -> Select[Any]:
@@ -90,7 +98,7 @@ def _shown(app: App, row: Row, now: float) -> dict[str, Any]:
 
 def export(app: App, path: Path, flow: str | None = None, *, unsynced: bool = False) -> int:
     """Every known record, also what is linked with nobody, as a file that can be uploaded again. Returns its rows."""
-    _known(app, flow, None, None)
+    _known(app, flow)
     return sheets.write(path, (*TEMPLATE, *OWN), _rows(app, flow, unsynced=unsynced))
 
 

@@ -115,7 +115,10 @@ def suggestions(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
         )
         for one in found
     ]
-    out.table("suggestions", ("erp", "crm", "", "because"), rows)
+    if rows:
+        out.table("suggestions", ("erp", "crm", "", "because"), rows)
+    else:
+        print("no suggestions: nobody who is active and has no row has a likely counterpart on the other side")
 
 
 def checks(out: Printer, found: Sequence[Check]) -> None:

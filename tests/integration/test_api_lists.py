@@ -161,7 +161,7 @@ def test_links_are_found_by_flow_state_cause_wait_system_and_key(api: Api) -> No
         api,
         link,
         *links(1, 1, crm_key="43", crm_ref="43"),
-        *links(1, 2, crm_key="E1", state="waiting", cause="manager_missing"),
+        *links(1, 2, crm_key="E1", state="waiting", cause="manager_unmapped"),
         *links(1, 3, due_at=now - 1, cause="differs"),
         *links(1, 4, due_at=now + 60),
         *links(1, 5, state="pending", cause="retrying", due_at=now + 60),
@@ -185,7 +185,7 @@ def test_links_are_found_by_flow_state_cause_wait_system_and_key(api: Api) -> No
     assert found(state="failing") == []
     assert found(cause="new") == [3]
     assert found(cause="differs") == []
-    assert found(cause="manager_missing") == [2]
+    assert found(cause="manager_unmapped") == [2]
     assert found(waiting_on="account_manager:erp:E-12") == [2]
     assert found(system="erp") == [1, 2, 3, 4, 5]
     assert found(key="E1") == [1, 2]
@@ -196,7 +196,7 @@ def test_links_are_found_by_flow_state_cause_wait_system_and_key(api: Api) -> No
     assert found(key="E1", state="in_sync") == [1]
     waiting = api.get("/links", state="waiting")["items"][0]
     assert waiting["waiting_on"] == "account_manager:erp:E-12"
-    assert waiting["cause"]["code"] == "manager_missing" and waiting["cause"]["text"]
+    assert waiting["cause"]["code"] == "manager_unmapped" and waiting["cause"]["text"]
     assert waiting["erp"] == {"system": "erp", "key": "E2", "ref": "C-2"}
     assert waiting["created_at"] == "2023-11-14T22:13:20.000+00:00"
     counts = api.get("/status")["links"]

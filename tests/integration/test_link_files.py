@@ -378,3 +378,19 @@ def test_linked_pairs_of_a_busy_flow_are_listed_page_by_page(world: World) -> No
     for wrong in ({"state": "x"}, {"flow": "x"}, {"system": "x", "key": "1"}, {"key": "1"}, {"limit": 0}):
         with pytest.raises(PermanentError):
             link_lists.listed(world.app, **wrong)  # type: ignore[arg-type]  # one at a time
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"cause": "first_linkup"}, "no cause first_linkup; did you mean 'first_link_up'?; there are: new, differs,"),
+        ({"cause": "nonsense"}, "no cause nonsense; there are: new, differs, retrying,"),
+        ({"state": "insync"}, "no state insync; did you mean 'in_sync'?; there are: in_sync, pending,"),
+    ],
+)
+def test_a_list_by_an_unknown_cause_or_state_is_refused_in_one_line_that_names_the_known_ones(
+    world: World, asked: dict[str, str], said: str
+) -> None:
+    with pytest.raises(PermanentError) as refused:
+        link_lists.listed(world.app, **asked)  # type: ignore[arg-type]  # one at a time
+    assert str(refused.value).startswith(said) and "\n" not in str(refused.value)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sync_worker.errors import SystemUnavailable
-from sync_worker.output import Printer, runs, shown
+from sync_worker.output import Printer, records, runs, shown
 from sync_worker.output.printer import PAGE
 
 
@@ -127,3 +127,11 @@ def test_a_long_list_is_several_tables_on_a_terminal(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stdout", Terminal())
     Printer(False).table("names", ["name"], ([str(n)] for n in range(PAGE + 1)))
     assert str(sys.stdout.getvalue()).count("names") == 2  # type: ignore[attr-defined]
+
+
+def test_no_suggestion_for_an_account_manager_is_said_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    records.suggestions(Printer(False), [])
+    out = capsys.readouterr().out
+    assert out.startswith("no suggestions: ") and out.count("\n") == 1
+    records.suggestions(Printer(True), [])
+    assert capsys.readouterr().out == "[]\n"

@@ -28,7 +28,7 @@ class LinkQuery(Paged):
 
     flow: Word | None = Field(default=None, description="a flow from sync.toml")
     state: State | None = Field(default=None, description="their state")
-    cause: Word | None = Field(default=None, description="a cause's code", examples=["manager_missing"])
+    cause: Word | None = Field(default=None, description="a cause's code", examples=["manager_unmapped"])
     waiting_on: Word | None = Field(default=None, description="a key", examples=["account_manager:erp:E-12"])
     system: Word | None = Field(default=None, description="links of this system's records")
     key: Word | None = Field(default=None, description="API key or human reference; `key:77`, `ref:77` say which")
