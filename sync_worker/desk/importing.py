@@ -117,10 +117,11 @@ def _run(app: App, flow: Flow, run: Run, chosen: Selection, tell: Callable[[Prog
     threads = 1 + max(BATCHES, int(app.config.systems[flow.systems["crm"]].concurrency))  # one for what is not bulk
     engine = replace(app.engine, lanes=Lanes({**LANES, "bulk": BATCHES}))
     before = runs.previewed(app.db, run, foretold.KIND)
+    work = Import(app.db, app.inbox, engine, flow, run, chosen, threads, tell)
     try:
-        counts = Import(app.db, app.inbox, engine, flow, run, chosen, threads, tell).go()
+        counts = work.go()
     except KeyboardInterrupt:
-        runs.end(app.db, run.id, "stopped")
+        work.stop()
         raise
     anew = Anew.of(imports.planned_anew(app.db, run.id, before.id)) if before is not None else None
     return Imported(run.id, flow.name, counts, anew)

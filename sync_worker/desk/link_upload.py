@@ -293,7 +293,7 @@ class _Upload:
 
     def stopped(self) -> None:
         """It rests, and can be gone on with."""
-        runs.end(self._db, self._run.id, "stopped")
+        runs.stop(self._db, self._run.id, {"rows": self._total})
 
     def ended(self) -> Uploaded:
         """Count the verdicts, which is what the run says of itself."""

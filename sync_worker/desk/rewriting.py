@@ -251,10 +251,11 @@ def carry_out(
         run = stopped or runs.begin(app.db, plan.kind, plan.flow, ACTOR, plan.params)
         before = runs.previewed(app.db, run, _dry(plan.kind))
         crew = max(2, *(int(one.concurrency) for one in app.config.systems.values())) if threads is None else threads
+        work = Rewrite(app.db, app.engine, app.flows, run, plan.wishes, crew, tell)
         try:
-            counts = Rewrite(app.db, app.engine, app.flows, run, plan.wishes, crew, tell).go()
+            counts = work.go()
         except KeyboardInterrupt:
-            runs.end(app.db, run.id, "stopped")
+            work.stop()
             raise
     return _ended(app, run, counts, before)
 

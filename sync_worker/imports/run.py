@@ -74,6 +74,11 @@ class Import:
         runs.end(self.db, self.run.id, "done", counts)
         return counts
 
+    def stop(self) -> None:
+        """It rests. Customers whose passes were brought to their end by then have their verdicts."""
+        self.verdicts.judge()
+        runs.stop(self.db, self.run.id)
+
     def _take(self, rows: Sequence[FeedRow], last: str | None) -> None:
         """What of a page is to be done, and that it was read, in portions: nobody waits long for the write lock."""
         for start in range(0, len(rows), PORTION):

@@ -111,11 +111,21 @@ class Rewrite:
                 joined = {"joined": True} if wish.join else {}
                 yield Row(_key(i), UNDER_WAY, i, {**wish.detail(), **joined, "erp": erp, "crm": crm})
 
-    def _look(self) -> int:
+    def stop(self) -> None:
+        """It rests. Links whose passes were brought to their end by then have their verdicts."""
+        self._judged()
+        runs.stop(self.db, self.run.id)
+
+    def _judged(self) -> int:
         """Judge what has come to an end; how many links have not."""
         left = 0
         for chunk in runs.rows(self.db, self.run.id, [UNDER_WAY]):
             left += len(chunk) - self.db.run(lambda conn, some=chunk: self._judge(conn, some))  # type: ignore[misc]
+        return left
+
+    def _look(self) -> int:
+        """The same, and tell how far it is."""
+        left = self._judged()
         self.progress(Progress(sum(runs.tally(self.db, self.run.id).values()), left))
         return left
 

@@ -115,6 +115,11 @@ def end(db: Database, run_id: int, state: State, counts: Mapping[str, Any] | Non
     db.run(work)
 
 
+def stop(db: Database, run_id: int, about: Mapping[str, Any] | None = None) -> None:
+    """The run rests, and can be gone on with; it shows its findings so far, beside ``about``."""
+    end(db, run_id, "stopped", {**(about or {}), **tally(db, run_id)})
+
+
 def put_rows_in(conn: Connection, run_id: int, rows: Iterable[Row]) -> None:
     """Store findings; a later one under the same key takes the place of the earlier."""
     values = [

@@ -15,7 +15,7 @@ from sync_worker.connectors.base import Record
 from sync_worker.desk import importing, run_lists
 from sync_worker.engine.core import LANES, Lanes
 from sync_worker.errors import PermanentError
-from sync_worker.imports import KIND, Import, Selection, select_by
+from sync_worker.imports import KIND, Import, Progress, Selection, select_by
 from sync_worker.imports.selection import BadSelection
 from sync_worker.store import managers, runs
 
@@ -130,6 +130,25 @@ def test_gumu_13_an_import_that_was_stopped_goes_on_where_it_was_and_repeats_not
     assert imported(world, run=again) == {"created": 5}
     created = [row for row in world.written("crm") if row.entity == "Company" and row.op == "create"]
     assert len(created) == 5
+
+
+def test_gumu_13_an_import_that_was_stopped_shows_what_it_has_done_by_then(world: World) -> None:
+    customers(world, 3)
+
+    def stop(at: Progress) -> None:
+        if at.under_way < at.seen:
+            raise KeyboardInterrupt
+
+    importing.run_import(world.app, FLOW, select_by(None, "C-1", "C-1"))
+    with pytest.raises(KeyboardInterrupt):
+        importing.run_import(world.app, FLOW, Selection(), progress=stop)
+    (shown, *_) = run_lists.latest(world.app, FLOW, 1)
+    assert shown["state"] == "stopped" and shown["counts"]["unchanged"] == 1
+    assert sum(shown["counts"].values()) == 3, "those that were begun are created, or still under way"
+    stopped = importing.unfinished(world.app, FLOW)
+    again = importing.run_import(world.app, FLOW, Selection(), resume=stopped)
+    assert again.counts == {"created": 2, "unchanged": 1}
+    assert run_lists.latest(world.app, FLOW, 1)[0]["counts"] == again.counts
 
 
 @pytest.mark.parametrize(

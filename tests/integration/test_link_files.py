@@ -303,6 +303,7 @@ def test_an_upload_that_was_interrupted_goes_on_and_does_nothing_twice(
             link_upload.upload(world.app, path, progress=stop_at(phase, count), resume=resume)
         run = runs.unfinished(world.db, "links_upload", "")
         assert run is not None and run.state == "stopped"
+        assert run.counts == {"rows": 6, **({"good": 4, "linked": 2} if resume else {"good": 4})}
         assert len(linked(world)) == (2 if resume else 0)
     with pytest.raises(PermanentError, match="another file"):
         link_upload.upload(world.app, file(tmp_path, "1,Acme UK,ACME,,1,\n", name="b.csv"), resume=True)
