@@ -221,17 +221,7 @@ def test_gumu_8_two_entities_of_one_company_are_kept_apart(make: Make) -> None:
     first, second = lines.format(FLOW, "UK"), lines.format(SECOND, "DE")
     two = make(first=first, second=second, more='entity = "DE"', shared_erp=intacct)
     two.poll()
-
-    def made(system: str, name: str) -> str:
-        """A customer private to the entity that the system signs in to."""
-        call = two.app.systems[system]._call  # type: ignore[attr-defined]  # the connector's own request
-        headers = {"X-IA-API-Param-Entity": "DE" if system == "erp2" else "UK"}
-        body = {"id": name, "name": name, "contacts": {"default": {"printAs": name}}}
-        path = "objects/accounts-receivable/customer"
-        answer = call("create customer", "POST", path, json=body, write=True, headers=headers)
-        return str(answer.json()["ia::result"]["key"])
-
-    uk, de = made("erp", "North Mill"), made("erp2", "South Mill")
+    uk, de = two.new_private("erp", "UK", "North Mill"), two.new_private("erp2", "DE", "South Mill")
     two.clock.advance(5)
     two.poll()
     rest(two)
