@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from sync_worker import causes
 from sync_worker.alerts.rule import Line, Status, Subject
+from sync_worker.wording import counted
 
 # kind or reason of a pause: what it means, and what ends it
 PAUSES = {
@@ -103,7 +104,7 @@ def _headline(stands: Sequence[Line]) -> str:
     if not stands:
         return "all clear"
     first = stands[0]
-    count = f" {_links(first.standing.count)}" if first.standing and first.standing.count else ""
+    count = f" {counted(first.standing.count, 'link')}" if first.standing and first.standing.count else ""
     more = f", and {len(stands) - 1} more" if len(stands) > 1 else ""
     return f"{_what(first.subject)}{count}{more}"
 
@@ -112,7 +113,7 @@ def _text(line: Line, now: float) -> str:
     what, why, step = words(line)
     if line.status == "over" or line.standing is None:
         return f"- {what}" + (f" ({line.subject.cause})" if line.subject.cause else "")
-    count = f"{_links(line.standing.count)}, the oldest " if line.standing.count else ""
+    count = f"{counted(line.standing.count, 'link')}, the oldest " if line.standing.count else ""
     said = [f"- {what}: {count}for {duration(now - line.since)}", f"  why: {why}", f"  next: {step}"]
     return "\n".join([*said, *(f"  {word}: {command}" for word, command in _commands(line).items())])
 
@@ -151,10 +152,6 @@ def _document(line: Line) -> dict[str, Any]:
         "since": _iso(line.since),
         "waiting_on": [{"key": key, "count": count} for key, count in (standing.keys if standing else ())][:MOST_KEYS],
     }
-
-
-def _links(count: int) -> str:
-    return f"{count} link" + ("" if count == 1 else "s")
 
 
 def duration(seconds: float) -> str:

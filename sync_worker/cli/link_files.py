@@ -14,6 +14,7 @@ from sync_worker.cli.links import group
 from sync_worker.cli.progress import long_job, say
 from sync_worker.cli.shared import ConfigPath, Json, done, load
 from sync_worker.output import Printer, runs
+from sync_worker.wording import counted
 
 if TYPE_CHECKING:
     from sync_worker.desk.link_upload import Uploaded
@@ -32,7 +33,7 @@ def export_links(
     from sync_worker.desk import link_lists
 
     with desk.opened(load(config)) as worker_app:
-        print(f"{file}: {link_lists.export(worker_app, file, flow, unsynced=unsynced)} rows")
+        print(f"{file}: {counted(link_lists.export(worker_app, file, flow, unsynced=unsynced), 'row')}")
 
 
 @group.command("upload")
@@ -65,7 +66,7 @@ def upload_links(
         found = within_limits(run, yes=yes)
         if errors is not None and found.wrong:
             count = link_sheet.write_errors(worker_app, file, errors, found.run)
-            print(f"{errors}: {count} rows to correct and upload again", file=sys.stderr)
+            print(f"{errors}: {counted(count, 'row')} to correct and upload again", file=sys.stderr)
         document = found.document() | (_foreseen(worker_app, found, out, json=json) if dry_run else {})
     runs.uploaded(Printer(json), document)
     done(1 if found.wrong else 0)
@@ -79,7 +80,7 @@ def _foreseen(worker_app: App, uploaded: Uploaded, out: Path | None, *, json: bo
     found = link_preview.preview(worker_app, uploaded.run)
     if out is not None:
         count = sheets.write(out, foreseen.COLUMNS, foreseen.lines(found, Counter()))
-        print(f"{out}: {count} lines", file=sys.stderr)
+        print(f"{out}: {counted(count, 'line')}", file=sys.stderr)
         return {}
     documents = (foreseen.document(one) for one in found)
     if json:

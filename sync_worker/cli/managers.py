@@ -12,6 +12,7 @@ import typer
 from sync_worker.cli.previews import show
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.output import Printer, records, shown
+from sync_worker.wording import counted
 
 if TYPE_CHECKING:
     from sync_worker.desk.manager_files import Upload
@@ -67,7 +68,7 @@ def map_manager(
             return
         released = managers.map_managers(worker_app, [made])
         if not Printer(json).document({"released": released}):
-            print(f"mapped; {released} links released")
+            print(f"mapped; {counted(released, 'link')} released")
 
 
 @group.command("unmap")
@@ -83,7 +84,8 @@ def unmap_manager(flow: FlowName, erp: ErpKey, config: ConfigPath = None) -> Non
 
 def _about(made: Proposal) -> list[str]:
     """What is about to happen, one line each."""
-    lines = [f"{made.erp.system} {made.erp.ref} <-> {made.crm.system} {made.crm.ref}: {made.waiting} links wait for it"]
+    waiting = counted(made.waiting, "link waits", "links wait")
+    lines = [f"{made.erp.system} {made.erp.ref} <-> {made.crm.system} {made.crm.ref}: {waiting} for it"]
     if made.replaces is not None and made.replaces != made.crm.key:
         lines.append(f"it stood for {made.replaces} before; records that have that manager keep it")
     lines += [
@@ -113,7 +115,7 @@ def suggest(
             return
         rows = manager_files.accept_exact(worker_app, flow)
         released = managers.map_managers(worker_app, rows)
-        print(f"{len(rows)} rows made, {released} links released")
+        print(f"{counted(len(rows), 'row')} made, {counted(released, 'link')} released")
 
 
 @group.command("export")
@@ -127,7 +129,7 @@ def export(
     from sync_worker.desk import manager_files
 
     with desk.opened(load(config)) as worker_app:
-        print(f"{file}: {manager_files.export(worker_app, file, flow)} rows")
+        print(f"{file}: {counted(manager_files.export(worker_app, file, flow), 'row')}")
 
 
 @group.command("upload")
@@ -155,8 +157,9 @@ def upload(
     counts = {"rows": len(found.rows), "released": released, "same": found.same, "left": found.left, "errors": []}
     if (dry_run and json) or Printer(json).document(counts):
         return
-    said = "would change" if dry_run else f"changed, {released} links released"
-    print(f"{len(found.rows)} rows {said}; {found.same} stand so already, {found.left} without a CRM user")
+    said = "would change" if dry_run else f"changed, {counted(released, 'link')} released"
+    same = counted(found.same, "stands", "stand")
+    print(f"{counted(len(found.rows), 'row')} {said}; {same} so already, {found.left} without a CRM user")
 
 
 def _refuse(found: Upload, errors: Path | None, *, json: bool) -> None:
@@ -165,12 +168,12 @@ def _refuse(found: Upload, errors: Path | None, *, json: bool) -> None:
 
     if errors is not None:
         count = manager_files.write_errors(errors, found)
-        print(f"{errors}: {count} rows to correct and upload again", file=sys.stderr)
+        print(f"{errors}: {counted(count, 'row')} to correct and upload again", file=sys.stderr)
     wrong = [{"line": number, "errors": texts} for number, _, texts in found.errors]
     if not Printer(json).document({"rows": 0, "released": 0, "same": found.same, "left": found.left, "errors": wrong}):
         for number, _, texts in found.errors:
             print(shown(f"line {number}: {'; '.join(texts)}"))
-        print(f"{len(found.errors)} rows are wrong; nothing was changed")
+        print(f"{counted(len(found.errors), 'row is', 'rows are')} wrong; nothing was changed")
     done(1)
 
 

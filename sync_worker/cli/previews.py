@@ -13,6 +13,7 @@ import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, app, load
 from sync_worker.output import Printer, runs
+from sync_worker.wording import counted
 
 if TYPE_CHECKING:
     from sync_worker.engine.preview import Foreseen
@@ -51,5 +52,5 @@ def write(out: Path, flow: str, columns: Sequence[str], lines: Lines, *, json: b
 
     counts: Counter[str] = Counter()
     written = sheets.write(out, columns, lines(counts))
-    print(f"{out}: {written} lines", file=sys.stderr)
+    print(f"{out}: {counted(written, 'line')}", file=sys.stderr)
     runs.imported(Printer(json), {"flow": flow, "seen": counts.total(), **counts})

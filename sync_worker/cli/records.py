@@ -10,6 +10,7 @@ import typer
 from sync_worker.cli.shared import ConfigPath, Json, Key, System, app, done, load
 from sync_worker.errors import PermanentError
 from sync_worker.output import Printer, records, shown
+from sync_worker.wording import counted
 
 if TYPE_CHECKING:
     from sync_worker.wiring import App
@@ -55,7 +56,7 @@ def sync(
         elif system is not None and keys:
             done(0 if _sync_list(worker_app, system, keys, flow) else 1)
         else:
-            print(f"{desk.sync_due(worker_app, flow)} links brought to an end")
+            print(f"{counted(desk.sync_due(worker_app, flow), 'link')} brought to an end")
 
 
 def _sync_list(worker_app: App, system: str, keys: list[str], flow: str | None) -> bool:
@@ -70,7 +71,7 @@ def _sync_list(worker_app: App, system: str, keys: list[str], flow: str | None) 
         if wrong:
             print(f"{shown(key)}\trefused\t\t{shown(wrong)}", flush=True)
         ended.append(not wrong and _well(found))
-    print(f"{len(ended)} records, {ended.count(False)} of them to look at", file=sys.stderr)
+    print(f"{counted(len(ended), 'record')}, {ended.count(False)} of them to look at", file=sys.stderr)
     return all(ended)
 
 
@@ -110,7 +111,7 @@ def replay(
         count = desk.replay(worker_app, link=link, state=state, waiting_on=waiting_on, flow=flow)
     if not count:
         raise PermanentError("there is no such link, so nothing is due again; see sync-worker links list")
-    print(f"{count} links are due again")
+    print(f"{counted(count, 'link is', 'links are')} due again")
 
 
 @app.command()

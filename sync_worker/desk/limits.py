@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sync_worker.config.flows import LimitsConfig
 from sync_worker.errors import PermanentError
+from sync_worker.wording import counted
 
 
 class LimitReached(PermanentError):
@@ -29,12 +30,11 @@ class Extent:
 
 def passed(extent: Extent, limits: LimitsConfig) -> str:
     """Which limit would be passed, and by how much; "" for none."""
+    changed, blanked = counted(extent.changed, "record"), counted(extent.blanked, "field")
     if extent.changed > limits.changed:
-        return (
-            f"up to {extent.changed} records would be created or changed, more than limits.changed = {limits.changed}"
-        )
+        return f"up to {changed} would be created or changed, more than limits.changed = {limits.changed}"
     if extent.blanked > limits.blanked:
-        return f"up to {extent.blanked} fields would be emptied, more than limits.blanked = {limits.blanked}"
+        return f"up to {blanked} would be emptied, more than limits.blanked = {limits.blanked}"
     return ""
 
 

@@ -20,6 +20,7 @@ from sync_worker.store.rows import LinkRow
 from sync_worker.store.tables import link, open_field
 from sync_worker.store.touches import Touched, touch_ids_in
 from sync_worker.wiring import App
+from sync_worker.wording import counted
 
 
 def status(app: App) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def explain(app: App, system: str, key: str) -> list[dict[str, Any]]:
 def resolve(app: App, system: str, key: str, field: str, take: str) -> str:
     """Record a person's choice and make the link due; the engine writes it like any other change."""
     count = len(settle(app, records(app, system, key), field, take, called=f"{system} {key}"))
-    return f"{count} link{'s' if count > 1 else ''} due: {field} takes {take if take in SIDES else 'your value'}"
+    return f"{counted(count, 'link')} due: {field} takes {take if take in SIDES else 'your value'}"
 
 
 def settle(

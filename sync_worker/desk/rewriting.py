@@ -24,6 +24,7 @@ from sync_worker.routing import rule_for
 from sync_worker.store import lists, managers, runs
 from sync_worker.store.runs import Run
 from sync_worker.wiring import App
+from sync_worker.wording import counted
 
 UNDO, REAPPLY, LEAVER = history.UNDO, "reapply", "leaver"
 COLUMNS = ("Link", *foreseen.COLUMNS)
@@ -75,7 +76,8 @@ def _undo_run(app: App, run_id: int) -> Plan:
     busy = history.under_way(app.db, run_id)
     if busy:
         raise PermanentError(
-            f"{busy} records are still due for run {run_id}: let them come to rest (sync-worker status), then undo it"
+            f"{counted(busy, 'record is', 'records are')} still due for run {run_id}: "
+            "let it come to rest (sync-worker status), then undo it"
         )
     if not history.wrote(app.db, run_id):
         raise PermanentError(f"run {run_id} ({found['kind']}) wrote nothing that could be undone")

@@ -14,6 +14,7 @@ from sync_worker.imports import Progress
 from sync_worker.store import pauses
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
+from sync_worker.wording import counted
 
 STILL_SECONDS = 20.0
 
@@ -41,7 +42,8 @@ class Stall:
             why = self._why()
             if why and why != self._said:
                 self._said = why
-                self.say(f"{at.under_way} customers wait: {why}; the import goes on by itself")
+                waiting = counted(at.under_way, "customer waits", "customers wait")
+                self.say(f"{waiting}: {why}; the import goes on by itself")
 
     def _why(self) -> str:
         """A pause, or else what most of them are tried again for; "" where they are just being worked on."""

@@ -27,6 +27,7 @@ from sync_worker.store.rows import LinkRow, rows_of
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link
 from sync_worker.store.touches import Touched
+from sync_worker.wording import counted
 
 log = structlog.get_logger()
 
@@ -299,7 +300,7 @@ class Batch:
         if len(gone) <= allowed:
             return
         limit, name = self._flow.unlinked_per_hour, self._flow.name
-        text = f"more than {limit} records vanished within an hour; resume the flow if that is right"
+        text = f"more than {counted(limit, 'record')} vanished within an hour; resume the flow if that is right"
         pauses.pause(self._db, "flow", name, MANY_UNLINKED, text)
         log.warning("flow.paused", flow=name, reason=MANY_UNLINKED)
         for one in gone[allowed:]:

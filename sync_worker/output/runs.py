@@ -8,6 +8,7 @@ from typing import Any
 
 from mappings.canonical import in_words
 from sync_worker.output.printer import Printer, shown
+from sync_worker.wording import counted
 
 
 def imported(out: Printer, found: Mapping[str, Any]) -> None:
@@ -16,7 +17,7 @@ def imported(out: Printer, found: Mapping[str, Any]) -> None:
         return
     apart = ("flow", "run", "seen", "planned_anew", "planned_anew_keys")
     counts = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if verdict not in apart)
-    print(f"{found['seen']} customers: {counts or 'none'}")
+    print(f"{counted(found['seen'], 'customer')}: {counts or 'none'}")
     _anew(found, "keys")
 
 
@@ -44,7 +45,7 @@ def foreseen(out: Printer, found: Iterable[Mapping[str, Any]]) -> None:
 
     out.table("preview", ("verdict", "erp", "crm", "side", "field", "before", "after", "why"), rows())
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts))
-    print(f"{counts.total()} records: {told or 'none'}")
+    print(f"{counted(counts.total(), 'record')}: {told or 'none'}")
 
 
 def rewrite_foreseen(out: Printer, found: Iterable[Mapping[str, Any]]) -> None:
@@ -71,7 +72,7 @@ def rewritten(out: Printer, found: Mapping[str, Any], verdicts: Sequence[str]) -
     for link_id in found["linked_by_it"]:
         print(f"link {link_id} was made by it and goes on; to end it: sync-worker links unlink --link {link_id}")
     counts = ", ".join(f"{found[name]} {name.replace('_', ' ')}" for name in verdicts if found.get(name))
-    print(f"run {found['run']}: {found['seen']} links: {counts or 'nothing to do'}")
+    print(f"run {found['run']}: {counted(found['seen'], 'link')}: {counts or 'nothing to do'}")
     _anew(found, "links")
 
 
@@ -89,12 +90,12 @@ def uploaded(out: Printer, found: Mapping[str, Any]) -> None:
         print(shown(f"line {one['line']}: {'; '.join(one['errors'])}"))
     left = found["wrong"] + found["refused"] - len(found["errors"])
     if left > 0:
-        print(f"and {left} more rows: --errors FILE has all of them")
+        print(f"and {counted(left, 'more row')}: --errors FILE has all of them")
     said = {"skipped": "skipped: not linked", "refused": "refused: linked otherwise"}
     names = ("linked", "relinked", "unchanged", "skipped", "refused", "wrong")
     counts = ", ".join(f"{found[name]} {said.get(name, name)}" for name in names if found[name])
     would = " (dry run: nothing was changed)" if found["dry_run"] else ""
-    print(f"run {found['run']}: {found['rows']} rows: {counts or 'nothing to do'}{would}")
+    print(f"run {found['run']}: {counted(found['rows'], 'row')}: {counts or 'nothing to do'}{would}")
     _anew(found, "lines")
 
 
@@ -131,7 +132,7 @@ def listed(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
             one["flow"],
             one["started_at"],
             one["actor"],
-            _counted(one["counts"]),
+            _verdicts(one["counts"]),
             one["state"],
         )
         for one in found
@@ -167,7 +168,8 @@ def _next_steps(found: Mapping[str, Any]) -> list[str]:
     if found["held_back"]:
         lines.append(f"nothing was made due: {found['held_back']}; if that is right: sync-worker verify {flow} --yes")
     elif found["handed_over"]:
-        lines.append(f"{found['handed_over']} records are due now; when the workers are through, run it again")
+        due = counted(found["handed_over"], "record is", "records are")
+        lines.append(f"{due} due now; when the workers are through, run it again")
     if found["in_flight"]:
         lines.append("in flight: an edit is just being synced there; run it again")
     if found["waiting"]:
@@ -183,7 +185,7 @@ def _why(one: Mapping[str, Any]) -> str:
     return f"{one['cause']['text']}: {offered}" if offered else str(one["cause"]["text"])
 
 
-def _counted(counts: Mapping[str, Any]) -> str:
+def _verdicts(counts: Mapping[str, Any]) -> str:
     """What a run counted of records; what else it says of itself is no count."""
     counted = {name: n for name, n in counts.items() if type(n) is int and name != "run"}
     return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counted.items())

@@ -22,6 +22,7 @@ from sync_worker.store import runs
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.runs import Row, Run
 from sync_worker.store.session import Database
+from sync_worker.wording import counted
 
 KIND = "verify"
 EXAMPLES = 20
@@ -198,9 +199,10 @@ def _too_much(found: Mapping[str, int], limits: Limits) -> str:
     """Which limit would be passed; "" for none. A side that suddenly shows fewer records unlinks nobody (E8)."""
     changed, gone = found.get(DIFFERING, 0) + found.get(ONLY, 0), found.get(GONE, 0)
     if gone > limits.unlinked:
-        return f"{gone} records are gone, more than limits.unlinked = {limits.unlinked}"
+        return f"{counted(gone, 'record is', 'records are')} gone, more than limits.unlinked = {limits.unlinked}"
     if changed > limits.changed:
-        return f"{changed} records differ or are new, more than limits.changed = {limits.changed}"
+        told = counted(changed, "record differs or is", "records differ or are")
+        return f"{told} new, more than limits.changed = {limits.changed}"
     return ""
 
 

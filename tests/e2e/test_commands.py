@@ -165,7 +165,7 @@ def test_sync_creates_what_is_older_than_the_flow_and_replay_makes_links_due(it:
     assert "Seeded Customer" in it.erp.customers_by_name()
     [(link,)] = it.rows("select id from link where crm_key = '1'")
     replayed = it.cli("replay", "--link", str(link))
-    assert (replayed.returncode, replayed.stdout) == (0, "1 links are due again\n")
+    assert (replayed.returncode, replayed.stdout) == (0, "1 link is due again\n")
 
 
 def test_gumu_11_a_list_at_the_command_line_gets_a_line_each_and_exit_code_1_for_one_that_cannot(
@@ -262,7 +262,7 @@ def test_an_undo_at_the_command_line_is_previewed_and_done_as_a_run_that_can_be_
     assert (found["changed"], found["left"]) == (1, []) and it.crm.companies_by_name()["Undone Ltd"] == crm
     listed = json.loads(it.cli("runs", "--flow", "customers", "--limit", "1", "--json").stdout)["runs"]
     assert [(run["run"], run["kind"], run["state"]) for run in listed] == [(found["run"], "undo", "done")]
-    assert it.cli("undo", "--run", str(found["run"])).stdout.endswith("1 links: 1 changed\n")
+    assert it.cli("undo", "--run", str(found["run"])).stdout.endswith("1 link: 1 changed\n")
     assert "Done Ltd" in it.crm.companies_by_name()
     unknown = it.cli("undo", "--run", "9999")
     assert (unknown.returncode, unknown.stdout, unknown.stderr.count("\n")) == (1, "", 1)

@@ -98,7 +98,7 @@ def test_a_preview_is_a_table_json_or_a_file_and_writes_nothing(it: Installation
     found = it.cli_json("preview", "customers")
     assert [(one["verdict"], one["fields"]["name"]["after"]) for one in found] == [("update", "=1+1")]
     table = it.cli("preview", "customers")
-    assert "crm\tname\tOne More Ltd\t=1+1" in table.stdout and "1 records: 1 update" in table.stdout
+    assert "crm\tname\tOne More Ltd\t=1+1" in table.stdout and "1 record: 1 update" in table.stdout
     file = tmp_path / "preview.xlsx"
     assert it.cli("preview", "customers", "--out", str(file)).returncode == 0
     [line] = sheets.read(file).lines

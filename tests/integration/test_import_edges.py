@@ -293,4 +293,4 @@ def test_an_import_that_stands_still_says_why_once_and_goes_on_by_itself(world: 
 
     ended = importing.run_import(world.app, FLOW, Selection(), progress=pass_time, say=said.append)
     assert ended.counts == {"created": 1}
-    assert said == ["1 customers wait: the system cannot be reached; the import goes on by itself"]
+    assert said == ["1 customer waits: the system cannot be reached; the import goes on by itself"]

@@ -149,7 +149,7 @@ def test_the_command_line_lists_unlinks_and_refuses_in_one_line(
     assert (code, shown["link"], shown["synced"], shown["crm"]["key"]) == (0, one.id, True, one.crm)
     assert said("list", "--state", "failing") == (0, "")
     path = tmp_path / "links.csv"
-    assert said("export", str(path)) == (0, f"{path}: 1 rows\n")
+    assert said("export", str(path)) == (0, f"{path}: 1 row\n")
     code, out = said("upload", str(path), "--json")
     assert (code, json.loads(out)["unchanged"], json.loads(out)["rows"]) == (0, 1, 1)
     path.write_text(path.read_text(encoding="utf-8-sig").replace("Acme UK", "Elsewhere"), encoding="utf-8")

@@ -302,7 +302,7 @@ def test_undo_refuses_what_it_cannot_know_and_what_is_still_due(world: World) ->
     job.progress = stop
     with pytest.raises(KeyboardInterrupt):
         job.go()
-    with pytest.raises(PermanentError, match="1 records are still due for run"):
+    with pytest.raises(PermanentError, match="1 record is still due for run"):
         rewriting.plan_undo(world.app, run=begun.id)
 
 

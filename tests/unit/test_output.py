@@ -13,6 +13,7 @@ import pytest
 from sync_worker.errors import SystemUnavailable
 from sync_worker.output import Printer, records, runs, shown
 from sync_worker.output.printer import PAGE
+from sync_worker.wording import counted
 
 
 class Terminal(io.StringIO):
@@ -135,3 +136,11 @@ def test_no_suggestion_for_an_account_manager_is_said_so_in_one_line(capsys: pyt
     assert out.startswith("no suggestions: ") and out.count("\n") == 1
     records.suggestions(Printer(True), [])
     assert capsys.readouterr().out == "[]\n"
+
+
+def test_one_of_a_kind_is_said_in_the_singular_and_all_else_in_the_plural(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [counted(n, "link") for n in (0, 1, 2)] == ["0 links", "1 link", "2 links"]
+    assert [counted(n, "row is", "rows are") for n in (1, 3)] == ["1 row is", "3 rows are"]
+    runs.foreseen(Printer(False), [foreseen("create")])
+    runs.imported(Printer(False), {"flow": "customers", "run": 7, "seen": 1, "created": 1})
+    assert capsys.readouterr().out.splitlines()[1:] == ["1 record: 1 create", "1 customer: 1 created"]
