@@ -41,6 +41,7 @@ CONTACT_PARTS = ("first", "last")
 ADDRESS_LINES = ("line1", "line2", "line3", "line4", "line5")
 ADDRESS_PARTS = (*ADDRESS_LINES, "city", "state", "postcode", "country")
 UNITS = {"contact": CONTACT_PARTS, "address": ADDRESS_PARTS}
+STATUSES = ("active", "inactive")
 InvoiceState = Literal["draft", "final", "void", "other"]
 PHONE_TYPES = {"phone": "Business", "mobile": "Mobile", "fax": "Fax"}
 
@@ -155,10 +156,17 @@ def in_words(value: Value) -> str:
 def read_typed(name: str, text: str) -> Value:
     """A value that a person typed for field ``name`` (settling a conflict); blank means empty.
 
-    Units are typed as JSON, ``{"city": "Leeds"}``; a contact also as ``First Last``. Raises ValueError.
+    Units are typed as JSON, ``{"city": "Leeds"}``; a contact also as ``First Last``. Raises ValueError, also for a name
+    or a status that would be empty: no system takes that.
     """
     flat = collapse(text)
     parts = UNITS.get(name)
+    if name == "status":
+        if flat.lower() not in STATUSES:
+            raise ValueError(f"type it as {' or '.join(STATUSES)}")
+        return flat.lower()
+    if name == "name" and not flat:
+        raise ValueError("no record may be without one: type a name behind the =, or take erp or crm")
     if not flat or parts is None:
         return flat or None
     if not flat.startswith("{"):

@@ -16,7 +16,7 @@ from sync_worker.desk.refusals import BadChoice, NotKnown, NotOpen
 from sync_worker.desk.shared import ACTOR, Bell, note, records, ring
 from sync_worker.errors import PermanentError
 from sync_worker.store import choices, pauses
-from sync_worker.store.rows import LinkRow
+from sync_worker.store.rows import LinkRow, shown_as
 from sync_worker.store.tables import link, open_field
 from sync_worker.store.touches import Touched, touch_ids_in
 from sync_worker.wiring import App
@@ -119,8 +119,8 @@ def replay(
         flow_of(app, flow)
 
     def work(conn: Connection) -> tuple[Touched, ...]:
-        ids = _chosen(conn, link, state, waiting_on, flow)
-        touched = touch_ids_in(conn, ids, app.db.now(conn))
+        now = app.db.now(conn)
+        touched = touch_ids_in(conn, _chosen(conn, now, link, state, waiting_on, flow), now)
         choices.retry_in(conn, [one.link_id for one in touched])
         note(conn, app, [(t.link_id, t.flow) for t in touched], "replayed", actor)
         return touched
@@ -131,13 +131,13 @@ def replay(
 
 
 def _chosen(
-    conn: Connection, one: int | None, state: str | None, waiting_on: str | None, flow: str | None
+    conn: Connection, now: float, one: int | None, state: str | None, waiting_on: str | None, flow: str | None
 ) -> list[int]:
     wanted = select(link.c.id)
     if one is not None:
         wanted = wanted.where(link.c.id == one)
     if state is not None:
-        wanted = wanted.where(link.c.state == state)
+        wanted = wanted.where(shown_as(now, state=state))
     if waiting_on is not None:
         wanted = wanted.where(link.c.id.in_(select(open_field.c.link_id).where(open_field.c.waiting_on == waiting_on)))
     if flow is not None:

@@ -21,6 +21,7 @@ from support.rules import (
 )
 from support.world import World
 from sync_worker import desk
+from sync_worker.desk.refusals import BadChoice
 from sync_worker.store import managers
 
 FIRST, LAST = "contacts.default.firstName", "contacts.default.lastName"
@@ -162,6 +163,16 @@ def test_e10_a_persons_choice_settles_a_conflict(world: World, take: str, expect
     world.settle()
     assert world.crm_record(one.crm)["Comp_Name"] == world.erp_record(one.erp)["name"] == expected
     assert row_of(world, crm=one.crm).state == "in_sync"
+
+
+def test_e10_emptying_what_no_system_lets_be_empty_is_refused_at_once_in_one_line(world: World) -> None:
+    one = in_conflict(world)
+    with pytest.raises(BadChoice) as refused:
+        desk.resolve(world.app, "crm", one.crm, "name", "=")
+    said = "name: no record may be without one: type a name behind the =, or take erp or crm"
+    assert str(refused.value) == said
+    row = row_of(world, crm=one.crm)
+    assert row.state == "conflict" and row.due_at is None, "nothing was begun"
 
 
 def test_e10_further_edits_within_a_conflict_are_shown_and_still_rest(world: World) -> None:

@@ -136,6 +136,19 @@ def test_many_links_are_tried_again_by_statements_that_every_database_takes(worl
     assert 0 < max(asked) < 2 * CHUNK
 
 
+def test_replay_means_by_a_state_the_links_that_status_counts_under_it(world: World) -> None:
+    noticed, resting = pair(world, "Noticed Ltd"), pair(world, "Resting Ltd")
+    world.notice("crm", noticed.crm)
+    counted = desk.status(world.app)["links"]
+    assert (counted["pending"], counted["in_sync"]) == (1, 1)
+    before = row_of(world, crm=resting.crm).crm_dirty
+    assert desk.replay(world.app, state="pending") == 1
+    assert row_of(world, crm=resting.crm).crm_dirty == before
+    assert desk.replay(world.app, state="in_sync") == 1
+    assert desk.replay(world.app, state="pending") == 2, "both are due by now"
+    assert desk.replay(world.app, state="in_sync") == 0
+
+
 def test_e1_notices_from_many_threads_are_all_counted(make: Make) -> None:
     world = make()
     one = pair(world)

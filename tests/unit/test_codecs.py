@@ -171,6 +171,7 @@ def test_without_a_default_region_only_numbers_with_a_country_code_are_understoo
         ("contact", "Ivy Rose Dean", {"first": "Ivy Rose", "last": "Dean"}),
         ("contact", '{"first": "Ivy"}', {"first": "Ivy", "last": None}),
         ("contact", "{}", None),
+        ("status", " Inactive ", "inactive"),
     ],
 )
 def test_a_value_typed_by_a_person_is_read_for_its_field(name: str, text: str, value: Value) -> None:
@@ -182,6 +183,12 @@ def test_a_value_typed_by_a_person_is_read_for_its_field(name: str, text: str, v
 )
 def test_a_unit_typed_wrongly_is_refused_with_what_is_allowed(name: str, text: str) -> None:
     with pytest.raises(ValueError, match=r"first, last|line1"):
+        read_typed(name, text)
+
+
+@pytest.mark.parametrize(("name", "text"), [("name", ""), ("name", " \t"), ("status", ""), ("status", "closed")])
+def test_a_typed_value_that_no_system_would_take_is_refused(name: str, text: str) -> None:
+    with pytest.raises(ValueError, match="type"):
         read_typed(name, text)
 
 
