@@ -294,3 +294,16 @@ def test_an_import_that_stands_still_says_why_once_and_goes_on_by_itself(world: 
     ended = importing.run_import(world.app, FLOW, Selection(), progress=pass_time, say=said.append)
     assert ended.counts == {"created": 1}
     assert said == ["1 customer waits: the system cannot be reached; the import goes on by itself"]
+
+
+def test_a_company_deleted_in_the_crm_before_it_was_ever_linked_is_no_partner_and_a_new_one_is_made(
+    world: World,
+) -> None:
+    erp = customer(world, "C-1", "Northwind Ltd")
+    with in_the_past(world):
+        named = {"comp_intacct_customerid": "C-1", "comp_intacct_recordno": erp, "comp_intacct_company": "Acme UK"}
+        gone = world.new_crm("Northwind Ltd", **named)
+        world.crm.person("Company", gone, {}, "delete")
+    assert imported(world) == {"created": 1}
+    assert row_of(world, erp=erp).crm_key != gone
+    assert world.crm_record(gone)["Comp_Deleted"], "what was deleted stays so"
