@@ -266,7 +266,7 @@ class _Upload:
 
     def _link(self, flow: Flow, rows: Sequence[Row]) -> None:
         anew = link_preview.planned_anew(self._db, flow, self._told(rows), rows)
-        rows = [Row(row.key, row.verdict, None, {**(row.detail or {}), "anew": row.key in anew}) for row in rows]
+        rows = [_marked(row) if row.key in anew else row for row in rows]
         wanted = [_wanted(row) for row in rows]
         by = By(ACTOR, "a row of an uploaded file", self._run.id, "bulk")
 
@@ -303,6 +303,10 @@ class _Upload:
         errors = [(line, texts) for line, texts in islice(link_sheet.wrong_rows(self._db, self._run.id), SHOWN)]
         anew = Anew.of(self._planned_anew()) if self._before is not None else None
         return Uploaded(self._run.id, self._dry_run, self._total, counts, errors, anew)
+
+
+def _marked(row: Row) -> Row:
+    return Row(row.key, row.verdict, row.link_id, {**(row.detail or {}), "anew": True})
 
 
 def _ids(row: Row) -> list[Any]:

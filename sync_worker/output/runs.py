@@ -18,15 +18,15 @@ def imported(out: Printer, found: Mapping[str, Any]) -> None:
     apart = ("flow", "run", "seen", "planned_anew", "planned_anew_keys")
     counts = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if verdict not in apart)
     print(f"{counted(found['seen'], 'customer')}: {counts or 'none'}")
-    _anew(found, "keys")
+    _anew(found, "customer", "keys")
 
 
-def _anew(found: Mapping[str, Any], what: str) -> None:
-    """Who was planned anew since a preview. ``what``: the names are."""
+def _anew(found: Mapping[str, Any], what: str, named: str) -> None:
+    """Who was planned anew since a preview, of what kind, by names of this kind."""
     if found.get("planned_anew"):
-        names = [str(name) for name in found[f"planned_anew_{what}"]]
-        more = ", …" if found["planned_anew"] > len(names) else ""
-        print(shown(f"{found['planned_anew']} not as the preview said, edited since: {', '.join(names)}{more}"))
+        names = [str(name) for name in found[f"planned_anew_{named}"]]
+        told = ", ".join(names) + (", …" if found["planned_anew"] > len(names) else "")
+        print(shown(f"{counted(found['planned_anew'], what)} not as the preview said, edited since: {told}"))
 
 
 def foreseen(out: Printer, found: Iterable[Mapping[str, Any]]) -> None:
@@ -73,7 +73,7 @@ def rewritten(out: Printer, found: Mapping[str, Any], verdicts: Sequence[str]) -
         print(f"link {link_id} was made by it and goes on; to end it: sync-worker links unlink --link {link_id}")
     counts = ", ".join(f"{found[name]} {name.replace('_', ' ')}" for name in verdicts if found.get(name))
     print(f"run {found['run']}: {counted(found['seen'], 'link')}: {counts or 'nothing to do'}")
-    _anew(found, "links")
+    _anew(found, "link", "links")
 
 
 def _left(found: Sequence[Mapping[str, Any]]) -> None:
@@ -96,7 +96,7 @@ def uploaded(out: Printer, found: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{found[name]} {said.get(name, name)}" for name in names if found[name])
     would = " (dry run: nothing was changed)" if found["dry_run"] else ""
     print(f"run {found['run']}: {counted(found['rows'], 'row')}: {counts or 'nothing to do'}{would}")
-    _anew(found, "lines")
+    _anew(found, "line", "lines")
 
 
 def verified(out: Printer, found: Mapping[str, Any]) -> None:

@@ -144,3 +144,23 @@ def test_one_of_a_kind_is_said_in_the_singular_and_all_else_in_the_plural(capsys
     runs.foreseen(Printer(False), [foreseen("create")])
     runs.imported(Printer(False), {"flow": "customers", "run": 7, "seen": 1, "created": 1})
     assert capsys.readouterr().out.splitlines()[1:] == ["1 record: 1 create", "1 customer: 1 created"]
+
+
+def test_who_was_planned_anew_since_a_preview_is_named_in_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    anew = {"planned_anew": 3, "planned_anew_keys": ["77", "78"]}
+    runs.imported(Printer(False), {"flow": "customers", "run": 7, "seen": 3, "created": 3, **anew})
+    left = {"left": [], "linked_by_it": [], "planned_anew": 1, "planned_anew_links": [345]}
+    runs.rewritten(Printer(False), {"run": 8, "seen": 1, "changed": 1, **left}, ("changed",))
+    verdicts = {"linked": 2, "relinked": 0, "unchanged": 0, "skipped": 0, "refused": 0, "wrong": 0}
+    told = {"run": 9, "dry_run": False, "rows": 2, **verdicts, "errors": [], "planned_anew": 0}
+    runs.uploaded(Printer(False), {**told, "planned_anew_lines": []})
+    runs.uploaded(Printer(False), {**told, "planned_anew": 2, "planned_anew_lines": [2, 3]})
+    assert capsys.readouterr().out.splitlines() == [
+        "3 customers: 3 created",
+        "3 customers not as the preview said, edited since: 77, 78, …",
+        "run 8: 1 link: 1 changed",
+        "1 link not as the preview said, edited since: 345",
+        "run 9: 2 rows: 2 linked",
+        "run 9: 2 rows: 2 linked",
+        "2 lines not as the preview said, edited since: 2, 3",
+    ]
