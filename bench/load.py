@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import string
 import sys
 import time
-import uuid
 
 from bench.rig import SECRET
 from sync_worker.connectors.standard_webhooks import sign
@@ -22,11 +23,21 @@ _HEAD = (
 )
 
 
+_DIGITS = string.digits + string.ascii_lowercase
+
+
+def _base36(number: int) -> str:
+    rest, digit = divmod(number, 36)
+    return (_base36(rest) if rest else "") + _DIGITS[digit]
+
+
 def notice(key: int) -> bytes:
-    """One signed request as Sage CRM's script sends it."""
-    event = {"entity": "customer", "key": str(key), "op": "updated", "at": "2026-11-22T10:00:00Z"}
-    body = json.dumps({"events": [event]}).encode()
-    webhook_id, at = uuid.uuid4().hex, str(int(time.time()))
+    """One signed request as Sage CRM's script sends it: its id begins with the time (docs/howto/sage-crm-script.md)."""
+    event = {"entity": "customer", "key": str(key), "op": "updated"}
+    body = json.dumps({"events": [event]}, separators=(",", ":")).encode()
+    now = time.time()
+    webhook_id = f"crm_{_base36(int(now * 1000))}_{''.join(_base36(random.randrange(36**6)) for _ in range(2))}"
+    at = str(int(now))
     signature = sign(SECRET, webhook_id, at, body)
     return _HEAD.format(id=webhook_id, at=at, signature=signature, length=len(body)).encode() + body
 
