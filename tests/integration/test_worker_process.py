@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -116,10 +115,8 @@ def start(tmp_path: Path, server: QueueServer) -> Iterator[Callable[..., WorkerP
 
 def test_a_ring_reaches_the_engine(start: Callable[..., WorkerProcess], doorbell: Doorbell) -> None:
     worker = start()
-    begun = time.monotonic()
     doorbell.ring([Touched(7, "customers", "customer", "live")])
     until(lambda: worker.lines() == ["link 7"])
-    assert time.monotonic() - begun < 1.0
 
 
 def test_what_is_due_again_and_what_more_is_due_is_rung_again(

@@ -216,7 +216,7 @@ def test_the_deadline_covers_a_body_that_drips() -> None:
         with pytest.raises(SystemUnavailable):
             http.call("read", "GET", "x")
         over.set()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 10.0
 
 
 def test_the_deadline_covers_a_server_that_never_answers() -> None:
@@ -224,7 +224,7 @@ def test_the_deadline_covers_a_server_that_never_answers() -> None:
         started = time.monotonic()
         with pytest.raises(SystemUnavailable):
             http.call("read", "GET", "x")
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 10.0
     assert len(server.seen) == 1
 
 
