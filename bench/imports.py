@@ -4,7 +4,8 @@ Rows a second are the command's own over its run, from its row in ``run``. The f
 ``concurrency``: one per new customer; and for every 100 of them (the vendor's page) one read per table: three to look
 for partners (companies by number and by how names begin; e-mails) and seven to read back what was made
 (company, person, address, phone, e-mail and two link tables); one per page of the ERP. What a search needs more, since
-an address may not be longer than servers take it, is ours to pay. Nobody edits meanwhile.
+an address may not be longer than servers take it, is ours to pay. Nobody edits meanwhile. Beside it stand threads that
+do nothing but create companies with plain httpx: what they lose is the wire's and the emulator's.
 
 Then people edit linked customers one after the other, with workers, scheduler and web up: while nothing else happens,
 and while an import of others runs. An edit's time is from the vendor's change to our write at the other vendor.
@@ -26,7 +27,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from bench import peak, verify
+from bench import peak, plain, verify
 from bench.figures import Figure, Size, at_least, at_most, percentile, until
 from bench.filling import COLUMNS, FLOW, link_all, seed
 from bench.rig import Rig, rig
@@ -36,6 +37,7 @@ from sync_worker.store.tables import run
 NEW, MANY, FEW = 10_000, 100_000, 10_000
 AMONG = 2_000  # of the many and of the few: those that are new
 LATENCY_MS = 20.0
+PLAIN = 1_000  # creates by the plain client
 START = 300_001  # of six digits like all that follow, and behind those of ``verify.fill``
 CHUNK = 2000
 ERP_PAGE, CRM_PAGE = 1000, 100
@@ -88,13 +90,24 @@ def _speed(count: int) -> list[Figure]:
         assert report["created"] == count, report
         calls = sum(stage.crm.stats()["calls"].values())
         pages = math.ceil(count / CRM_PAGE)
-        floor = (count + pages * (FINDS + TABLES) + math.ceil(count / ERP_PAGE)) * LATENCY_MS / 1000
-        floor /= stage.config.systems["crm"].concurrency
+        least = count + pages * (FINDS + TABLES) + math.ceil(count / ERP_PAGE)
+        concurrency = stage.config.systems["crm"].concurrency
+        floor = least * LATENCY_MS / 1000 / concurrency
         took = _seconds(stage, report["run"])
         also = f"{count / took:,.0f} rows/s against {count / floor:,.0f}; {calls:,} CRM calls in {took:.0f} s"
         name = f"import of {count:,} new customers, 20 ms a call: rows/s against the floor"
         share = at_least(name, floor / took, 0.9, also, goal=0.95)
-        return [share, _again(stage, count)]
+        return [share, _again(stage, count), _plain(stage, took, calls, concurrency)]
+
+
+def _plain(stage: Rig, took: float, calls: int, concurrency: int) -> Figure:
+    """The same number of calls made by threads that do nothing but call: how much of the rest is the client's."""
+    a_second = plain.creates_a_second(stage, min(PLAIN, calls), concurrency)
+    mine = calls / took
+    also = f"{mine:,.1f} calls/s against {a_second:,.1f} of {concurrency} threads that only call"
+    return Figure(
+        "import: calls a second against as many threads of plain httpx", "", f"{mine / a_second:.2f}", also=also
+    )
 
 
 def _again(stage: Rig, count: int) -> Figure:
