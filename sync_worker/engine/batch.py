@@ -21,7 +21,7 @@ from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
 from sync_worker.errors import AuthFailed, LeaseLost, PermanentError, ReadTooOld, RetryableError, SystemUnavailable
 from sync_worker.events import SIDES, LinkClass, Side
-from sync_worker.store import defaults, links, pauses, waiting
+from sync_worker.store import defaults, leases, links, pauses, waiting
 from sync_worker.store.links import Save, Shown
 from sync_worker.store.rows import LinkRow, rows_of
 from sync_worker.store.session import Database
@@ -203,7 +203,7 @@ class Batch:
                 (p.answered_at[side] for side in p.targets & p.answered_at.keys()), default=self.clock()
             )
         tries = {p.row.id: p.row.memory or {} for p in passes}
-        held = links.renew(self._db, [p.row for p in passes], tries, scope=self._flow.scope)
+        held = leases.renew(self._db, [p.row for p in passes], tries, scope=self._flow.scope)
         self._lost |= tries.keys() - held
         return [p for p in passes if p.row.id in held]
 
@@ -252,8 +252,8 @@ class Batch:
         """The links whose lease holds for so long; all are renewed together before the first of them runs out."""
         with self._keeping:
             open_rows = [row for row in self._rows.values() if row.id not in self._finished]
-            if self.clock() - self._renewed + seconds >= links.LEASE - 1.0:
-                held = links.renew(self._db, open_rows, scope=self._flow.scope)
+            if self.clock() - self._renewed + seconds >= leases.LEASE - 1.0:
+                held = leases.renew(self._db, open_rows, scope=self._flow.scope)
                 self._lost |= {row.id for row in open_rows} - held
                 self._renewed = self.clock()
             return {row.id for row in open_rows} - self._lost

@@ -18,7 +18,7 @@ from sync_worker.engine.invoices import Invoices
 from sync_worker.engine.rule import Rule
 from sync_worker.errors import SyncError
 from sync_worker.events import INVOICE, SIDES, LinkClass, Side
-from sync_worker.store import links, parts, waiting
+from sync_worker.store import leases, parts, waiting
 from sync_worker.store.inbox import Inbox
 from sync_worker.store.link_statements import POISON
 from sync_worker.store.rows import LinkRow
@@ -163,7 +163,7 @@ class Engine:
         if pace.in_burst():
             self._gather(flow, klass, limit, due)
         poison = next(self.turns) % POISON_TURN == 0
-        rows = links.claim(self.db, flow.scope, klass=klass, limit=limit, poison_first=poison)
+        rows = leases.claim(self.db, flow.scope, klass=klass, limit=limit, poison_first=poison)
         if not rows:
             return Worked()
         began = time.monotonic()
@@ -197,7 +197,7 @@ class Engine:
     def _go_on(self, flow: Flow, again: Sequence[Touched]) -> list[Touched]:
         """What a bulk batch has just linked is compared together: mixed with other work it would cost more calls."""
         ids = [one.link_id for one in again if one.klass == "bulk"]
-        rows = links.claim(self.db, flow.scope, klass="bulk", ids=ids, limit=len(ids)) if ids else []
+        rows = leases.claim(self.db, flow.scope, klass="bulk", ids=ids, limit=len(ids)) if ids else []
         taken = {row.id for row in rows}
         rest = [one for one in again if one.link_id not in taken]
         return rest + (self._run_rows(flow, "bulk", rows) if rows else [])

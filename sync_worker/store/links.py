@@ -1,29 +1,23 @@
-"""Claiming and saving links: lease, fencing token, and the end of a pass (E1 to E5, E17).
-
-A claim takes a lease of ``LEASE`` seconds and a new token; every later write of that pass names the token, so a worker
-whose lease ran out can no longer change the link: what it did is journalled and both sides are looked at again (E3).
-"""
+"""Saving links: the end of a pass, or a step on its way, each under its own token (E1, E3, E5, E17)."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 from sqlalchemy.exc import IntegrityError
 
-from sync_worker.events import SIDES, LinkClass, Side
+from sync_worker.events import SIDES, Side
 from sync_worker.store import counters, defaults, joins, managers, parts
 from sync_worker.store import link_statements as sql
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens, open_values
+from sync_worker.store.leases import LEASE
+from sync_worker.store.rows import LinkRow, open_values
 from sync_worker.store.session import Database, lock_crm_records
 from sync_worker.store.tables import link
 from sync_worker.store.touches import Touched
-from sync_worker.store.waiting import Scope
-
-LEASE = 30.0
 
 _LIGHT = (
     "memory", "erp_done", "crm_done", "erp_parts", "crm_parts", "erp_look_at", "crm_look_at", "erp_gone_at",
@@ -88,100 +82,6 @@ class Saved:
     taken: dict[int, int] = field(default_factory=dict)
     busy: set[int] = field(default_factory=set)
     again: list[Touched] = field(default_factory=list)
-
-
-def claim(
-    db: Database,
-    scope: Scope,
-    *,
-    klass: LinkClass | None = None,
-    ids: Sequence[int] | None = None,
-    limit: int = 1,
-    poison_first: bool = False,
-) -> list[LinkRow]:
-    """Take due links of one flow and entity: those named, else the longest due of a class; poison ones singly.
-
-    Poison ones come last, or first: after a series of kills they may be sound, and a long backlog must not hold them up
-    until it ends (E4).
-    """
-
-    def take(conn: Connection) -> list[LinkRow]:
-        now = db.now(conn)
-        if _paused(conn, scope, now):
-            return []
-        picked: list[LinkRow] = []
-        for poison in (poison_first, not poison_first):
-            picked = picked or _claim(conn, scope, now, 1 if poison else limit, klass=klass, ids=ids, poison=poison)
-        load_opens(conn, picked)
-        return sorted(picked, key=lambda row: row.id)
-
-    return db.run(take)
-
-
-def _paused(conn: Connection, scope: Scope, now: float) -> bool:
-    return any(
-        (kind == "flow" and name == scope.flow) or (kind == "system" and name in scope.systems)
-        for kind, name in conn.execute(sql.PAUSED, {"b_now": now})
-    )
-
-
-def _claim(
-    conn: Connection,
-    scope: Scope,
-    now: float,
-    limit: int,
-    *,
-    klass: LinkClass | None,
-    ids: Sequence[int] | None,
-    poison: bool,
-) -> list[LinkRow]:
-    values: dict[str, Any] = {"b_flow": scope.flow, "b_entity": scope.entity, "b_now": now, "b_limit": limit}
-    given = {"b_klass": klass, "b_ids": None if ids is None else list(ids)}
-    values |= {name: value for name, value in given.items() if value is not None}
-    kind = (klass is not None, ids is not None, poison)
-    if scope.shared_crm:
-        wanted = sql.due(*kind).where(defaults.record_free(scope.shared_crm, now)).params(values)
-        free = defaults.reserve(conn, scope.entity, scope.shared_crm, wanted, now)
-        taken = conn.execute(sql.take(free), {"b_until": now + LEASE})
-    else:
-        taken = conn.execute(sql.claim(*kind), {**values, "b_until": now + LEASE})
-    return [from_mapping(row) for row in taken.mappings()]
-
-
-def renew(
-    db: Database, rows: Iterable[LinkRow], tries: dict[int, dict[str, Any]] | None = None, *, scope: Scope | None = None
-) -> set[int]:
-    """Prolong the leases that still count; returns their ids. ``tries``: memory to store with it (writes about to be
-    sent), so that a crash between a vendor's answer and our save is recognised by the next pass. ``scope``: one whose
-    lease ran out does not count while another flow works on its CRM record (E21)."""
-    wanted = {row.id: row.lease_token for row in rows}
-
-    def prolong(conn: Connection) -> set[int]:
-        now = db.now(conn)
-        until = now + LEASE
-        held = _held(conn, wanted)
-        if scope is not None and scope.shared_crm:
-            expired = _expired(conn, held, now)
-            held -= expired - defaults.still_ours(conn, scope.entity, scope.shared_crm, expired, now)
-        kept = [{"b_id": i, "lease_until": until, "memory": m} for i, m in (tries or {}).items() if i in held]
-        rest = held.difference(tries or ())
-        if kept:
-            conn.execute(sql.UPDATE, kept)
-        if rest:
-            conn.execute(sql.PROLONG, {"b_ids": sorted(rest), "b_until": until})
-        return held
-
-    return db.run(prolong)
-
-
-def _held(conn: Connection, wanted: dict[int, int]) -> set[int]:
-    found = conn.execute(sql.TOKENS, {"b_ids": sorted(wanted)})
-    return {i for i, token in found if wanted[i] == token}
-
-
-def _expired(conn: Connection, ids: set[int], now: float) -> set[int]:
-    c = link.c
-    return set(conn.execute(select(c.id).where(c.id.in_(ids), c.lease_until <= now)).scalars())
 
 
 def save(db: Database, saves: Sequence[Save]) -> Saved:

@@ -141,7 +141,7 @@ def intents_in_memory_only() -> None:
 def no_fencing() -> None:
     """A worker whose lease ran out goes on as if nothing had happened: its token and its read always count."""
     from sync_worker.engine import batch
-    from sync_worker.store import links
+    from sync_worker.store import leases, links
 
     batch.READ_LASTS = float("inf")
 
@@ -158,7 +158,7 @@ def no_fencing() -> None:
         return set(wanted)
 
     links._current = current
-    links._held = held
+    leases._held = held
 
 
 def past_of_parked_fields_advances() -> None:

@@ -13,7 +13,7 @@ from support.rules import FLOW, Make, Pair, answering, entries, pair, rest, row_
 from support.world import World
 from sync_worker import desk
 from sync_worker.connectors.emulation import Response
-from sync_worker.store import links, pauses
+from sync_worker.store import leases, links, pauses
 from sync_worker.store.links import Save
 
 
@@ -191,7 +191,7 @@ def unlinked(world: World, one: Pair, flow: str = FLOW) -> None:
     """A person unlinks the pair."""
     world.notice("crm", one.crm)
     scope = world.app.flows[flow].scope
-    (row,) = links.claim(world.db, scope, ids=[one.id])
+    (row,) = leases.claim(world.db, scope, ids=[one.id])
     links.save(world.db, [Save(row, gone=links.Gone("erp", "unlinked", {}), sharing=scope.shared_crm)])
 
 

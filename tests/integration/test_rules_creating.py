@@ -21,7 +21,7 @@ from support.rules import (
 )
 from support.world import World
 from sync_worker.events import Change
-from sync_worker.store import links, pauses
+from sync_worker.store import leases, links, pauses
 from sync_worker.store.links import Save
 
 URL = "contacts.default.URL1"
@@ -137,7 +137,7 @@ def test_e17_a_key_that_stands_on_a_full_link_is_not_taken_from_it(make: Make) -
     world.settle()
     rest(world)
     world.notice("erp", lone)
-    (row,) = links.claim(world.db, world.app.flows[FLOW].scope, limit=5)
+    (row,) = leases.claim(world.db, world.app.flows[FLOW].scope, limit=5)
     row.crm_key = one.crm
     assert links.save(world.db, [Save(row, brings="crm")]).taken == {row.id: one.id}
     assert row_of(world, crm=one.crm).erp_key == one.erp
@@ -159,7 +159,7 @@ def test_e17_a_worker_that_dies_at_any_step_of_a_create_leaves_exactly_one_pair(
         with world.crashing_after(steps):
             world.work()
         crashed = world.app is not worker
-        world.clock.advance(links.LEASE + 1)
+        world.clock.advance(leases.LEASE + 1)
         world.settle()
         assert_one_pair(world, name)
         steps += 1
@@ -223,7 +223,7 @@ def test_e18_a_worker_that_dies_at_any_step_of_a_wave_of_creates_makes_each_once
     world.deliver()
     with world.crashing_after(steps):
         world.work()
-    world.clock.advance(links.LEASE + 1)
+    world.clock.advance(leases.LEASE + 1)
     world.settle()
     for name in names:
         assert_one_pair(world, name)

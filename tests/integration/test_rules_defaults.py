@@ -14,7 +14,7 @@ from sync_worker import reports
 from sync_worker.cli import app as cli
 from sync_worker.desk import linking
 from sync_worker.errors import PermanentError
-from sync_worker.store import links
+from sync_worker.store import leases, links
 from sync_worker.store.links import Save
 
 
@@ -28,7 +28,7 @@ def unlink(two: TwoErps, flow: str, crm: str) -> int:
     """A person unlinks it, as the store does it; the link's id."""
     two.notice("crm", crm)
     scope = two.app.flows[flow].scope
-    (row,) = links.claim(two.db, scope, ids=[two.link_of(flow, crm).id])
+    (row,) = leases.claim(two.db, scope, ids=[two.link_of(flow, crm).id])
     saved = links.save(
         two.db, [Save(row, gone=links.Gone("erp", "unlinked", {}), sharing=two.app.flows[flow].shared_crm)]
     )
@@ -175,7 +175,7 @@ def test_e21_a_link_that_cannot_be_a_default_is_refused_in_one_line(two: TwoErps
 def test_e21_the_worker_that_holds_a_link_loses_it_when_a_person_chooses_another_default(two: TwoErps) -> None:
     _, crm, _ = shared(two)
     two.notice("crm", crm)
-    (held,) = links.claim(two.db, two.app.flows[FLOW].scope, ids=[two.link_of(FLOW, crm).id])
+    (held,) = leases.claim(two.db, two.app.flows[FLOW].scope, ids=[two.link_of(FLOW, crm).id])
     linking.make_default(two.app, two.link_of(SECOND, crm).id)
     assert links.save(two.db, [Save(held)]).lost == {held.id}
     two.settle()

@@ -14,7 +14,7 @@ from support.rules import FLOW, Make, api_writes, calls, entries, in_the_past, r
 from support.world import World
 from sync_worker import desk
 from sync_worker.errors import SyncError
-from sync_worker.store import links
+from sync_worker.store import leases, links
 from sync_worker.store.links import Save
 from sync_worker.store.tables import event, part
 
@@ -370,7 +370,7 @@ def test_lay_2_e19_an_invoice_does_not_revive_what_was_unlinked(make: Make, who:
     world.settle()
     rest(world)
     world.notice("erp", key)
-    (row,) = links.claim(world.db, world.app.flows[FLOW].scope, ids=[row_of(world, erp=key).id])
+    (row,) = leases.claim(world.db, world.app.flows[FLOW].scope, ids=[row_of(world, erp=key).id])
     company = str(row.crm_key)
     if who == "removed":
         world.crm.person("Company", company, {}, "delete")

@@ -16,7 +16,7 @@ from support.rules import (
 )
 from support.world import World
 from sync_worker.events import Change, Side
-from sync_worker.store import links
+from sync_worker.store import leases, links
 from sync_worker.store.links import Gone, Save
 
 URL = "contacts.default.URL1"
@@ -25,7 +25,7 @@ URL = "contacts.default.URL1"
 def unlink(world: World, one: Pair, side: Side = "erp") -> None:
     """What a person's unlinking does: the row is split, under its token."""
     world.notice("crm", one.crm)
-    (row,) = links.claim(world.db, world.app.flows[FLOW].scope, ids=[one.id])
+    (row,) = leases.claim(world.db, world.app.flows[FLOW].scope, ids=[one.id])
     links.save(world.db, [Save(row, gone=Gone(side, "unlinked", {}))])
 
 

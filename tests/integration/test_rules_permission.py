@@ -16,7 +16,7 @@ from support.rules import (
 from support.world import World
 from sync_worker import desk
 from sync_worker.events import Change
-from sync_worker.store import links
+from sync_worker.store import leases, links
 from sync_worker.store.links import Save
 
 
@@ -91,7 +91,7 @@ def test_e19_an_invoice_does_not_lift_unlinked_but_a_person_does(make_light: Mak
 
 def claimed(world: World, key: str) -> list[Any]:
     world.notice("crm", key)
-    return links.claim(world.db, world.app.flows[FLOW].scope, ids=[row_of(world, crm=key).id])
+    return leases.claim(world.db, world.app.flows[FLOW].scope, ids=[row_of(world, crm=key).id])
 
 
 def test_e19_manual_sync_by_command_creates_and_says_how_it_ended(make_light: Make) -> None:

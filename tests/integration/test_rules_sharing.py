@@ -18,7 +18,7 @@ from support.rules import (
     run_once,
     when,
 )
-from sync_worker.store import links, managers
+from sync_worker.store import leases, links, managers
 from sync_worker.store.links import Save
 
 URL = "contacts.default.URL1"
@@ -68,11 +68,11 @@ def test_e21_runs_exclude_each_other_by_record_not_by_link(two: TwoErps) -> None
     rest(two)
     for key in (crm, other):
         two.notice("crm", key)
-    (mine, *_) = links.claim(two.db, two.app.flows[FLOW].scope, ids=[two.link_of(FLOW, crm).id])
-    free = links.claim(two.db, two.app.flows["second"].scope, limit=10)
+    (mine, *_) = leases.claim(two.db, two.app.flows[FLOW].scope, ids=[two.link_of(FLOW, crm).id])
+    free = leases.claim(two.db, two.app.flows["second"].scope, limit=10)
     assert [row.crm_key for row in free] == [other]
     links.save(two.db, [Save(mine, light=True)])
-    assert [row.crm_key for row in links.claim(two.db, two.app.flows["second"].scope, limit=10)] == [crm]
+    assert [row.crm_key for row in leases.claim(two.db, two.app.flows["second"].scope, limit=10)] == [crm]
 
 
 # --- E22 --------------------------------------------------------------------------------------------------------------
@@ -109,16 +109,16 @@ def test_e22_a_worker_that_stood_still_after_reading_writes_nothing_on_what_it_r
     one = pair(world)
     world.edit_erp(one.erp, name="Changed")
     world.deliver()
-    plain = links.renew
+    plain = leases.renew
 
     def stop_and_go_on(*args: Any, **more: Any) -> set[int]:
         held = plain(*args, **more)
-        monkeypatch.setattr(links, "renew", plain)
+        monkeypatch.setattr(leases, "renew", plain)
         world.clock.advance(25)
         world.edit_crm(one.crm, Comp_Name="Edited meanwhile")
         return held
 
-    monkeypatch.setattr(links, "renew", stop_and_go_on)
+    monkeypatch.setattr(leases, "renew", stop_and_go_on)
     run_once(world.app)
     [row] = world.links()
     assert (row["state"], row["cause_params"]["error"]) == ("pending", "read_too_old")

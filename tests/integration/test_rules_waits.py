@@ -34,7 +34,7 @@ from support.world import Crash, World
 from sync_worker.connectors.emulation import Request
 from sync_worker.engine.batch import POISON_END
 from sync_worker.engine.core import POISON_TURN
-from sync_worker.store import links, managers
+from sync_worker.store import leases, links, managers
 from sync_worker.store.links import Save
 from sync_worker.store.tables import link, manager_map
 
@@ -48,7 +48,7 @@ def die_on(world: World, crm_key: str) -> None:
     with pytest.raises(Crash):
         run_all(world.app)
     world.app = world.build()
-    world.clock.advance(links.LEASE + 1)
+    world.clock.advance(leases.LEASE + 1)
 
 
 def test_e4_a_link_claimed_twice_without_an_end_runs_alone_and_delays_nobody(make_light: Make) -> None:
@@ -60,7 +60,7 @@ def test_e4_a_link_claimed_twice_without_an_end_runs_alone_and_delays_nobody(mak
     world.edit_crm(good.crm, Comp_Name="Changed")
     world.deliver()
     assert [row.id for row in claim(world, limit=10)] == [good.id]
-    world.clock.advance(links.LEASE + 1)
+    world.clock.advance(leases.LEASE + 1)
     assert run_once(world.app).claimed == 1
     assert world.erp_record(good.erp)["name"] == "Changed"
     assert [row.id for row in claim(world, limit=10)] == [bad.id]
@@ -86,7 +86,7 @@ def test_e4_links_that_were_claimed_twice_ring_for_one_another_and_wait_for_no_c
         for one in killed:
             world.notice("crm", one.crm)
         claim(world, limit=10)
-        world.clock.advance(links.LEASE + 1)
+        world.clock.advance(leases.LEASE + 1)
     worked = world.app.engine.run_due(FLOW, "live")
     turns = 1
     while worked.more is not None:
@@ -110,10 +110,10 @@ def test_e4_a_database_that_goes_away_in_the_middle_is_no_records_fault(
         raise OperationalError("UPDATE link", None, Exception("server closed the connection"))
 
     with monkeypatch.context() as patch, pytest.raises(OperationalError):
-        patch.setattr(links, "renew", away)
+        patch.setattr(leases, "renew", away)
         run_once(world.app)
     assert not entries(world, "dead_end")
-    world.clock.advance(links.LEASE + 1)
+    world.clock.advance(leases.LEASE + 1)
     world.settle()
     assert {world.erp_record(one.erp)["contacts.default.URL1"] for one in pairs} == {"http://changed.example"}
     assert {row["state"] for row in world.links()} == {"in_sync"}
@@ -273,7 +273,7 @@ def test_e5_whichever_of_wait_and_mapping_comes_first_the_link_is_due_afterwards
         managers.unmap_manager(world.db, FLOW, "E-10")
         with world.db.write() as conn:
             conn.execute(update(link).where(link.c.id == one.id).values(due_at=world.clock(), lease_until=None))
-        (row,) = links.claim(world.db, flow.scope)
+        (row,) = leases.claim(world.db, flow.scope)
         row.due_at = None
         start = threading.Barrier(2)
 

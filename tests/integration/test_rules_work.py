@@ -29,7 +29,7 @@ from support.world import World
 from sync_worker import desk
 from sync_worker.engine.core import BATCH_SECONDS, BURST, Pace
 from sync_worker.events import Change
-from sync_worker.store import links, managers
+from sync_worker.store import leases, managers
 from sync_worker.store.bulk import CHUNK
 from sync_worker.store.tables import link
 from sync_worker.store.touches import ABSORB_SECONDS, Touched
@@ -177,13 +177,13 @@ def test_e2_a_claimed_link_is_nobody_elses_until_its_lease_runs_out(make: Make) 
     world.notice("crm", one.crm)
     (first,) = claim(world, limit=10)
     assert claim(world, limit=10) == []
-    world.clock.advance(links.LEASE - 0.5)
+    world.clock.advance(leases.LEASE - 0.5)
     assert claim(world, limit=10) == []
     world.clock.advance(1.0)
     (second,) = claim(world, limit=10)
     assert second.lease_token == first.lease_token + 1
-    assert links.renew(world.db, [first]) == set()
-    assert links.renew(world.db, [second]) == {one.id}
+    assert leases.renew(world.db, [first]) == set()
+    assert leases.renew(world.db, [second]) == {one.id}
 
 
 def test_e2_attempts_are_counted_at_the_claim_not_at_the_end(make_light: Make) -> None:
@@ -209,7 +209,7 @@ def test_e2_before_a_call_that_may_outlast_the_lease_it_is_renewed(make_light: M
     when(world.crm, "query company", lambda: world.clock.advance(20), after=True)
     when(world.erp, "query customer", look)
     run_once(world.app)
-    assert seen == [links.LEASE]
+    assert seen == [leases.LEASE]
     assert world.erp_record(one.erp)["name"] == "Changed"
 
 
@@ -221,7 +221,7 @@ def test_e2_a_worker_whose_leases_are_gone_makes_no_further_call(make_light: Mak
     world.deliver()
 
     def lost() -> None:
-        world.clock.advance(links.LEASE + 1)
+        world.clock.advance(leases.LEASE + 1)
         run_all(rival)
         world.erp.reset_stats()
         world.crm.reset_stats()
@@ -236,7 +236,7 @@ def test_e2_a_worker_whose_leases_are_gone_makes_no_further_call(make_light: Mak
 
 def taken_over(world: World, one: Pair) -> None:
     """Every lease runs out, and another worker claims this link; it never comes to an end."""
-    world.clock.advance(links.LEASE + 1)
+    world.clock.advance(leases.LEASE + 1)
     world.notice("crm", one.crm)
     assert [row.id for row in claim(world, ids=[one.id])] == [one.id]
 
@@ -258,7 +258,7 @@ def test_e2_e22_after_a_call_that_outlasted_the_leases_a_batch_writes_nothing_on
     assert "after the lease was lost" in entries(world, "update")[-1]["why"] or any(
         "after the lease was lost" in e["why"] for e in entries(world, "update")
     )
-    world.clock.advance(links.LEASE + 1)
+    world.clock.advance(leases.LEASE + 1)
     world.settle()
     assert [world.crm_record(one.crm)["Comp_WebSite"] for one in (lost, kept)] == ["http://changed.example"] * 2
     assert {row["state"] for row in world.links()} == {"in_sync"}
@@ -284,7 +284,7 @@ def test_e2_a_lease_lost_within_a_write_of_several_calls_ends_it(make_light: Mak
         ("http://northwind.example", None),
         (None, "Leeds"),
     )
-    world.clock.advance(links.LEASE + 1)
+    world.clock.advance(leases.LEASE + 1)
     world.settle()
     rest(world)
     assert world.erp_record(one.erp)["contacts.default.URL1"] == world.crm_record(one.crm)["Comp_WebSite"]
@@ -442,7 +442,7 @@ def test_e3_a_call_that_ended_after_its_token_was_lost_is_journalled_and_looked_
     before = row_of(world, crm=one.crm)
 
     def lost() -> None:
-        world.clock.advance(links.LEASE + 1)
+        world.clock.advance(leases.LEASE + 1)
         run_all(rival)
 
     when(world.crm, "update company", lost, after=True)
@@ -468,7 +468,7 @@ def test_e3_what_the_second_worker_stored_is_not_overwritten_by_the_first(make: 
     world.deliver()
 
     def lost() -> None:
-        world.clock.advance(links.LEASE + 1)
+        world.clock.advance(leases.LEASE + 1)
         run_all(rival)
         world.edit_crm(one.crm, Comp_Name="Edited since", Comp_WebSite="http://since.example")
         world.deliver()
@@ -489,7 +489,7 @@ def test_e3_of_a_batch_only_the_link_whose_token_is_lost_is_dropped(make: Make) 
     world.deliver()
 
     def lost() -> None:
-        world.clock.advance(links.LEASE + 1)
+        world.clock.advance(leases.LEASE + 1)
         claim(world, ids=[one.id])
 
     when(world.crm, "query company", lost, after=True)

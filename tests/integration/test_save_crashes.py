@@ -9,7 +9,7 @@ import pytest
 
 from support.rules import Make, pair, rest, row_of, when, worlds
 from support.world import Crash, World
-from sync_worker.store import links
+from sync_worker.store import leases
 
 EMAIL = "contacts.default.email1"
 
@@ -30,7 +30,7 @@ def dies(world: World, operation: str) -> None:
     with pytest.raises(Crash):
         world.work()
     world.app = world.build()
-    world.clock.advance(links.LEASE + 1)
+    world.clock.advance(leases.LEASE + 1)
 
 
 def test_e3_a_write_found_applied_stays_known_when_the_pass_that_found_it_dies_as_well(make: Make) -> None:
@@ -55,7 +55,7 @@ def test_e3_a_write_is_remembered_however_long_the_worker_stood_still_before_it_
     world.crm.faults.fail_next.append({"operation": "update company", "fault": "lost_after_apply"})
 
     def stand_still() -> None:
-        world.clock.advance(links.LEASE - 2)
+        world.clock.advance(leases.LEASE - 2)
         world.edit_erp(one.erp, name="Northwind Second")
 
     when(world.crm, "update company", stand_still, after=True)

@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import insert, select, text, update
 
 from support.waiting import until
-from sync_worker.store import links
-from sync_worker.store.links import Save, Scope
+from sync_worker.store import leases, links
+from sync_worker.store.links import Save
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
+from sync_worker.store.waiting import Scope
 
 SCOPE = Scope("customers", "customer", ("erp", "crm"), ())
 
@@ -41,7 +42,7 @@ def blocked(db: Database) -> bool:
 
 def test_e17_a_half_row_that_appears_while_its_key_is_being_saved_is_absorbed(db: Database, database_url: str) -> None:
     db.run(lambda conn: conn.execute(insert(link).values(half_row(erp_key="7", erp_dirty=1))))
-    [row] = links.claim(db, SCOPE, limit=1)
+    [row] = leases.claim(db, SCOPE, limit=1)
     row.crm_key, row.state, row.due_at = "43", "in_sync", None
     saved: list[links.Saved] = []
     saving = threading.Thread(target=lambda: saved.append(links.save(db, [Save(row, brings="crm")])))
@@ -65,11 +66,11 @@ def test_e3_the_number_of_an_absorbed_half_row_is_given_to_nobody_else_while_a_p
     keys = ({"erp_key": "7"}, {"crm_key": "43"})
     for key in keys:
         db.run(lambda conn, key=key: conn.execute(insert(link).values(half_row(**key))))
-    creating, echo = links.claim(db, SCOPE, limit=2)
+    creating, echo = leases.claim(db, SCOPE, limit=2)
     creating.crm_key, creating.state, creating.due_at = "43", "in_sync", None
     links.save(db, [Save(creating, brings="crm")])  # absorbs the row that our own create's notice has made
     db.run(lambda conn: conn.execute(insert(link).values(half_row(erp_key="8"))))
-    [newcomer] = links.claim(db, SCOPE, limit=1)
+    [newcomer] = leases.claim(db, SCOPE, limit=1)
     assert newcomer.erp_key == "8" and newcomer.id != echo.id
     echo.state, echo.due_at = "conflict", None
     assert links.save(db, [Save(echo)]).lost == {echo.id}
@@ -83,9 +84,9 @@ def test_e2_leases_are_prolonged_again_after_a_deadlock_with_somebody_who_touche
 ) -> None:
     for key in ("7", "8"):
         db.run(lambda conn, key=key: conn.execute(insert(link).values(half_row(erp_key=key))))
-    rows = links.claim(db, SCOPE, limit=2)
+    rows = leases.claim(db, SCOPE, limit=2)
     held: list[set[int]] = []
-    prolonging = threading.Thread(target=lambda: held.append(links.renew(db, rows)))
+    prolonging = threading.Thread(target=lambda: held.append(leases.renew(db, rows)))
     other = Database(database_url, durable=False)
     with other.write() as conn:
         if not db.is_sqlite:
@@ -141,7 +142,7 @@ def test_e21_two_flows_that_link_one_crm_record_at_the_same_instant_make_one_def
         db.run(lambda conn, rows=rows: conn.execute(insert(link), rows))  # type: ignore[misc]  # mypy cannot type lambda defaults
         works = []
         for flow, database in zip(TWO, (db, other), strict=True):
-            [row] = links.claim(database, scope_of(flow), limit=1)
+            [row] = leases.claim(database, scope_of(flow), limit=1)
             row.crm_key, row.state, row.due_at = f"4{n}", "in_sync", None
             save = Save(row, brings="crm", sharing=TWO)
             works.append(partial(links.save, database, [save]))
@@ -160,7 +161,7 @@ def test_e21_two_flows_that_claim_one_crm_record_at_the_same_instant_never_both_
     taken: dict[str, list[str]] = {}
 
     def claim(flow: str, database: Database) -> None:
-        for row in links.claim(database, scope_of(flow), limit=20):
+        for row in leases.claim(database, scope_of(flow), limit=20):
             taken.setdefault(str(row.crm_key), []).append(flow)
 
     for _ in range(15):
@@ -181,8 +182,8 @@ def test_e21_the_last_default_that_ends_and_a_link_that_begins_leave_one_default
             {**half_row(erp_key=f"2{n}", crm_key=None), "flow": TWO[1], "first_synced_at": None},  # type: ignore[arg-type]
         ]
         db.run(lambda conn, rows=rows: conn.execute(insert(link), rows))  # type: ignore[misc]  # as above
-        [full] = links.claim(db, scope_of(TWO[0]), limit=1)
-        [half] = links.claim(other, scope_of(TWO[1]), limit=1)
+        [full] = leases.claim(db, scope_of(TWO[0]), limit=1)
+        [half] = leases.claim(other, scope_of(TWO[1]), limit=1)
         half.crm_key, half.state, half.due_at = f"4{n}", "in_sync", None
         ends = Save(full, gone=links.Gone("erp", "removed", {}), sharing=TWO)
         begins = Save(half, brings="crm", sharing=TWO)
@@ -197,10 +198,10 @@ def test_e21_the_last_default_that_ends_and_a_link_that_begins_leave_one_default
 def test_e21_a_lease_that_ran_out_is_not_taken_up_again_while_another_flow_has_the_record(db: Database) -> None:
     rows = [{**half_row(erp_key="7", crm_key="43"), "flow": flow} for flow in TWO]
     db.run(lambda conn: conn.execute(insert(link), rows))
-    [mine] = links.claim(db, scope_of(TWO[0]), limit=1)
+    [mine] = leases.claim(db, scope_of(TWO[0]), limit=1)
     db.run(lambda conn: conn.execute(update(link).where(link.c.id == mine.id).values(lease_until=time.time() - 1)))
-    assert links.renew(db, [mine], scope=scope_of(TWO[0])) == {mine.id}
+    assert leases.renew(db, [mine], scope=scope_of(TWO[0])) == {mine.id}
     db.run(lambda conn: conn.execute(update(link).where(link.c.id == mine.id).values(lease_until=time.time() - 1)))
-    [theirs] = links.claim(db, scope_of(TWO[1]), limit=1)
-    assert links.renew(db, [mine], scope=scope_of(TWO[0])) == set()
-    assert links.renew(db, [theirs], scope=scope_of(TWO[1])) == {theirs.id}
+    [theirs] = leases.claim(db, scope_of(TWO[1]), limit=1)
+    assert leases.renew(db, [mine], scope=scope_of(TWO[0])) == set()
+    assert leases.renew(db, [theirs], scope=scope_of(TWO[1])) == {theirs.id}

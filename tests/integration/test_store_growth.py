@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Executable, event, insert
 
 from sync_worker.events import Change
+from sync_worker.store import leases, links, migrate, waiting
 from sync_worker.store import link_statements as sql
-from sync_worker.store import links, migrate, waiting
 from sync_worker.store.inbox import Inbox, Listener
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
@@ -62,7 +62,7 @@ def test_the_ringers_look_goes_by_the_list_of_due_links(db: Database) -> None:
 def test_a_pass_that_changes_no_key_and_no_state_writes_no_list_anew(db: Database) -> None:
     ear = Listener("customers", "customer", "crm", "crm", {"customer": 1})
     Inbox(db, [ear]).accept([Change("crm", "customer", "7")])
-    (row,) = links.claim(db, SCOPE, klass="live")
+    (row,) = leases.claim(db, SCOPE, klass="live")
     row.crm_was, row.due_at = {"name": "New"}, None
     updates: list[str] = []
 
@@ -81,7 +81,7 @@ def test_a_pass_that_changes_no_key_and_no_state_writes_no_list_anew(db: Databas
 def test_a_pass_that_changes_a_state_stores_it(db: Database) -> None:
     ear = Listener("customers", "customer", "crm", "crm", {"customer": 1})
     Inbox(db, [ear]).accept([Change("crm", "customer", "7")])
-    (row,) = links.claim(db, SCOPE, klass="live")
+    (row,) = leases.claim(db, SCOPE, klass="live")
     row.state, row.cause, row.due_at = "failing", "refused", None
     links.save(db, [links.Save(row)])
     with db.read() as conn:

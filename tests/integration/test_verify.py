@@ -14,7 +14,7 @@ from support.rules import FLOW, Make, Pair, in_the_past, pair, rest, row_of, whe
 from support.world import World
 from sync_worker.desk import verifying
 from sync_worker.reconcile import Limits, Report
-from sync_worker.store import links, runs
+from sync_worker.store import leases, runs
 from sync_worker.store.tables import event, link
 
 STALE = 30.0
@@ -325,6 +325,6 @@ def test_a_worker_that_holds_a_record_is_not_disturbed(world: World) -> None:
     quiet(world)
     plant(world, one, "same second")
     world.notice("erp", one.erp)
-    claimed = links.claim(world.db, world.app.flows[FLOW].scope, klass="live", limit=10)
+    claimed = leases.claim(world.db, world.app.flows[FLOW].scope, klass="live", limit=10)
     assert [row.id for row in claimed] == [one.id]
     assert counts(verify(world)) == {"in_flight": 1}

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from support.world import World
 from sync_worker.connectors.emulation import Emulator, Request, Response
 from sync_worker.engine.core import Worked
-from sync_worker.store import links
+from sync_worker.store import leases
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens
 from sync_worker.store.tables import journal, link
 from sync_worker.wiring import App
@@ -169,7 +169,7 @@ def api_writes(world: World) -> dict[str, int]:
 
 def claim(world: World, **kw: Any) -> list[Any]:
     """What a worker of the flow would claim now."""
-    return links.claim(world.db, world.app.flows[FLOW].scope, **kw)
+    return leases.claim(world.db, world.app.flows[FLOW].scope, **kw)
 
 
 def there(world: World, side: str, name: str) -> list[str]:
