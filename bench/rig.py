@@ -13,7 +13,7 @@ from bench.figures import until
 from sync_worker import broker
 from sync_worker.demo.installation import START_SECONDS, Installation, command, work_ahead
 from sync_worker.demo.vendor import Vendor
-from sync_worker.processes import PROCESSES_ENV
+from sync_worker.processes import IDENTITY_ENV, PROCESSES_ENV, succession
 from sync_worker.queue_server import EmbeddedQueue
 from sync_worker.store import migrate, schedules
 from sync_worker.store.session import Database
@@ -31,6 +31,7 @@ class Rig(Installation):
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, **seconds: float) -> None:
         super().__init__(folder, SECRET, environment=environment)
+        self.identities: dict[str, str] = {}
         self.write_config(**seconds)
         migrate.upgrade(self.config.database.url)
         self.db = Database(self.config.database.url)
@@ -39,7 +40,10 @@ class Rig(Installation):
         self.environment |= {"SYNC_LOG_FORMAT": "json", "REDIS_URL": self.queue.url, PROCESSES_ENV: str(PROCESSES)}
 
     def spawn(self, name: str, argv: Sequence[str]) -> None:
-        """As ever; within ``sampling`` it also writes down where its CPU goes."""
+        """As ``run`` would: it knows in whose place it comes. Within ``sampling`` it writes down where its CPU goes."""
+        mine = succession(self.identities.get(name, ""))
+        self.identities[name] = mine[IDENTITY_ENV]
+        self.environment |= mine
         if _Sampling.on:
             python, flag, *rest = argv
             assert flag == "-m", f"{name} is no module"

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from types import FrameType
 
 from sync_worker.errors import ConfigError, SyncError
@@ -26,6 +27,12 @@ SUPERVISOR_ENV = "SYNC_SUPERVISOR_PID"
 
 PROCESSES_ENV = "SYNC_PROCESSES"
 """Environment variable that says how many worker processes there are, on all machines together."""
+
+IDENTITY_ENV = "SYNC_PROCESS"
+"""Environment variable with the name of a supervised process, which no other process ever has."""
+
+PREDECESSOR_ENV = "SYNC_PREDECESSOR"
+"""Environment variable with the name of the process that has ended and in whose place this one was started."""
 
 _STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
@@ -43,6 +50,11 @@ def worker_processes() -> int:
     if not given.isdecimal() or int(given) < 1:
         raise ConfigError(f"the environment variable {PROCESSES_ENV} must be a number of processes, 1 or more")
     return int(given)
+
+
+def succession(predecessor: str) -> dict[str, str]:
+    """Environment of a process that is started in the place of one that has surely ended, or of nobody ("")."""
+    return {IDENTITY_ENV: uuid.uuid4().hex, PREDECESSOR_ENV: predecessor}
 
 
 class StopSignal:

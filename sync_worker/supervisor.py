@@ -17,12 +17,14 @@ import structlog
 
 from sync_worker.errors import ConfigError
 from sync_worker.processes import (
+    IDENTITY_ENV,
     PROCESSES_ENV,
     STOP_SECONDS,
     SUPERVISOR_ENV,
     StopSignal,
     end_with_parent,
     listen,
+    succession,
     worker_processes,
 )
 
@@ -64,6 +66,7 @@ class Part:
     started_at: float = 0.0
     start_at: float = 0.0
     pause: float = FIRST_PAUSE
+    identity: str = ""
 
     @property
     def alive(self) -> bool:
@@ -71,7 +74,9 @@ class Part:
 
     def start(self) -> None:
         """Start it in a session of its own, so that a Ctrl-C in the terminal reaches the supervisor only."""
-        environment = {**os.environ, **self.env} | {SUPERVISOR_ENV: str(os.getpid())}
+        mine = succession(self.identity)
+        self.identity = mine[IDENTITY_ENV]
+        environment = {**os.environ, **self.env, **mine, SUPERVISOR_ENV: str(os.getpid())}
         self.process = subprocess.Popen(  # noqa: S603  # our own command line, no shell
             self.argv, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
         )

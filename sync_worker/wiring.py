@@ -65,9 +65,11 @@ def build(
     sleep: Callable[[float], None] = time.sleep,
     limiter: Limiter | None = None,
     transport_for: Callable[[str], Any] | None = None,
+    owner: str | None = None,
 ) -> App:
     """Wire an application over a migrated database. ``starting`` switches on the flows that are new.
 
+    ``owner``: the name of this process on the leases it takes, if its end is told to its successor.
     ``transport_for``: system -> httpx transport, for emulators inside the process; None = real sockets.
     """
     database = db or Database(config.database.url)
@@ -102,7 +104,7 @@ def build(
         switched_on={name: flow.switched_on_at for name, flow in flows.items()},
     )
     invoices = Invoices(database, inbox, dates_of(INVOICE))
-    engine = Engine(database, flows, rule_for, inbox, invoices, clock, sleep)
+    engine = Engine(database, flows, rule_for, inbox, invoices, clock, sleep, owner=owner)
     feeds = Feeds(database, inbox, list(flows.values()), connectors, invoices)
     return App(config, database, inbox, connectors, flows, engine, feeds, clock)
 

@@ -12,6 +12,8 @@ import structlog
 
 from sync_worker import actors, broker
 from sync_worker.processes import (
+    IDENTITY_ENV,
+    PREDECESSOR_ENV,
     STOP_SECONDS,
     WATCHDOG_EXIT,
     StopSignal,
@@ -20,9 +22,11 @@ from sync_worker.processes import (
     settled,
     worker_processes,
 )
+from sync_worker.store import leases
 
 if TYPE_CHECKING:
     from sync_worker.config import Config
+    from sync_worker.store.session import Database
     from sync_worker.wiring import App
 
 WATCH_SECONDS = 1.0
@@ -59,6 +63,13 @@ def serve(app: App, url: str, threads: int, stop: StopSignal) -> int:
     queue.close()
     log.info("worker.stopped", pid=os.getpid())
     return code
+
+
+def _release(db: Database, predecessor: str | None) -> None:
+    """What the process held in whose place this one was started is taken up at the ringer's next look."""
+    released = leases.release(db, predecessor) if predecessor else 0
+    if released:
+        log.info("worker.released", links=released)
 
 
 def dead_threads(worker: dramatiq.Worker) -> list[str]:
@@ -108,8 +119,9 @@ def main(config: Config, threads: int) -> int:
     url = broker.url_of(config)
     processes = worker_processes()
     limiter = RedisLimiter(broker.connect(url, timeout=1.0), processes=processes)
-    app = wiring.build(config, limiter=limiter)
+    app = wiring.build(config, limiter=limiter, owner=os.environ.get(IDENTITY_ENV))
     try:
+        _release(app.db, os.environ.get(PREDECESSOR_ENV))
         return serve(app, url, threads, stop)
     finally:
         app.close()

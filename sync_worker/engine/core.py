@@ -116,7 +116,10 @@ class Lanes:
 
 @dataclass
 class Engine:
-    """Runs passes over due links. Thread-safe: one instance serves all threads of a process."""
+    """Runs passes over due links. Thread-safe: one instance serves all threads of a process.
+
+    ``owner``: this process, if its end is told to its successor (``leases.release``).
+    """
 
     db: Database
     flows: Mapping[str, Flow]
@@ -130,6 +133,7 @@ class Engine:
     lanes: Lanes = field(default_factory=Lanes)
     portions: dict[str, dict[Side, int]] = field(default_factory=dict)
     turns: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    owner: str | None = None
 
     def run_link(self, link_id: int) -> Worked:
         """A ring for one link: it and its due neighbours of the same flow and class."""
@@ -163,7 +167,7 @@ class Engine:
         if pace.in_burst():
             self._gather(flow, klass, limit, due)
         poison = next(self.turns) % POISON_TURN == 0
-        rows = leases.claim(self.db, flow.scope, klass=klass, limit=limit, poison_first=poison)
+        rows = leases.claim(self.db, flow.scope, klass=klass, limit=limit, poison_first=poison, owner=self.owner)
         if not rows:
             return Worked()
         began = time.monotonic()
@@ -197,7 +201,9 @@ class Engine:
     def _go_on(self, flow: Flow, again: Sequence[Touched]) -> list[Touched]:
         """What a bulk batch has just linked is compared together: mixed with other work it would cost more calls."""
         ids = [one.link_id for one in again if one.klass == "bulk"]
-        rows = leases.claim(self.db, flow.scope, klass="bulk", ids=ids, limit=len(ids)) if ids else []
+        rows: list[LinkRow] = []
+        if ids:
+            rows = leases.claim(self.db, flow.scope, klass="bulk", ids=ids, limit=len(ids), owner=self.owner)
         taken = {row.id for row in rows}
         rest = [one for one in again if one.link_id not in taken]
         return rest + (self._run_rows(flow, "bulk", rows) if rows else [])

@@ -30,11 +30,12 @@ def claim(
     ids: Sequence[int] | None = None,
     limit: int = 1,
     poison_first: bool = False,
+    owner: str | None = None,
 ) -> list[LinkRow]:
     """Take due links of one flow and entity: those named, else the longest due of a class; poison ones singly.
 
     Poison ones come last, or first: after a series of kills they may be sound, and a long backlog must not hold them up
-    until it ends (E4).
+    until it ends (E4). ``owner``: the process that works on them, if somebody will tell of its end (``release``).
     """
 
     def take(conn: Connection) -> list[LinkRow]:
@@ -43,7 +44,8 @@ def claim(
             return []
         picked: list[LinkRow] = []
         for poison in (poison_first, not poison_first):
-            picked = picked or _claim(conn, scope, now, 1 if poison else limit, klass=klass, ids=ids, poison=poison)
+            most = 1 if poison else limit
+            picked = picked or _claim(conn, scope, now, most, klass=klass, ids=ids, poison=poison, owner=owner)
         load_opens(conn, picked)
         return sorted(picked, key=lambda row: row.id)
 
@@ -66,18 +68,32 @@ def _claim(
     klass: LinkClass | None,
     ids: Sequence[int] | None,
     poison: bool,
+    owner: str | None,
 ) -> list[LinkRow]:
     values: dict[str, Any] = {"b_flow": scope.flow, "b_entity": scope.entity, "b_now": now, "b_limit": limit}
     given = {"b_klass": klass, "b_ids": None if ids is None else list(ids)}
     values |= {name: value for name, value in given.items() if value is not None}
+    lease = {"b_until": now + LEASE, "b_owner": owner}
     kind = (klass is not None, ids is not None, poison)
     if scope.shared_crm:
         wanted = sql.due(*kind).where(defaults.record_free(scope.shared_crm, now)).params(values)
         free = defaults.reserve(conn, scope.entity, scope.shared_crm, wanted, now)
-        taken = conn.execute(sql.take(free), {"b_until": now + LEASE})
+        taken = conn.execute(sql.take(free), lease)
     else:
-        taken = conn.execute(sql.claim(*kind), {**values, "b_until": now + LEASE})
+        taken = conn.execute(sql.claim(*kind), {**values, **lease})
     return [from_mapping(row) for row in taken.mappings()]
+
+
+def release(db: Database, owner: str) -> int:
+    """Let go of what a process that has ended held and had sent no write for; returns how many links (ADR 15).
+
+    What may have been written, and what was claimed before without an end, is left to its lease.
+    """
+
+    def let_go(conn: Connection) -> int:
+        return len(conn.execute(sql.release(), {"b_owner": owner, "b_now": db.now(conn)}).all())
+
+    return db.run(let_go)
 
 
 def renew(
@@ -95,7 +111,11 @@ def renew(
         if scope is not None and scope.shared_crm:
             expired = _expired(conn, held, now)
             held -= expired - defaults.still_ours(conn, scope.entity, scope.shared_crm, expired, now)
-        kept = [{"b_id": i, "lease_until": until, "memory": m} for i, m in (tries or {}).items() if i in held]
+        kept = [
+            {"b_id": i, "lease_until": until, "unwritten_token": None, "memory": m}
+            for i, m in (tries or {}).items()
+            if i in held
+        ]
         rest = held.difference(tries or ())
         if kept:
             conn.execute(sql.UPDATE, kept)

@@ -41,14 +41,31 @@ def claim(by_class: bool, by_ids: bool, poison: bool) -> Executable:
 
 
 def take(ids: Select[tuple[int]]) -> Executable:
-    """Leases these links until ``b_until``, with a new token and one more claim counted; returns their rows."""
+    """Leases these links to ``b_owner`` until ``b_until``: a new token, one more claim counted; returns their rows."""
     c = link.c
-    return (
-        update(link)
-        .where(c.id.in_(ids))
-        .values(lease_until=bindparam("b_until"), lease_token=c.lease_token + 1, claims=c.claims + 1)
-        .returning(*c)
+    values = {
+        "lease_until": bindparam("b_until"),
+        "lease_token": c.lease_token + 1,
+        "lease_owner": bindparam("b_owner"),
+        "unwritten_token": c.lease_token + 1,
+        "claims": c.claims + 1,
+    }
+    return update(link).where(c.id.in_(ids)).values(values).returning(*c)
+
+
+@cache
+def release() -> Executable:
+    """Ends the leases of ``b_owner`` at ``b_now`` where nothing was written under them, on the first claim (ADR 15)."""
+    c, now = link.c, bindparam("b_now", type_=Double)
+    held = select(c.id).where(
+        c.due_at <= now,  # whatever is leased is due: this is what the index lists
+        c.lease_until > now,
+        c.lease_owner == bindparam("b_owner"),
+        c.unwritten_token == c.lease_token,
+        c.claims < POISON,
     )
+    ids = held.order_by(c.id).with_for_update().cte("held")
+    return update(link).where(c.id.in_(select(ids.c.id))).values(lease_until=now).returning(c.id)
 
 
 _ids = link.c.id.in_(bindparam("b_ids", expanding=True))

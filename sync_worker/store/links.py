@@ -26,7 +26,7 @@ _LIGHT = (
 _FULL = (
     *_LIGHT, "erp_key", "erp_ref", "crm_key", "crm_ref", "erp_was", "crm_was", "erp_children", "crm_children", "state",
     "state_at", "cause", "cause_params", "may_create", "intent", "intent_at", "intent_side", "writes", "was_linked_to",
-    "first_synced_at", "last_synced_at", "is_default",
+    "first_synced_at", "last_synced_at", "is_default", "unwritten_token",
 )  # fmt: skip
 # SQLite writes an index anew for every column that is named, changed or not.
 _LISTED = ("erp_key", "crm_key", "state", "intent_side", "intent_at")
@@ -225,6 +225,8 @@ def _end(one: Save, found: Any, now: float) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in (_LIGHT if one.light else _FULL)}
     if not one.light and row.state != row.state_before:  # what a pass goes through on its way counts from its end
         values["state_at"] = now
+    if not one.light:
+        values["unwritten_token"] = None  # an intent is stored right before its create is sent
     if not one.light and not row.linked:
         values["may_create"] = found["may_create"]  # it may have been given since the claim; only linking ends it
     again = False

@@ -56,6 +56,8 @@ class LinkRow:
     claims: int = 0
     lease_until: float | None = None
     lease_token: int = 0
+    lease_owner: str | None = None
+    unwritten_token: int | None = None
     may_create: str | None = None
     intent: dict[str, Any] | None = None
     intent_at: float | None = None

@@ -105,6 +105,8 @@ link = Table(
     Column("claims", Integer, nullable=False, server_default="0"),  # claimed without an end: poison (E4)
     _time("lease_until"),
     Column("lease_token", Integer, nullable=False, server_default="0"),
+    Column("lease_owner", String(32)),  # the supervised process that claimed it last
+    Column("unwritten_token", Integer),  # its token as long as no write was sent under it (ADR 15)
     Column(
         "may_create", String(16)
     ),  # permission to create (E19), cleared when linked: invoice, manual, insisted, import

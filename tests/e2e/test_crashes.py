@@ -12,6 +12,7 @@ import pytest
 from support.installation import Installation
 from support.postgres import PostgresServer
 from support.waiting import until
+from sync_worker.store.leases import LEASE
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -154,6 +155,24 @@ def test_workers_killed_rings_wiped_and_the_queue_server_killed_lose_and_double_
     assert installation.cli("replay", "--state", "in_sync").stdout == "90 links are due again\n"
     until(installation.at_rest, 60)
     assert installation.writes() == before
+
+
+def test_an_edit_whose_workers_were_killed_before_they_wrote_anything_goes_on_long_before_their_leases_run_out(
+    installation: Installation,
+) -> None:
+    it = installation
+    key = it.erp.person("customer", None, {"id": "C-900", "name": "Caught Ltd"})
+    until(lambda: it.rows("SELECT 1 FROM link WHERE erp_ref = 'C-900' AND state = 'in_sync'"))
+    it.crm.faults(latency_ms=1500)
+    it.crm.person("Company", it.crm.companies_by_name()["Caught Ltd"], {"Comp_Name": "Caught and Let Go Ltd"})
+    until(
+        lambda: it.rows(
+            "SELECT 1 FROM link WHERE erp_ref = 'C-900' AND unwritten_token = lease_token AND lease_until > 0"
+        )
+    )
+    it.kill_workers()
+    it.crm.faults(latency_ms=0)
+    until(lambda: it.erp.record("customer", key)["name"] == "Caught and Let Go Ltd", LEASE / 2)
 
 
 def test_a_stop_signal_or_the_supervisors_death_ends_every_process(installation: Installation) -> None:

@@ -1,6 +1,6 @@
 """The installation that is hurt: every process by itself, proxies before the queue and the vendors, and what ends what.
 
-Killed processes are started again as a service manager would do it. All of it is driven from the main thread: the queue
+Killed processes are started again as ``run`` would do it. All of it is driven from the main thread: the queue
 server ends with the thread that started it.
 """
 

@@ -101,6 +101,24 @@ def test_e2_leases_are_prolonged_again_after_a_deadlock_with_somebody_who_touche
     assert held == [{row.id for row in rows}]
 
 
+def test_e2_what_a_dead_workers_last_commit_says_is_about_to_be_written_is_not_let_go(
+    db: Database, database_url: str
+) -> None:
+    db.run(lambda conn: conn.execute(insert(link).values(half_row(erp_key="7"))))
+    [row] = leases.claim(db, SCOPE, owner="dead")
+    let_go: list[int] = []
+    releasing = threading.Thread(target=lambda: let_go.append(leases.release(db, "dead")))
+    other = Database(database_url, durable=False)
+    with other.write() as conn:  # the database still carries out what the worker asked for before it died
+        conn.execute(update(link).where(link.c.id == row.id).values(unwritten_token=None))
+        releasing.start()
+        if not db.is_sqlite:
+            until(lambda: blocked(db))
+    releasing.join(20)
+    other.close()
+    assert let_go == [0]
+
+
 # --- E21: two flows, one CRM record -----------------------------------------------------------------------------------
 
 TWO = ("customers", "second")

@@ -22,7 +22,7 @@ from mappings.merge import BOUNCES
 from support.judge import COLUMNS, FieldStory, Historian, in_step, read_current
 from support.rules import row_of
 from support.world import World
-from sync_worker.store import migrate
+from sync_worker.store import leases, migrate
 
 SECONDS = float(os.environ.get("SYNC_SECONDS", "60"))
 EXAMPLES = int(os.environ.get("SYNC_EXAMPLES", "0"))
@@ -170,12 +170,15 @@ class Life(RuleBasedStateMachine):
         self.interrupted = self.interrupted or fault == "lost_after_apply"
         self.world.vendors[side].faults.fail_next.append({"operation": kind, "fault": fault})
 
-    @rule(steps=st.integers(0, 14))
-    def the_worker_dies(self, steps: int) -> None:
+    @rule(steps=st.integers(0, 14), supervised=st.booleans())
+    def the_worker_dies(self, steps: int, supervised: bool) -> None:
         self.interrupted = True
+        dying = self.world.app
         with self.world.crashing_after(steps):
             self.world.deliver()
             self.world.work()
+        if supervised and self.world.app is not dying:
+            leases.release(self.world.db, str(dying.engine.owner))
 
     @rule()
     def leases_run_out(self) -> None:

@@ -27,8 +27,12 @@ name, diary = sys.argv[1], Path(sys.argv[2])
 def note(word):
     with diary.open("a") as file:
         file.write(f"{word} {name} {os.getpid()} {time.monotonic()}\\n")
+def told(name):
+    return os.environ[name] or "nobody"
 stop = StopSignal()
 end_with_parent()
+with diary.with_name("succession").open("a") as file:
+    file.write(f"{name} {told('SYNC_PROCESS')} {told('SYNC_PREDECESSOR')}\\n")
 note("start")
 if name == "stubborn":
     while True:
@@ -131,6 +135,21 @@ def test_a_killed_part_is_started_again_and_the_others_stay(family: Callable[...
     os.kill(worker, signal.SIGKILL)
     until(lambda: len(run.starts_of("worker-1")) == 2)
     assert len(run.starts_of("web")) == 1
+
+
+def test_a_part_is_told_in_whose_place_it_was_started_and_no_two_have_the_same_name(
+    family: Callable[..., Family], tmp_path: Path
+) -> None:
+    run = family("worker-1,worker-2")
+    for deaths in range(2):
+        until(lambda count=deaths: len(run.starts_of("worker-1")) == count + 1)
+        os.kill(run.starts_of("worker-1")[-1][0], signal.SIGKILL)
+    until(lambda: len((tmp_path / "succession").read_text().splitlines()) == 4)
+    told = [line.split() for line in (tmp_path / "succession").read_text().splitlines()]
+    first, second, third = ((name, before) for part, name, before in told if part == "worker-1")
+    assert (first[1], second[1], third[1]) == ("nobody", first[0], second[0])
+    assert [before for part, _, before in told if part == "worker-2"] == ["nobody"]
+    assert len({name for _, name, _ in told}) == 4
 
 
 def test_a_part_that_dies_at_once_is_started_again_after_growing_pauses(family: Callable[..., Family]) -> None:

@@ -105,6 +105,7 @@ class World:
         self.steps_to_crash: int | None = None
         self._interruption: tuple[int, Callable[[], None]] | None = None
         self._guard_commits()
+        self._builds = 0
         self.app = self.build()
 
     def _configured(self, flow: str) -> configuration.Config:
@@ -118,13 +119,15 @@ class World:
         self.app = self.build()
 
     def build(self) -> wiring.App:
-        """A fresh application, as after a restart of the worker."""
+        """A fresh application, as after a restart of the worker; ``engine.owner`` says which it is."""
+        self._builds += 1
         app = wiring.build(
             self.config,
             db=self.db,
             monotonic=self.clock,
             sleep=lambda _seconds: None,
             transport_for=lambda name: EmulatorTransport(self.vendors[name], lambda _before: self.step()),
+            owner=f"worker-{self._builds}",
         )
         app.engine.rng = self.rng
         return app
