@@ -132,7 +132,7 @@ def rig(*, stale: float = NEVER, poll: float = NEVER, sweep: float = NEVER) -> I
 
 def calls_of(vendor: Vendor) -> list[tuple[float, str, int]]:
     """Calls since the counters were reset: when (seconds), which operation, about how many records."""
-    return [(float(at), str(name), int(count)) for at, name, count in vendor.get("calls")["calls"]]
+    return [(float(at), str(name), int(count)) for at, name, count, *_ in vendor.get("calls")["calls"]]
 
 
 def people(vendor: Vendor, entity: str, edits: Mapping[str, Mapping[str, Any]]) -> None:

@@ -206,6 +206,20 @@ def test_events_come_again_until_their_batch_is_acknowledged_as_a_whole(intacct:
     assert intacct.result("GET", "services/delivery/event/count") == {"count": 1}
 
 
+def test_queued_events_are_overtaken_as_often_as_the_fault_says(intacct: Api) -> None:
+    for i in range(20):
+        intacct.create(id=f"C-{i:02d}", name="N")
+
+    def listed() -> list[str]:
+        shown = intacct.result("GET", "services/delivery/event/list")["events"]
+        return [json.loads(base64.b64decode(event["payload"]))["id"] for event in shown]
+
+    in_order = listed()
+    intacct.emulator.faults.merge({"p_notice_reordered": 0.3})
+    shuffled = listed()
+    assert in_order == sorted(shuffled) != shuffled
+
+
 def test_an_event_carries_the_triggers_body_and_a_context_that_may_be_broken(intacct: Api) -> None:
     key = intacct.create(id="C-1", name="A")
     event = intacct.result("GET", "services/delivery/event/list")["events"][0]

@@ -142,6 +142,27 @@ def test_calls_are_counted_by_operation(intacct: Api) -> None:
     assert (stats["reads"], stats["writes"]) == (2, 2)
 
 
+def test_the_call_log_names_the_records_that_calls_are_about_and_the_faults_that_struck_them(intacct: Api) -> None:
+    keys = [intacct.create(id=f"C-{i}", name="A") for i in range(2)]
+    intacct.emulator.names_records = True
+    listed = {"object": "accounts-receivable/customer", "fields": ["key"], "filters": [{"$in": {"key": keys}}]}
+    beyond = listed | {"filters": [{"$gt": {"key": keys[0]}}]}
+    intacct.emulator.faults.merge({"fail_next": [{"operation": "query customer", "fault": "503"}]})
+    for query in (listed, listed, beyond):
+        intacct.call("POST", "services/core/query", query)
+    intacct.call("PATCH", CUSTOMER, [{"key": keys[1], "name": "B"}])
+    intacct.call("GET", f"{CUSTOMER}/{keys[0]}")
+    both = [("customer", key) for key in keys]
+    log = [(name, fault, list(named)) for _, name, _, fault, named in list(intacct.emulator.call_log)[-5:]]
+    assert log == [
+        ("query customer", "503", both),
+        ("query customer", None, both),
+        ("query customer", None, []),
+        ("patch customer", None, both[1:]),
+        ("read customer", None, both[:1]),
+    ]
+
+
 def test_a_lookup_among_many_customers_does_not_scan_them() -> None:
     emulator = make()
     as_json = {"content-type": "application/json"}

@@ -46,6 +46,24 @@ def test_faults_strike_as_asked_and_are_counted(api: httpx.Client, door: httpx.C
     assert crm.reads == 5
 
 
+def test_the_call_log_names_the_records_that_calls_are_about_and_the_faults_that_struck_them(
+    api: httpx.Client, door: httpx.Client, crm: SageCrmEmulator
+) -> None:
+    door.post("seed", json={"customers": 2})
+    door.post("name_records", json={})
+    door.post("faults", json={"fail_next": [{"operation": "query company", "fault": "503"}]})
+    for where in ("comp_companyid in (1,2)", "comp_companyid in (1,2)", "comp_companyid gt 1"):
+        api.get("Company", params={"where": where})
+    api.patch("Company('2')", json={"Comp_Type": "Prospect"})
+    both = [("Company", "1"), ("Company", "2")]
+    assert [(name, fault, list(named)) for _, name, _, fault, named in crm.call_log] == [
+        ("query company", "503", both),
+        ("query company", None, both),
+        ("query company", None, []),
+        ("update company", None, both[1:]),
+    ]
+
+
 def test_a_write_whose_answer_is_lost_was_applied(api: httpx.Client, door: httpx.Client, crm: SageCrmEmulator) -> None:
     door.post("faults", json={"fail_next": [{"operation": "create company", "fault": "lost_after_apply"}]})
     with pytest.raises(httpx.RemoteProtocolError):

@@ -302,6 +302,11 @@ def test_notices_are_lost_doubled_and_reordered_as_the_faults_say() -> None:
     shuffled = announce(20)
     assert shuffled != in_order
     assert sorted(shuffled, key=int) == in_order
+    notes.faults.merge({"notices_reordered": False, "p_notice_reordered": 1.0})
+    assert announce(2) == []
+    assert notes.stats()["notices_waiting"] == 2
+    notes.faults.merge({"p_notice_reordered": 0.0})
+    assert announce(3) == ["0", "1", "2", "0", "1"]
     notes.faults.merge({"notices_off": True})
     assert announce(3) == []
 

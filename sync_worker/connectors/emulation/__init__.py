@@ -4,7 +4,16 @@ Standard library and uvicorn only. Nothing here knows a vendor; nothing here imp
 """
 
 from sync_worker.connectors.emulation.admin import answer_admin
-from sync_worker.connectors.emulation.core import Actor, Emulator, Hook, LedgerRow, OutgoingNotice, Stamping, WriteOp
+from sync_worker.connectors.emulation.core import (
+    Actor,
+    Emulator,
+    Hook,
+    LedgerRow,
+    Named,
+    OutgoingNotice,
+    Stamping,
+    WriteOp,
+)
 from sync_worker.connectors.emulation.faults import Faults, UnknownFault, ValueRefused
 from sync_worker.connectors.emulation.sender import NoticeSender
 from sync_worker.connectors.emulation.server import EmulatorApp, EmulatorServer, serve
@@ -18,6 +27,7 @@ __all__ = [
     "Faults",
     "Hook",
     "LedgerRow",
+    "Named",
     "NoticeSender",
     "Operation",
     "OutgoingNotice",

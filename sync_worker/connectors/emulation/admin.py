@@ -54,6 +54,8 @@ def _change(emulator: Emulator, name: str, body: Any) -> Response:
     match name:
         case "reset_stats":
             emulator.reset_stats()
+        case "name_records":
+            emulator.names_records = True
         case "faults":
             try:
                 with emulator.lock:

@@ -11,7 +11,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -21,6 +21,13 @@ from sync_worker.connectors.emulation.wire import Operation, Request, Response
 Actor = Literal["api", "person", "script"]
 WriteOp = Literal["create", "update", "delete"]
 Stamping = Literal["keep", "none"]
+Named = tuple[str, str]
+"""A record: entity and key, as in the ledger."""
+
+LoggedCall = tuple[float, str, int, str | None, Sequence[Named]]
+"""When a call came, its operation, about how many records, the fault that struck it, and the records it named."""
+
+MOST_CALLS = 200_000
 _IDS = ("webhook-id", "Idempotency-Key")  # where vendors write a notice's number
 
 
@@ -92,13 +99,15 @@ class Emulator(ABC):
         self.calls: Counter[str] = Counter()
         self.reads = 0
         self.writes = 0
-        self.call_log: deque[tuple[float, str, int]] = deque(maxlen=50_000)
+        self.call_log: deque[LoggedCall] = deque(maxlen=MOST_CALLS)
+        self.names_records = False  # whether the call log says which ones: costs a second look at every request
         self.in_flight = 0  # calls the server is at, held-back answers included
         self.notices_sent = 0
         self.notices_failed = 0
         self.notices_taken: deque[str] = deque(maxlen=100_000)  # ids of those that a receiver acknowledged
         self._records_in_call = 1
         self._outbox: deque[OutgoingNotice] = deque()
+        self._overtaken: list[OutgoingNotice] = []
         self._before: dict[tuple[str, str], tuple[float, Any]] = {}
         self._replaced: deque[tuple[float, str, str]] = deque(maxlen=20_000)
 
@@ -139,6 +148,10 @@ class Emulator(ABC):
     def apply_seed(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Bulk data without notices or ledger rows; returns what was made."""
 
+    def named(self, request: Request) -> Sequence[Named]:
+        """Records that a request reads or writes by their keys; vendors whose calls are followed override this."""
+        return ()
+
     def notice_gave_up(self, notice: OutgoingNotice, status: int | None) -> None:
         """A notice that was not taken after all attempts is lost; vendors with a dead-letter place override this."""
         return
@@ -155,7 +168,7 @@ class Emulator(ABC):
             operation = self.operation(request)
             if self.faults.blackout:
                 response, fault = self.fault_response("503", request), None
-                self._count(operation)
+                self._count(operation, request, "503")
             else:
                 response, fault = self._answer(operation, request)
             response.delay_ms += self.faults.latency_ms
@@ -181,20 +194,21 @@ class Emulator(ABC):
             response = Response(503, close="before")
         else:
             response = self.fault_response(fault, request)
-        self._count(operation)
+        self._count(operation, request, fault)
         return response, fault
 
     def touched(self, records: int) -> None:
         """Called by ``route``: how many records this call is about (one unless said)."""
         self._records_in_call = records
 
-    def _count(self, operation: Operation) -> None:
+    def _count(self, operation: Operation, request: Request, fault: str | None) -> None:
         self.calls[operation.name] += 1
         if operation.kind == "read":
             self.reads += 1
         elif operation.kind == "write":
             self.writes += 1
-        self.call_log.append((self.clock(), operation.name, self._records_in_call))
+        named = self.named(request) if self.names_records else ()
+        self.call_log.append((self.clock(), operation.name, self._records_in_call, fault, named))
 
     def person(self, entity: str, key: str | None, columns: Mapping[str, Any], op: WriteOp = "update") -> str:
         """A person's edit: applied, stamped, announced. Raises ``ValueError``."""
@@ -219,7 +233,7 @@ class Emulator(ABC):
                 "ledger_seq": len(self.ledger),
                 "notices_sent": self.notices_sent,
                 "notices_failed": self.notices_failed,
-                "notices_waiting": len(self._outbox),
+                "notices_waiting": len(self._outbox) + len(self._overtaken),
             }
 
     def reset_stats(self) -> None:
@@ -281,17 +295,20 @@ class Emulator(ABC):
             self.notice_ready.notify_all()
 
     def take_notices(self) -> list[OutgoingNotice]:
-        """Everything that waits to be delivered, after loss, doubling and reordering."""
+        """Everything that waits to be delivered, after loss, doubling and reordering; the overtaken come next time."""
         with self.lock:
             faults, rng = self.faults, self.rng
             taken: list[OutgoingNotice] = []
+            late, self._overtaken = self._overtaken, []
             while self._outbox:
                 notice = self._outbox.popleft()
                 if faults.p_notice_lost and rng.random() < faults.p_notice_lost:
                     continue
-                taken.append(notice)
+                overtaken = faults.p_notice_reordered and rng.random() < faults.p_notice_reordered
+                (self._overtaken if overtaken else taken).append(notice)
                 if faults.p_notice_doubled and rng.random() < faults.p_notice_doubled:
                     taken.append(OutgoingNotice(notice.url, notice.headers, notice.body, 1, notice.about))
+            taken += late
             if faults.notices_reordered:
                 rng.shuffle(taken)
             return taken

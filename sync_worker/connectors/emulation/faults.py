@@ -40,6 +40,7 @@ class Faults:
     ``before_apply``: dropped before anything happened; ``reset``: dropped in the middle of the answer.
     ``latency_ms``: what a call over sockets takes from its arrival to its answer, the emulator's own work included.
     ``stale_seconds``: how long after a write a read may still show the version before it.
+    ``p_notice_reordered``: a notice is overtaken by those after it; ``notices_reordered``: any order at all.
     ``max_in_flight``: calls at once before 429, over sockets only; 0: no limit.
     ``cut`` / ``refuse_longer``: column -> length; ``upper``: columns a script re-cases; ``refuse``: column -> values.
     """
@@ -64,6 +65,7 @@ class Faults:
     max_in_flight: int = 0
     p_notice_lost: float = 0.0
     p_notice_doubled: float = 0.0
+    p_notice_reordered: float = 0.0
     notices_reordered: bool = False
     notices_off: bool = False
     p_stale_read: float = 0.0

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from sync_worker.connectors.emulation import (
     Emulator,
+    Named,
     Operation,
     OutgoingNotice,
     Request,
@@ -27,7 +28,7 @@ from sync_worker.connectors.intacct.emulator.idempotency import IdempotencyCache
 from sync_worker.connectors.intacct.emulator.model import answer_model
 from sync_worker.connectors.intacct.emulator.objects import WORKFLOWS, ObjectDesk, parse, read_json, split_object
 from sync_worker.connectors.intacct.emulator.payload import nest
-from sync_worker.connectors.intacct.emulator.query import answer_query
+from sync_worker.connectors.intacct.emulator.query import answer_query, keys_asked_for
 from sync_worker.connectors.intacct.emulator.records import Records
 from sync_worker.connectors.intacct.emulator.schema import ENTITY
 from sync_worker.connectors.intacct.emulator.seeding import furnish, seed_customers
@@ -107,6 +108,17 @@ class IntacctEmulator(Emulator):
             verb = "list" if request.method == "GET" and not key else _VERBS[request.method]
             return Operation(f"{verb} {self._short(name)}", "read" if request.method == "GET" else "write")
         return Operation("unknown", "other")
+
+    def named(self, request: Request) -> list[Named]:
+        path, body = request.path.removeprefix(_BASE), parse(request.body)
+        if path == "services/core/query":
+            return [(self._short(body["object"]), key) for key in keys_asked_for(body)]
+        if not path.startswith("objects/"):
+            return []
+        name, keys = split_object(path)
+        items = body if isinstance(body, list) else []
+        found = [*keys.split(","), *(item.get("key") for item in items if isinstance(item, dict))]
+        return [(self._short(name), key) for key in found if key]
 
     def _short(self, path: Any) -> str:
         kind = self._company.kinds.get(path) if isinstance(path, str) else None

@@ -115,6 +115,8 @@ class EventQueue:
         events = [self._shown(self._waiting[i]) for i in range(size)]
         if self._faults.notices_reordered:
             self._rng.shuffle(events)
+        elif p := self._faults.p_notice_reordered:
+            events.sort(key=lambda _: self._rng.random() < p)
         return result_response(200, {"events": events, "ackId": ack_id})
 
     def ack(self, body: Any) -> Response:

@@ -56,6 +56,13 @@ def answer_query(company: Company, body: Any, entity_key: str | None, now: float
     return page_response(out, len(rows), start, size)
 
 
+def keys_asked_for(body: Any) -> list[str]:
+    """Keys that a query lists in its filters; none for a range, or for what is no query."""
+    filters = body.get("filters") if isinstance(body, Mapping) else None
+    listed = [spec.get("$in") for spec in filters or () if isinstance(spec, Mapping)]
+    return [key for one in listed if isinstance(one, Mapping) for key in one.get("key", ())]
+
+
 def _fields(company: Company, path: str, names: Any) -> list[tuple[str, Column]]:
     if not isinstance(names, list) or not names:
         raise ApiError(400, "invalidRequest", "fields must be a list of names", "REST-1064")

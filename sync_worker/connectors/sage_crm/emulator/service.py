@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from urllib.parse import parse_qsl
 from sync_worker.connectors.emulation import (
     Actor,
     Emulator,
+    Named,
     Operation,
     Request,
     Response,
@@ -81,6 +83,17 @@ class SageCrmEmulator(Emulator):
         if verb != "read":
             return Operation(f"{verb} {target.resource}", "write")
         return Operation(f"{'read' if target.form == 'entry' else 'query'} {target.resource}", "read")
+
+    def named(self, request: Request) -> list[Named]:
+        target = parse_path(request.path)
+        table = self.database.by_lower.get(target.resource)
+        if table is None:
+            return []
+        if target.form == "entry":
+            return [(table.spec.name, str(target.key))]
+        text = f"{target.text} {dict(parse_qsl(request.query)).get('where', '')}"
+        listed = re.findall(rf"(?i)\b{table.spec.key} in \(([\d,]+)\)", text)
+        return [(table.spec.name, key) for keys in listed for key in keys.split(",")]
 
     def fault_response(self, fault: str, request: Request) -> Response:
         status = {"429_no_hint": 429, "transient": 500}.get(fault) or int(fault)
