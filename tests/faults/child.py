@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,7 +55,8 @@ def _obey(orders: str) -> None:
     def write(flow: Any, side: Any, jobs: Sequence[writing.Job], clock: Callable[[], float]) -> None:
         if side == "crm" and halt.exists() and any(HOT_FIELD in job.values for job in jobs):
             halt.unlink(missing_ok=True)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # to this thread: sent to the process, it goes on for a moment, past the last look at how old the read is
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         plain(flow, side, jobs, clock)
 
     writing.write = write
