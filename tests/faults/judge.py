@@ -11,15 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from faults.plan import OUTAGES, RECOVER, SIDES, STANDSTILLS, Fault, Plan, Side
-from faults.story import Customer, Story, StoryKey, Stretch, tell
+from faults.plan import RECOVER, SIDES, Fault, Plan, Side
+from faults.recovery import SETTLE, calls_of, edits, newcomers, stalls, waits
+from faults.story import Customer, StoryKey, Stretch, new_records, tell
 
 WINDOW = 2.0
 """Seconds between a read and a write that no client can close (E22)."""
 STALLED = 15.0
 """The same where our process, its database or a vendor stood still meanwhile: a vendor call's total deadline."""
-SETTLE = 5.0
-"""An outage is over for a process so many seconds after its cause."""
 
 
 @dataclass
@@ -36,16 +35,17 @@ class Lost:
 class Observed:
     """What a run left behind. Ledger rows as the emulators give them; times are seconds since 1970.
 
-    ``start``: values before the first edit. ``done``: faults as they happened, ``at`` being when. ``status``: links by
-    state, as ``sync-worker status`` says; ``in_conflict``: ERP keys of those that it lists as conflicts. ``unstored``:
-    notices that were acknowledged and are no events. ``grown``: what did not come back to its baseline, in words;
-    ``resources``: all of it, before and after.
+    ``start``: values before the first edit. ``calls``: the vendors' call logs. ``done``: faults as they happened,
+    ``at`` being when. ``status``: links by state, as ``sync-worker status`` says; ``in_conflict``: ERP keys of those
+    that it lists as conflicts. ``unstored``: notices that were acknowledged and are no events. ``grown``: what did not
+    come back to its baseline, in words; ``resources``: all of it, before and after.
     """
 
     plan: Plan
     customers: Sequence[Customer]
     start: Mapping[StoryKey, Any]
     ledgers: Mapping[Side, Sequence[Mapping[str, Any]]]
+    calls: Mapping[Side, Sequence[Sequence[Any]]]
     done: Sequence[Fault]
     status: Mapping[str, int]
     in_conflict: Collection[str]
@@ -89,21 +89,28 @@ class Judgement:
 def judge(seen: Observed) -> Judgement:
     """Every invariant with its count."""
     stories = tell(seen.customers, seen.start, seen.ledgers)
-    stalls = _stalls(seen.done, STANDSTILLS)
-    deaths = stalls + [(f.at, f.at + SETTLE) for f in seen.done if f.name == "kill worker"]
+    stood = stalls(seen.done)
+    deaths = stood + [(f.at, f.at + SETTLE) for f in seen.done if f.name == "kill worker"]
     losses = [Lost(key, *lost) for key, story in stories.items() for lost in story.lost]
     windows = [lost for lost in losses if lost.age <= WINDOW]
-    stalled = [lost for lost in losses if WINDOW < lost.age <= STALLED and _within(lost, stalls)]
+    stalled = [lost for lost in losses if WINDOW < lost.age <= STALLED and _within(lost, stood)]
     truly = [lost for lost in losses if lost not in windows and lost not in stalled]
     conflicts = [key for key, story in stories.items() if story.conflict]
-    unsure = [key for key, story in stories.items() if story.unsure(deaths, stalls)]
+    unsure = [key for key, story in stories.items() if story.unsure(deaths, stood)]
     apart = [key for key, story in stories.items() if story.apart and not story.conflict and key not in unsure]
     fates = sum((story.fates() for story in stories.values()), Counter[str]())
-    waits = _waits(seen, stories)
+    named = calls_of(seen.calls)
+    opened = edits(stories, seen.customers, named)
+    recovered = waits(seen.done, opened, begun=True)
+    others = {
+        "slowest edit after such a kill, begun or not (s)": waits(seen.done, opened, begun=False),
+        "slowest new record after such a kill (s)": waits(seen.done, newcomers(seen.ledgers, named), begun=True),
+    }
     planted = {(c.customer, c.field) for c in seen.plan.changes if c.planted}
     verdicts = [
         *_at_rest(seen),
         Verdict("edits that are in no ledger", _missing_edits(seen), 0),
+        _missing_faults(seen),
         Verdict("edits that ended nowhere", fates.pop("nowhere", 0), 0),
         Verdict("lost edits", len(truly), 0, _ages(truly)),
         *_creates(seen),
@@ -112,7 +119,7 @@ def judge(seen: Observed) -> Judgement:
         Verdict("writes beyond one per side and change", sum(s.repeated for s in stories.values()), 0),
         Verdict("fields that differ without a conflict", len(apart), 0, _some(apart)),
         _conflicts(seen, {customer for customer, _ in (*conflicts, *unsure)}),
-        _recovery(seen, waits),
+        _recovery(seen, recovered),
     ]
     facts = {
         "edits": sum(c.customer is not None for c in seen.plan.changes),
@@ -125,7 +132,8 @@ def judge(seen: Observed) -> Judgement:
         "edits in the window of E22": len(windows),
         "edits in that window during a standstill": len(stalled),
         "notices acknowledged": seen.acknowledged,
-        "worker kills beside which nothing else was hurt": len(waits),
+        "worker kills beside which nothing else was hurt": len(recovered),
+        **{name: f"{max(found):.1f}" if found else "none met" for name, found in others.items()},
         "files, threads and keys, before and after": seen.resources,
         "faults": dict(Counter(fault.name for fault in seen.done)),
     }
@@ -164,53 +172,28 @@ def _missing_edits(seen: Observed) -> int:
     return sum(abs(planned[side] - held[side]) for side in SIDES)
 
 
+def _missing_faults(seen: Observed) -> Verdict:
+    """The same of the faults."""
+    missing = Counter(fault.name for fault in seen.plan.faults) - Counter(fault.name for fault in seen.done)
+    told = ", ".join(f"{name} {count}" for name, count in missing.items())
+    return Verdict("planned faults that did not happen", missing.total(), 0, told)
+
+
 def _creates(seen: Observed) -> list[Verdict]:
     """Per newcomer: how often we made its partner."""
-    column = {"erp": ("customer", "name"), "crm": ("Company", "Comp_Name")}
     made: dict[Side, Counter[str]] = {"erp": Counter(), "crm": Counter()}
-    for side in SIDES:
-        entity, name = column[side]
-        for row in seen.ledgers[side]:
-            if row["op"] == "create" and row["entity"] == entity and row["actor"] == "api":
-                made[side][row["after"].get(name)] += 1
+    for side, name, row in new_records(seen.ledgers):
+        made[side][name] += row["actor"] == "api"
     wanted: dict[Side, set[str]] = {
         side: {c.value for c in seen.plan.changes if c.customer is None and c.side != side} for side in SIDES
     }
-    doubled = sum(times - (name in wanted[side]) for side in SIDES for name, times in made[side].items())
-    missing = sum(name not in made[side] for side in SIDES for name in wanted[side])
+    doubled = sum(max(times - (name in wanted[side]), 0) for side in SIDES for name, times in made[side].items())
+    missing = sum(not made[side][name] for side in SIDES for name in wanted[side])
     return [Verdict("customers created twice", doubled, 0), Verdict("customers not created", missing, 0)]
-
-
-def _stalls(done: Sequence[Fault], names: Collection[str]) -> list[Stretch]:
-    return [(f.at - 1.0, f.at + f.seconds + SETTLE) for f in done if f.name in names]
 
 
 def _within(lost: Lost, stalls: Sequence[Stretch]) -> bool:
     return any(begin < lost.at and lost.at - lost.age < end for begin, end in stalls)
-
-
-def _waits(seen: Observed, stories: Mapping[StoryKey, Story]) -> list[float]:
-    """Seconds from each worker kill, with no outage near it, until the last edit that stood open then had travelled.
-
-    An edit that stood open when the next worker was killed within ``RECOVER`` seconds is that kill's matter; one that
-    another edit of the same field followed before it travelled is that edit's. A kill that met nothing counts for none.
-    """
-    stalls = _stalls(seen.done, OUTAGES)
-    kills = sorted(f.at for f in seen.done if f.name == "kill worker")
-    found = []
-    for at, following in zip(kills, (*kills[1:], float("inf")), strict=False):
-        if any(begin < at + RECOVER and at < end for begin, end in stalls):
-            continue
-        limit = following if following <= at + RECOVER else float("inf")
-        open_edits = [
-            story.arrived[value] - at
-            for story in stories.values()
-            for value, made in story.made.items()
-            if made <= at < story.arrived.get(value, 0.0) <= limit
-        ]
-        if open_edits:
-            found.append(max(open_edits))
-    return found
 
 
 def _recovery(seen: Observed, waits: Sequence[float]) -> Verdict:

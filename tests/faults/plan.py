@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal
 
+from support.judged import COLUMNS
+
 Side = Literal["erp", "crm"]
 SIDES: tuple[Side, Side] = ("erp", "crm")
-FIELDS = ("name", "website", "tax_number", "email", "city")
+FIELDS = tuple(COLUMNS)
 
 FaultName = Literal[
     "kill worker", "kill web", "kill scheduler", "kill queue", "queue outage", "stop queue", "stop worker",
@@ -24,9 +26,6 @@ STANDSTILLS: frozenset[FaultName] = frozenset({
     "kill queue", "queue outage", "stop queue", "stop worker", "halt worker", "end creating", "queue memory",
     "database", "blackout erp", "blackout crm", "busy crm",
 })  # fmt: skip
-OUTAGES = STANDSTILLS | {"vendor errors"}
-"""Faults beside which the time a killed worker's work takes says nothing."""
-
 SAME_SIDE_SECONDS = 150.0
 """A field edited on one side is not edited on the other so soon, unless a collision is wanted: outages last long."""
 COLLISIONS = 0.02

@@ -11,18 +11,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import redis
+
 from bench import filling
+from faults import sight
 from faults.judge import Observed
 from faults.plan import SIDES, Change, Fault, Plan, Side
-from faults.site import FORGED_KEY, WORKERS, Site, first_values
-from faults.story import COLUMNS, Customer
+from faults.site import FORGED_KEY, WORKERS, Site
+from faults.story import Customer
+from support.judged import COLUMNS
 from sync_worker.demo.installation import work_ahead
 
 TICK = 0.05
 VENDOR_ERRORS = {
     "p_500": 0.015, "p_503": 0.015, "p_429": 0.02, "retry_after_s": 1, "p_reset_mid_body": 0.01,
 }  # fmt: skip
-NOTICE_FAULTS = {"p_notice_doubled": 0.05, "p_notice_lost": 0.05, "notices_reordered": True}
+NOTICE_FAULTS = {"p_notice_doubled": 0.05, "p_notice_lost": 0.05, "p_notice_reordered": 0.05}
 LOST_NEVER = {"p_notice_lost": 0.0}
 BUSY_SECONDS = 6  # longer than a call waits by itself: the pass fails, and is tried again later
 LOST = 4  # creates that the CRM leaves unanswered, one after the other
@@ -61,33 +65,35 @@ class Player:
         self.say("started and linked")
         self._warm_up()
         self.say("warm")
-        baseline = self.site.resources()
+        baseline = sight.resources(self.site)
         self._start_seq = {side: self.site.vendors[side].stats()["ledger_seq"] for side in SIDES}
         for vendor in self.site.vendors.values():
+            vendor.post("name_records", {})
             vendor.faults(**NOTICE_FAULTS | ({} if self.plan.size.feeds else LOST_NEVER))
         self._perform()
         self._heal()
         rested, due = self._rest()
         before = self._writes()
         self._wait(AFTER_REST_SECONDS)
-        status = self.site.status()["links"]
-        resources = self.site.resources()
-        acknowledged = self.site.acknowledged()
+        status = sight.status(self.site)["links"]
+        resources = sight.resources(self.site)
+        acknowledged = sight.acknowledged(self.site)
         return Observed(
             plan=self.plan,
             customers=self.customers,
             start=start,
             ledgers={side: self._ledger(side) for side in SIDES},
+            calls={side: self.site.vendors[side].get("calls")["calls"] for side in SIDES},
             done=self.done,
             status=status,
-            in_conflict=self.site.in_conflict(),
+            in_conflict=sight.in_conflict(self.site),
             due=due,
             rested=rested,
             forged=self.forged,
             forged_taken=self.forged_taken,
-            forged_stored=self.site.forged_stored([FORGED_KEY.format(n=n) for n in range(self.forged)]),
+            forged_stored=sight.forged_stored(self.site, [FORGED_KEY.format(n=n) for n in range(self.forged)]),
             acknowledged=len(acknowledged),
-            unstored=self.site.unstored(acknowledged),
+            unstored=sight.unstored(self.site, acknowledged),
             grown=_grown(baseline, resources),
             resources=", ".join(f"{name} {before}-{resources[name]}" for name, before in baseline.items()),
             writes_after_rest=self._writes() - before,
@@ -100,10 +106,10 @@ class Player:
         site.start_vendors(self.plan.size.latency_ms)
         pairs = filling.seed(site, self.plan.size.customers)
         filling.link_all(site, pairs)
-        self.customers = site.customers(pairs)
+        self.customers = sight.customers(site, pairs)
         site.start_site()
         numbers = range(filling.FIRST, filling.FIRST + len(pairs))
-        return {(i, name): value for i, n in enumerate(numbers) for name, value in first_values(n).items()}
+        return {(i, name): value for i, n in enumerate(numbers) for name, value in sight.first_values(n).items()}
 
     def _warm_up(self) -> None:
         """Every process has worked in both directions before its resources are counted; judged columns stay."""
@@ -196,8 +202,7 @@ class Player:
                 case "queue outage":
                     site.queue_outage(seconds)
                 case "stop queue":
-                    if site.queue.pid is not None:
-                        site.stop_process(site.queue.pid, seconds)
+                    site.stop_process(site.queue_pid, seconds)
                 case "stop worker":
                     site.stop_process(site.running[WORKERS[fault.target]].pid, seconds)
                 case "halt worker":
@@ -227,7 +232,7 @@ class Player:
                     site.cut_vendors()
                 case "slow vendors":
                     site.slow_vendors(seconds)
-        except (sqlite3.OperationalError, ProcessLookupError) as error:
+        except (sqlite3.OperationalError, redis.RedisError, ProcessLookupError) as error:
             self.say(f"{fault.name} did not happen: {error}")
             return
         self.done.append(replace(fault, at=began))
@@ -238,7 +243,7 @@ class Player:
         """No more faults: what was lost must be found again now."""
         self._well_again()
         for vendor in self.site.vendors.values():
-            vendor.faults(**dict.fromkeys(NOTICE_FAULTS, 0.0) | {"notices_reordered": False, "fail_next": []})
+            vendor.faults(**dict.fromkeys(NOTICE_FAULTS, 0.0) | {"fail_next": []})
         self.say(f"all changes made, at most {self.late:.1f} s late; coming to rest")
 
     def _well_again(self) -> None:

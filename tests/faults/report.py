@@ -52,8 +52,13 @@ def from_dict(told: Mapping[str, Any]) -> Run:
 
 
 def merged(earlier: Sequence[Run], runs: Sequence[Run]) -> list[Run]:
-    """Earlier runs with those of the same title replaced and new ones added; by control, database and seed."""
-    by_title = {run.title: run for run in (*earlier, *runs)}
+    """Earlier runs with those of the same title replaced and new ones added; by control, database and seed.
+
+    Those that were judged by other invariants than the new ones are left out: no table can hold both.
+    """
+    judged_by = {tuple(one.name for one in run.judgement.verdicts) for run in runs}
+    kept = [run for run in earlier if tuple(one.name for one in run.judgement.verdicts) in judged_by]
+    by_title = {run.title: run for run in (*kept, *runs)}
     order = ["", BASELINE, *CONTROLS]
     return sorted(by_title.values(), key=lambda run: (order.index(run.control), run.database == "PostgreSQL", run.seed))
 

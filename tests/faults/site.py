@@ -7,30 +7,24 @@ server ends with the thread that started it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import redis
-from sqlalchemy import func, select
 
 from bench.rig import NEVER, PROCESSES, THREADS, Rig
-from faults.plan import FIELDS
 from faults.proxy import Gate, Proxies
-from faults.story import Customer
 from support.postgres import PostgresServer
 from sync_worker.demo.installation import command
 from sync_worker.demo.ports import ask
 from sync_worker.store import schedules
-from sync_worker.store.tables import event
 
 SETTINGS = {"poll_seconds": 5, "stale_seconds": 5, "sweep_seconds": 120, "concurrency": 6}
 """Of both systems: what a busy installation has, so that 80 changes a second are far from its limits."""
@@ -41,7 +35,6 @@ OURS = ("web", "scheduler", *WORKERS)
 AGAIN_SECONDS = 0.5
 SLOW_SECONDS = 0.05
 FORGED_KEY = "99000{n:04d}"
-MOST_CONFLICTS = 1000
 
 
 class Site(Rig):
@@ -170,12 +163,17 @@ class Site(Rig):
         file.touch()
         return file
 
+    @property
+    def queue_pid(self) -> int:
+        """Raises ``ProcessLookupError`` while there is no queue server."""
+        if self.queue.pid is None or not self.queue.running():
+            raise ProcessLookupError("there is no queue server")
+        return self.queue.pid
+
     def kill_queue(self) -> None:
         """kill -9 of the queue server, and another one at the same address, whose memory is no larger."""
-        pid = self.queue.pid
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-            self.later(0.3, self._start_queue)
+        os.kill(self.queue_pid, signal.SIGKILL)
+        self.later(0.3, self._start_queue)
 
     def _start_queue(self) -> None:
         self.queue.start()
@@ -194,15 +192,18 @@ class Site(Rig):
         self.later(seconds, lambda: self._tell_queue("CONFIG", "SET", "maxmemory", "0"))
 
     def flush_queue(self) -> None:
-        self._tell_queue("FLUSHALL")
+        """Raises ``redis.RedisError`` when the server does not answer."""
+        self.ask_queue("FLUSHALL")
 
-    def _tell_queue(self, *words: str) -> Any:
-        """A server that is away or stopped just now misses it: what it would lose is lost anyway."""
+    def _tell_queue(self, *words: str) -> None:
+        """A server that is away just now misses it: whoever starts it again tells it."""
+        with contextlib.suppress(redis.RedisError):
+            self.ask_queue(*words)
+
+    def ask_queue(self, *words: str) -> Any:
+        """Its answer to a command. Raises ``redis.RedisError``."""
         with contextlib.closing(redis.Redis.from_url(self.queue.url, socket_timeout=1.0)) as client:
-            try:
-                return client.execute_command(*words)
-            except redis.RedisError:
-                return None
+            return client.execute_command(*words)
 
     def cut_vendors(self) -> None:
         """Every connection to a vendor drops in the middle of whatever it carries."""
@@ -253,60 +254,12 @@ class Site(Rig):
         last = {row.name: row.last_at or 0.0 for row in schedules.statuses(self.db)}
         return all(last.get(task, 0.0) > at for task in self.feeds)
 
-    # --- what can be seen --------------------------------------------------------------------------------------------
-
-    def status(self) -> dict[str, Any]:
-        """``sync-worker status --json``."""
-        return self._told("status")
-
-    def in_conflict(self) -> list[str]:
-        """ERP keys (CRM keys where there is none) of what ``sync-worker links list --state conflict`` shows."""
-        shown = self._told("links", "list", "--state", "conflict", "--limit", str(MOST_CONFLICTS))["links"]
-        return [str(one["erp"]["key"] or one["crm"]["key"]) for one in shown]
-
-    def _told(self, *args: str) -> dict[str, Any]:
-        argv = command(*args, "--json", "--config", str(self.config_path))
-        done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
-        return dict(json.loads(done.stdout))
-
-    def resources(self) -> dict[str, int]:
-        """File descriptors and threads of each of our processes, and keys of the queue server."""
-        found: dict[str, int] = {}
-        for name in OURS:
-            place = Path(f"/proc/{self.running[name].pid}")
-            found[f"{name} files"] = len(list((place / "fd").iterdir()))
-            lines = (place / "status").read_text().splitlines()
-            found[f"{name} threads"] = next(int(line.split()[1]) for line in lines if line.startswith("Threads:"))
-        found["queue keys"] = int(self._tell_queue("DBSIZE") or 0)
-        return found
-
-    def forged_stored(self, keys: Sequence[str]) -> int:
-        """Forged notices that became events: the one question that no ledger answers."""
-        with self.db.read() as conn:
-            return int(conn.execute(select(func.count()).where(event.c.key.in_(keys))).scalar_one())
-
-    def acknowledged(self) -> set[tuple[str, str]]:
-        """System and id of every notice that a vendor was told we had."""
-        return {(name, str(one)) for name, vendor in self.vendors.items() for one in vendor.get("notices")["taken"]}
-
-    def unstored(self, notices: Collection[tuple[str, str]]) -> int:
-        """Those of these notices that are no event."""
-        with self.db.read() as conn:
-            found = conn.execute(select(event.c.system, event.c.notice_id).where(event.c.via == "webhook")).all()
-        return len(set(notices) - {(system, str(number).partition("#")[0]) for system, number in found})
-
     def post_hook(self, path: str, body: bytes, headers: Mapping[str, str]) -> int | None:
         """The status of an answer to a notice; None when nobody answers."""
         try:
             return ask(self.web_port, "POST", path, body, headers, seconds=2.0)[0]
         except OSError:
             return None
-
-    def customers(self, pairs: Sequence[tuple[str, str]]) -> list[Customer]:
-        """The keys of every seeded customer and of its rows in the CRM."""
-        emails = {str(row["ELink_RecordID"]): str(row["ELink_EmailId"]) for row in self.crm.records("EmailLink")}
-        places = {str(row["Comp_CompanyId"]): str(row["Comp_PrimaryAddressId"]) for row in self.crm.records("Company")}
-        return [Customer(erp, crm, emails[crm], places[crm]) for erp, crm in pairs]
 
     def close(self) -> list[str]:
         for act in [act for _, act in self._ends]:
@@ -320,12 +273,6 @@ def _answers(port: int) -> bool:
         return ask(port, "GET", "/readyz", seconds=5.0)[0] == 200
     except OSError:
         return False
-
-
-def first_values(number: int) -> dict[str, str]:
-    """What the seeding gives customer ``number`` in the fields that are judged."""
-    values = (f"Customer {number}", f"http://c{number}.test", None, f"ap{number}@customers.test", "Leeds")
-    return dict(zip(FIELDS, values, strict=True))
 
 
 @contextlib.contextmanager

@@ -7,11 +7,12 @@ is a conflict. A write of ours over an edit it could not have read is the window
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from faults.plan import RECOVER, SIDES, Side
+from support.judged import COLUMNS
 
 Stretch = tuple[float, float]
 """From when to when something stood still: seconds since 1970."""
@@ -19,14 +20,11 @@ Stretch = tuple[float, float]
 StoryKey = tuple[int, str]
 """A customer's number and a field."""
 
-# field -> column in the ERP's ledger, table and column in the CRM's
-COLUMNS = {
-    "name": ("name", "Company", "Comp_Name"),
-    "website": ("contacts.default.URL1", "Company", "Comp_WebSite"),
-    "tax_number": ("taxId", "Company", "comp_vatnumber"),
-    "email": ("contacts.default.email1", "Email", "Emai_EmailAddress"),
-    "city": ("contacts.default.mailingAddress.city", "Address", "Addr_City"),
-}
+Place = tuple[Side, str, str]
+"""A record as ledgers and call logs name it: side, entity, key."""
+
+NEW: Mapping[Side, tuple[str, str]] = {"erp": ("customer", "name"), "crm": ("Company", "Comp_Name")}
+"""Entity and column that tell a new record."""
 
 
 class Customer(NamedTuple):
@@ -36,6 +34,16 @@ class Customer(NamedTuple):
     crm: str
     email: str
     address: str
+
+    @property
+    def places(self) -> list[Place]:
+        """Where its judged fields stand."""
+        return [
+            ("erp", "customer", self.erp),
+            ("crm", "Company", self.crm),
+            ("crm", "Email", self.email),
+            ("crm", "Address", self.address),
+        ]
 
 
 class Event(NamedTuple):
@@ -153,13 +161,19 @@ def tell(
     return stories
 
 
+def new_records(
+    ledgers: Mapping[Side, Sequence[Mapping[str, Any]]],
+) -> Iterator[tuple[Side, str, Mapping[str, Any]]]:
+    """Every customer that was made, by whomever: its side, its name, its row in the ledger."""
+    for side in SIDES:
+        entity, column = NEW[side]
+        for row in ledgers[side]:
+            if row["op"] == "create" and row["entity"] == entity:
+                yield side, row["after"].get(column), row
+
+
 def _events(customers: Sequence[Customer], ledgers: Mapping[Side, Sequence[Mapping[str, Any]]]) -> Iterable[Event]:
-    owner: dict[tuple[Side, str, str], int] = {}
-    for number, one in enumerate(customers):
-        owner["erp", "customer", one.erp] = number
-        owner["crm", "Company", one.crm] = number
-        owner["crm", "Email", one.email] = number
-        owner["crm", "Address", one.address] = number
+    owner = {place: number for number, one in enumerate(customers) for place in one.places}
     for side in SIDES:
         for row in ledgers[side]:
             number = owner.get((side, row["entity"], row["key"]), -1)

@@ -10,16 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from support.judged import COLUMNS
 from support.world import World
-
-# field -> (column in the ERP's ledger, table and column in the CRM's ledger)
-COLUMNS = {
-    "name": ("name", "Company", "Comp_Name"),
-    "website": ("contacts.default.URL1", "Company", "Comp_WebSite"),
-    "tax_number": ("taxId", "Company", "comp_vatnumber"),
-    "email": ("contacts.default.email1", "Email", "Emai_EmailAddress"),
-    "city": ("contacts.default.mailingAddress.city", "Address", "Addr_City"),
-}
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from faults import schedule
 from faults.controls import BASELINE, CONTROLS
 from faults.judge import Observed, judge
 from faults.plan import FIELDS, Change, Fault, Plan, Side
+from faults.recovery import stalls
 from faults.report import Run, figures, from_dict, merged, table
-from faults.story import COLUMNS, Customer
+from faults.story import Customer
+from support.judged import COLUMNS
 
 MEASURED = "worker kills beside which nothing else was hurt"
 NOON = 1_000_000.0
@@ -41,7 +44,9 @@ def created(at: float, side: Side, name: str, *, actor: str = "api") -> dict[str
     return made | {"after": {column: name}, "answered": True, "side": side}
 
 
-def seen(*rows: dict[str, Any], done: tuple[Fault, ...] = (), **more: Any) -> Observed:
+def seen(
+    *rows: dict[str, Any], done: tuple[Fault, ...] = (), calls: tuple[tuple[Side, Any], ...] = (), **more: Any
+) -> Observed:
     """A run with these ledger rows, at rest, whose plan is what people did in them."""
     changes = [
         Change(r["at"] - NOON, r["side"], next(iter(r["after"].values())), None if r["op"] == "create" else 0)
@@ -55,6 +60,7 @@ def seen(*rows: dict[str, Any], done: tuple[Fault, ...] = (), **more: Any) -> Ob
         customers=[ONE],
         start={(0, name): f"old {name}" for name in FIELDS},
         ledgers={side: [r for r in rows if r["side"] == side] for side in ("erp", "crm")},
+        calls={side: [one for of, one in calls if of == side] for side in ("erp", "crm")},
         done=[replace(fault, at=NOON + fault.at) for fault in done],
         **told,
     )
@@ -166,34 +172,95 @@ def test_a_planned_edit_that_is_in_no_ledger_is_a_defect_of_the_harness() -> Non
     assert broken(observed) == {"edits that are in no ledger": 1}
 
 
-@pytest.mark.parametrize(("arrival", "found"), [(41.0, {}), (45.0, {"slowest recovery after a worker kill (s)": 35.0})])
-def test_a_recovery_is_counted_from_the_kill_to_the_last_edit_that_stood_open(
-    arrival: float, found: dict[str, float]
-) -> None:
-    rows = (row(9, "erp", "name", "A"), row(arrival, "crm", "name", "A", actor="api"))
-    observed = seen(*rows, done=(Fault(10, "kill worker"),))
-    assert broken(observed) == found
+RECOVERY = "slowest recovery after a worker kill (s)"
+ALL_EDITS = "slowest edit after such a kill, begun or not (s)"
+NEW_RECORDS = "slowest new record after such a kill (s)"
+KILL = Fault(10, "kill worker")
+
+
+def call(
+    at: float, fault: str | None = None, *, side: Side = "erp", of: str = ONE.erp, write: bool = False
+) -> tuple[Side, Any]:
+    """A call log's row: a call that names one record, the customer's in the ERP unless said."""
+    entity = "customer" if side == "erp" else "Company"
+    return side, [NOON + at, f"{'update' if write else 'query'} {entity.lower()}", 1, fault, [[entity, of]]]
+
+
+BEGUN = call(9.8)
+LAST = call(44.9)
+
+
+def travelled(made: float, arrived: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    return row(made, "erp", "name", "A"), row(arrived, "crm", "name", "A", actor="api")
+
+
+def recovery(*calls: tuple[Side, Any], done: tuple[Fault, ...] = (KILL,), arrived: float = 45) -> float | None:
+    """What is told of an edit made a second before the kill, and begun then; None: no kill was measured."""
+    observed = seen(*travelled(9, arrived), done=done, calls=(BEGUN, *calls))
+    assert broken(observed).keys() <= {RECOVERY}
+    return next(one.count for one in judge(observed).verdicts if one.name == RECOVERY)
+
+
+@pytest.mark.parametrize(("arrived", "ok"), [(41.0, True), (45.0, False)])
+def test_a_recovery_is_counted_from_the_kill_to_the_last_edit_that_was_begun_then(arrived: float, ok: bool) -> None:
+    observed = seen(*travelled(9, arrived), done=(KILL,), calls=(BEGUN,))
+    assert broken(observed) == ({} if ok else {RECOVERY: arrived - 10})
     assert judge(observed).facts[MEASURED] == 1
 
 
+def test_work_is_recovered_when_a_worker_calls_for_its_record_whether_the_vendor_answers_or_fails() -> None:
+    assert recovery(call(40.5, "503"), LAST) == 30.5
+    assert recovery(call(40.5), LAST) == 30.5
+    assert recovery(call(40.5, "429", side="crm", of=ONE.crm)) == 30.5
+    assert recovery(call(40.5, side="crm", of=ONE.crm, write=True)) == 30.5
+
+
+def test_a_sweeps_look_and_a_call_for_another_record_are_no_recovery() -> None:
+    assert recovery(call(40.5, side="crm", of=ONE.crm)) == 35.0
+    assert recovery(call(40.5, "503", of="another")) == 35.0
+
+
+def test_what_the_killed_worker_had_still_sent_is_no_recovery() -> None:
+    assert recovery(call(9.9, "503"), call(10.4, "503")) == 35.0
+
+
 def test_a_kill_beside_another_outage_is_not_measured() -> None:
-    rows = (row(9, "erp", "name", "A"), row(80, "crm", "name", "A", actor="api"))
-    done = (Fault(10, "kill worker"), Fault(20, "queue outage", 45))
-    assert judge(seen(*rows, done=done)).facts[MEASURED] == 0
+    assert recovery(done=(KILL, Fault(20, "queue outage", 45)), arrived=80) is None
 
 
-def test_an_edit_that_stands_open_over_two_kills_is_the_second_ones_matter() -> None:
-    rows = (row(9, "erp", "name", "A"), row(60, "crm", "name", "A", actor="api"))
-    assert broken(seen(*rows, done=(Fault(10, "kill worker"), Fault(30, "kill worker")))) == {}
-    found = broken(seen(*rows, done=(Fault(10, "kill worker"), Fault(45, "kill worker"))))
-    assert found == {"slowest recovery after a worker kill (s)": 50.0}
+def test_errors_of_the_vendors_and_kills_of_the_web_are_no_outage() -> None:
+    assert recovery(done=(KILL, Fault(0, "vendor errors", 90), Fault(12, "kill web"))) == 35.0
+
+
+def test_every_kill_is_measured_by_itself_however_many_follow() -> None:
+    again = Fault(20, "kill worker")
+    assert recovery(done=(KILL, again)) == 35.0
+    assert recovery(call(15), done=(KILL, again)) == 25.0  # the second one's, who had it by then
+
+
+def test_an_edit_that_nobody_had_begun_with_is_told_apart() -> None:
+    facts = judge(seen(*travelled(9, 45), done=(KILL,))).facts
+    assert (facts[MEASURED], facts[ALL_EDITS]) == (0, "35.0")
+
+
+def test_a_new_record_is_told_apart() -> None:
+    rows = (created(9, "erp", "Newcomer 1", actor="person"), created(60, "crm", "Newcomer 1"))
+    begun = call(9.8, of="new9")
+    assert judge(seen(*rows, done=(KILL,), calls=(begun,))).facts[NEW_RECORDS] == "50.0"
+    assert judge(seen(*rows, done=(KILL,), calls=(begun, call(40, of="new9")))).facts[NEW_RECORDS] == "30.0"
+
+
+def test_a_planned_fault_that_did_not_happen_is_a_defect_of_the_harness() -> None:
+    observed = seen(*GOOD, done=(Fault(30, "flush"),))
+    observed.plan = replace(observed.plan, faults=(Fault(20, "flush"), Fault(30, "flush"), Fault(31, "kill web")))
+    assert broken(observed) == {"planned faults that did not happen": 2}
 
 
 def test_a_recovery_that_was_promised_and_not_measured_is_told_as_such() -> None:
-    observed = seen(*GOOD, done=(Fault(10, "kill worker"),))
-    observed.plan = replace(observed.plan, faults=(Fault(10, "kill worker"),), clean=(0.0, 20.0))
-    assert broken(observed) == {"slowest recovery after a worker kill (s)": None}
-    assert "slowest recovery after a worker kill (s): not measured" in table(Run("SQLite", 1, "", 1.0, judge(observed)))
+    observed = seen(*GOOD, done=(KILL,))
+    observed.plan = replace(observed.plan, faults=(KILL,), clean=(0.0, 20.0))
+    assert broken(observed) == {RECOVERY: None}
+    assert f"{RECOVERY}: not measured" in table(Run("SQLite", 1, "", 1.0, judge(observed)))
 
 
 @pytest.mark.parametrize(
@@ -231,10 +298,21 @@ def test_the_full_plan_holds_every_fault_as_often_as_promised() -> None:
     }  # fmt: skip
     assert {name: len(count[name]) for name in wanted} == wanted
     assert sum(f.seconds for f in count["queue outage"]) == 45 and sum(f.seconds for f in count["queue memory"]) == 60
+    assert [(f.at, f.seconds) for f in count["vendor errors"]] == [(0, plans.FULL.seconds)]
+    assert [f.at for f in count["token expiry"]] == [30.0 * i for i in range(1, 10)]
     stops = count["stop worker"]
     assert not [
         k for k in count["kill worker"] for s in stops if k.target == s.target and s.at <= k.at <= s.at + s.seconds
     ]
+
+
+def test_the_full_plan_kills_workers_all_along_and_measures_those_with_no_outage_near() -> None:
+    plan = schedule.make(3, plans.FULL)
+    kills = [f.at for f in plan.faults if f.name == "kill worker"]
+    first_outage = min(begin for begin, _ in stalls(plan.faults))
+    measured = [at for at in kills if at + plans.RECOVER <= first_outage]
+    assert len(measured) == 7 and max(b - a for a, b in pairwise(kills)) < 20
+    assert not [(a, b) for a, b in combinations(measured, 2) if plans.LEASE - 3 < b - a < plans.LEASE + 3]
 
 
 def control(name: str, observed: Observed) -> Run:
@@ -259,3 +337,10 @@ def test_a_report_keeps_its_earlier_runs_and_replaces_those_that_were_played_aga
         ("SQLite", "", 2.0), ("PostgreSQL", "", 1.0), ("SQLite", "ringer off", 60.0)
     ]  # fmt: skip
     assert "| ringer off | SQLite | 60 | **nothing: a defect of the harness** |" in figures([], runs)
+
+
+def test_a_report_leaves_out_earlier_runs_that_were_judged_by_other_invariants() -> None:
+    earlier = Run("SQLite", 1, "", 1.0, judge(seen(*GOOD)))
+    del earlier.judgement.verdicts[0]
+    new = Run("SQLite", 2, "", 1.0, judge(seen(*GOOD)))
+    assert merged([earlier], [new]) == [new]
