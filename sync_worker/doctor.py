@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import redis
@@ -111,20 +112,27 @@ def _queue(config: Config) -> tuple[Check, set[str]]:
 
 
 def _systems(config: Config) -> list[Check]:
-    """Each vendor's own checks, over a database that is thrown away: a stored token would hide wrong credentials."""
+    """Each vendor's own checks."""
     found = [one for name, system in config.systems.items() if (one := _plain(name, system.base_url)) is not None]
+    with apart(config) as app:
+        for name, connector in app.systems.items():
+            views = [f.connectors[side] for f in app.flows.values() for side in SIDES if f.systems[side] == name]
+            for view in views or [connector]:  # every flow has columns and ids of its own
+                found += [one for one in _checks(name, view) if one not in found]
+    return found
+
+
+@contextmanager
+def apart(config: Config) -> Iterator[wiring.App]:
+    """The application over a database that is thrown away: a stored token would hide wrong credentials."""
     with tempfile.TemporaryDirectory(prefix="sync-doctor-") as folder:
         url = f"sqlite:///{folder}/doctor.db"
         migrate.upgrade(url)
         app = wiring.build(config, db=Database(url), starting=False)
         try:
-            for name, connector in app.systems.items():
-                views = [f.connectors[side] for f in app.flows.values() for side in SIDES if f.systems[side] == name]
-                for view in views or [connector]:  # every flow has columns and ids of its own
-                    found += [one for one in _checks(name, view) if one not in found]
+            yield app
         finally:
             app.close()
-    return found
 
 
 def _plain(name: str, url: str) -> Check | None:

@@ -70,6 +70,7 @@ QUIET: dict[str, Any] = {
         WATCH.processor,
         structlog.processors.add_log_level,
         logs.format_error,
+        logs.redact,
         structlog.dev.ConsoleRenderer(colors=False),
     ],
     "wrapper_class": structlog.make_filtering_bound_logger(logging.DEBUG),

@@ -1,42 +1,35 @@
-"""What every connector must do, whatever its vendor: one case per connector and its emulator, on a real socket.
+"""What every connector must do, whatever its vendor: one case per connector, over its emulator or a sandbox.
 
 The behaviours (``test_connectors_*.py``) speak canonical values through the connector's own map, so they hold for any
-vendor. What a vendor cannot do is skipped by its ``Capabilities``, and the skip is printed.
+vendor. What a vendor cannot do is skipped by its ``Capabilities``, and the skip is printed. A behaviour says by a
+marker what it takes: ``back_door("faults")`` what only an emulator can be made to do, ``only_reads`` that it writes
+nothing; all others make records through the connector alone. Without the marker a behaviour gets a case without a back
+door, or with the dry-run gate closed, over emulators too: what is not said fails here, before it meets a sandbox.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
+from itertools import count, islice
 from typing import Any
 
 import pytest
 
-from mappings.canonical import MapSettings
 from mappings.fields import FieldMap, Value
-from mappings.intacct import customer_map as intacct_map
-from mappings.sage_crm import customer_map as sage_crm_map
 from support.clock import FakeClock
-from support.tokens import MemoryTokens
-from sync_worker.config.profile import Profile
-from sync_worker.config.profile import load as load_profile
-from sync_worker.connectors.base import Ask, Connector, Page, Record, Write
-from sync_worker.connectors.emulation import EmulatorServer, Hook, OutgoingNotice
-from sync_worker.connectors.http import Breaker, VendorHttp
-from sync_worker.connectors.intacct.client import IntacctConnector, IntacctSettings
-from sync_worker.connectors.intacct.emulator import IntacctEmulator
-from sync_worker.connectors.rest.client import RestConnector
-from sync_worker.connectors.rest.client import connect as connect_rest
-from sync_worker.connectors.rest.emulator import TheLayerEmulator
-from sync_worker.connectors.rest.settings import RestSettings
-from sync_worker.connectors.sage_crm.auth import BasicLogin
-from sync_worker.connectors.sage_crm.client import SageCrmConnector
-from sync_worker.connectors.sage_crm.emulator import SageCrmEmulator
-from sync_worker.connectors.sage_crm.settings import SageCrmSettings
+from sync_worker.connectors import http
+from sync_worker.connectors.base import Ask, Connector, Criteria, Page, Record, Write
+from sync_worker.connectors.emulation import Hook, OutgoingNotice
+from sync_worker.wording import counted
 
 NOW = 1_795_000_000.0  # 2026-11-18
+NOBODY = "99999999"  # a key that no record has
+STANDING = 3  # customers that a behaviour which only reads finds at least
+
+# A column that the vendor does not have, in the form of its columns.
+NOWHERE = {"intacct": "nsp::NOWHERE", "sage_crm": "comp_nowhere", "rest": "/nowhere"}
 
 CUSTOMER: dict[str, Value] = {
     "name": "Orchard Foods",
@@ -62,53 +55,110 @@ CUSTOMER: dict[str, Value] = {
 
 
 @dataclass
-class Case:
-    """One connector over one emulator. ``entity``: what the emulator calls a customer.
+class BackDoor:
+    """What an emulator can be made to do, and a vendor cannot. ``entity``: what it calls a customer.
 
-    ``connect(**changes)`` makes another connector of the same system; ``changes`` are settings of it.
-    ``bad_secret`` / ``missing_column``: such changes that make its login wrong, or configure a column that the vendor
-    does not have (``missing_name``). ``manager``: the key of an account manager whom the installation has.
+    ``connect(**changes)`` makes another connector of the same system; ``changes`` are settings of it, and
+    ``bad_secret`` those that make its login wrong.
     """
 
-    system: str
     emulator: Any
     clock: FakeClock
     entity: str
     connect: Callable[..., Connector]
     bad_secret: Mapping[str, Any]
-    missing_column: Mapping[str, Any]
-    missing_name: str
-    manager: str
     hook_secret: str
-    connector: Connector = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.connector = self.connect()
+
+@dataclass(frozen=True)
+class Label:
+    """What this run's records are told by in a system that holds others too; none over an emulator, which begins empty.
+
+    ``digits``: of one case of one run.
+    """
+
+    digits: str = ""
+
+    def own(self, name: str, value: Value) -> Value:
+        """A value as the case writes it: what records are found by carries the label, a partner's key too."""
+        if not self.digits or not isinstance(value, str):
+            return value
+        match name:
+            case "name":
+                return f"Contract suite {self.digits} {value}"[:100]
+            case "email":
+                user, _, host = value.partition("@")
+                return f"{user}.{self.digits}@{host}"
+            case "tax_number":
+                return value[:3] + self.digits
+            case "correlation" | "idempotency_key":
+                return self.digits + value
+        return value
+
+
+@dataclass
+class Case:
+    """One connector. ``now``: the time at the vendor, give or take ``apart`` seconds.
+
+    ``misconfigured()``: a connector of the same system with a field of its own, ``region``, in a column that the vendor
+    does not have (``missing``). ``back_door``: None over a sandbox, and for a behaviour that has not said that it needs
+    it. ``known_manager``: the key of an account manager, where one is known beforehand.
+    """
+
+    system: str
+    connector: Connector
+    misconfigured: Callable[[], Connector]
+    missing: str
+    now: Callable[[], float]
+    back_door: BackDoor | None = None
+    label: Label = field(default_factory=Label)
+    apart: float = 2.0
+    known_manager: str = ""
+    _made: Iterator[int] = field(default_factory=lambda: count(1001))
 
     @property
     def fmap(self) -> FieldMap:
         return self.connector.maps["customer"]
+
+    # --- through the connector ---------------------------------------------------------------------------------------
+
+    def own(self, name: str, value: Value) -> Value:
+        """A field's value as this case writes it."""
+        return self.label.own(name, value)
+
+    def criteria(self, **wanted: Any) -> Criteria:
+        """What records of this case are looked for by."""
+        return Criteria(**{name: self.own(name, value) for name, value in wanted.items()})
 
     def make(self, correlation: str | None = None, idempotency_key: str | None = None, **values: Value) -> str:
         """Create a customer through the connector; returns its key."""
         return self.create(correlation, idempotency_key, **values)[0]
 
     def write_of(self, correlation: str | None = None, idempotency_key: str | None = None, **values: Value) -> Write:
-        given = {name: value for name, value in {**CUSTOMER, **values}.items() if name in self.fmap.fields}
+        wanted = {name: self.own(name, value) for name, value in {**CUSTOMER, **values}.items()}
+        given = {name: value for name, value in wanted.items() if name in self.fmap.fields}
         columns = {c: v for c, v in self.fmap.put(given, {}).items() if v is not None}
-        keys = self.connector.correlation_columns(correlation, f"ref-{correlation}") if correlation else {}
-        return Write(None, {**self.fmap.create_extra(given), **columns, **keys}, idempotency_key=idempotency_key)
+        theirs, once = self.own("correlation", correlation), self.own("idempotency_key", idempotency_key)
+        keys = self.connector.correlation_columns(str(theirs), f"ref-{theirs}") if theirs else {}
+        return Write(None, {**self.fmap.create_extra(given), **columns, **keys}, idempotency_key=once)  # type: ignore[arg-type]  # text stays text
 
     def create(
         self, correlation: str | None = None, idempotency_key: str | None = None, **values: Value
     ) -> tuple[str, str]:
-        correlation = correlation or f"auto-{len(self.emulator.ledger)}"
+        correlation = correlation or str(next(self._made))
         (outcome,) = self.connector.write_many(
             "customer", [self.write_of(correlation, idempotency_key or f"key-{correlation}", **values)]
         )
         assert outcome.error is None, outcome.error
         assert outcome.key is not None
         return outcome.key, outcome.ref
+
+    def there(self, least: int = 1) -> list[str]:
+        """Keys of customers that the system has, whoever made them: the first by key. Skips where it has fewer."""
+        found = list(islice(keys_of(self.connector.sweep("customer")), least))
+        if len(found) < least:
+            pytest.skip(f"{self.system}: fewer than {counted(least, 'customer')} to look at")
+        return found
 
     def read(self, key: str) -> Record:
         record = self.connector.read_many("customer", [Ask(key)])[key]
@@ -120,14 +170,44 @@ class Case:
 
     def update_of(self, key: str, **values: Value) -> Write:
         record = self.read(key)
-        return Write(key, self.fmap.put(values, record.native), record)
+        wanted = {name: self.own(name, value) for name, value in values.items()}
+        return Write(key, self.fmap.put(wanted, record.native), record)
 
     def update(self, key: str, **values: Value) -> Any:
         return self.connector.write_many("customer", [self.update_of(key, **values)])[0]
 
+    @property
+    def manager(self) -> str:
+        """The key of an active account manager. Skips where the directory shows none."""
+        if self.known_manager:
+            return self.known_manager
+        active = [manager.key for manager in self.connector.list_managers() if manager.active]
+        if not active:
+            pytest.skip(f"{self.system}: no active account manager")
+        return active[0]
+
+    # --- through the back door ---------------------------------------------------------------------------------------
+
+    @property
+    def door(self) -> BackDoor:
+        assert self.back_door is not None, "this behaviour has to say what it needs: @pytest.mark.back_door(...)"
+        return self.back_door
+
+    @property
+    def emulator(self) -> Any:
+        return self.door.emulator
+
+    @property
+    def clock(self) -> FakeClock:
+        return self.door.clock
+
+    @property
+    def connect(self) -> Callable[..., Connector]:
+        return self.door.connect
+
     def person_renames(self, key: str, name: str) -> None:
         """What a person does on the vendor's screen."""
-        self.emulator.person(self.entity, key, {self.fmap.fields["name"].columns[0]: name})
+        self.emulator.person(self.door.entity, key, {self.fmap.fields["name"].columns[0]: name})
 
     def written(self, since: int) -> list[Any]:
         """The ledger's rows of API writes behind position ``since``."""
@@ -136,7 +216,7 @@ class Case:
     def notices(self, act: Callable[[], object]) -> list[OutgoingNotice]:
         """What the emulator would send about ``act``; caught before its server's own sender can take it."""
         posted: list[OutgoingNotice] = []
-        self.emulator.hooks.append(Hook("http://127.0.0.1:1/hooks/x", self.hook_secret))
+        self.emulator.hooks.append(Hook("http://127.0.0.1:1/hooks/x", self.door.hook_secret))
         plain, self.emulator.post_notice = self.emulator.post_notice, posted.extend
         try:
             act()
@@ -146,141 +226,24 @@ class Case:
 
 
 @contextmanager
-def intacct() -> Iterator[Case]:
-    clock = FakeClock(NOW)
-    emulator = IntacctEmulator(seed=7, clock=clock)
-    with EmulatorServer(emulator) as base:
-        settings = IntacctSettings(
-            base_url=f"{base}/ia/api/v1",
-            client_id="demo-client",
-            client_secret="demo-secret",
-            username="sync@ACME",
-            new_customer_id="CRM-{crm_key}",
-        )
-        made: list[IntacctConnector] = []
-
-        def connect(custom: dict[str, str] | None = None, **changes: Any) -> IntacctConnector:
-            limits = {"default_country": "GB", "custom": {"region": "nsp::REGION"} if custom is None else custom}
-            made.append(
-                IntacctConnector(
-                    "erp",
-                    replace(settings, **changes),
-                    maps={"customer": intacct_map(MapSettings(**limits))},
-                    tokens=MemoryTokens(clock),
-                    breaker=Breaker(threshold=1000),
-                    clock=clock,
-                )
-            )
-            return made[-1]
-
-        yield Case(
-            system="erp",
-            emulator=emulator,
-            clock=clock,
-            entity="customer",
-            connect=connect,
-            bad_secret={"client_secret": "wrong"},
-            missing_column={"custom": {"region": "nsp::NOWHERE"}},
-            missing_name="nsp::NOWHERE",
-            manager="E-10",
-            hook_secret="demo-secret",
-        )
-        for connector in made:
-            connector.close()
+def requests_sent() -> Iterator[list[None]]:
+    """Every request that is sent meanwhile is one more in the list."""
+    sent: list[None] = []
+    token = http.sending.set(lambda: sent.append(None))
+    try:
+        yield sent
+    finally:
+        http.sending.reset(token)
 
 
 @contextmanager
-def sage_crm() -> Iterator[Case]:
-    clock = FakeClock(NOW)
-    emulator = SageCrmEmulator(seed=7, clock=clock)
-    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-    with EmulatorServer(emulator) as base:
-        settings = SageCrmSettings(
-            base_url=f"{base}/sdata/crmj/sagecrm2/-",
-            username="sync",
-            password="demo-password",
-            webhook_secret=secret,
-            columns={
-                "tax_number": "comp_vatnumber",
-                "erp_key": "comp_intacct_recordno",
-                "erp_ref": "comp_intacct_customerid",
-                "erp_company": "comp_intacct_company",
-            },
-            default_country="GB",
-            erp_company="Acme UK",
-        )
-        made: list[SageCrmConnector] = []
-
-        def connect(custom: dict[str, str] | None = None, **changes: Any) -> SageCrmConnector:
-            chosen = replace(settings, **changes)
-            mapped = MapSettings(default_country="GB", columns=dict(chosen.columns), custom=custom or {})
-            login = BasicLogin(chosen.username, chosen.password)
-            http = VendorHttp(
-                "crm", chosen.base_url, classify=login.classify, prepare=login.prepare, breaker=Breaker(threshold=1000)
-            )
-            made.append(
-                SageCrmConnector("crm", chosen, maps={"customer": sage_crm_map(mapped)}, http=http, clock=clock)
-            )
-            return made[-1]
-
-        yield Case(
-            system="crm",
-            emulator=emulator,
-            clock=clock,
-            entity="Company",
-            connect=connect,
-            bad_secret={"password": "wrong"},
-            missing_column={"custom": {"region": "comp_nowhere"}},
-            missing_name="comp_nowhere",
-            manager="2",
-            hook_secret=secret,
-        )
-        for connector in made:
-            connector.close()
-
-
-@contextmanager
-def the_layer(profile: Profile | None = None) -> Iterator[Case]:
-    """The connector ``rest`` with the shipped profile, or with another one over the same emulator."""
-    clock = FakeClock(NOW)
-    emulator = TheLayerEmulator(seed=7, clock=clock)
-    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-    chosen = profile or load_profile("the_layer", Path())
-    with EmulatorServer(emulator) as base:
-        settings = RestSettings(
-            base_url=f"{base}/api/v1",
-            token="demo-token",
-            profile=chosen,
-            webhook_secret=secret,
-            erp_company="Acme UK",
-        )
-        made: list[RestConnector] = []
-
-        def connect(custom: dict[str, str] | None = None, **changes: Any) -> RestConnector:
-            mapped = MapSettings(default_country="GB", columns=chosen.columns, custom=custom or {})
-            breaker = Breaker(threshold=1000)
-            made.append(connect_rest("crm", replace(settings, **changes), mapped, clock=clock, breaker=breaker))
-            return made[-1]
-
-        yield Case(
-            system="crm",
-            emulator=emulator,
-            clock=clock,
-            entity="customer",
-            connect=connect,
-            bad_secret={"token": "wrong"},
-            missing_column={"custom": {"region": "/nowhere"}},
-            missing_name="/nowhere",
-            manager="U1",
-            hook_secret=secret,
-        )
-        for connector in made:
-            connector.close()
-
-
-CASES: dict[str, Callable[[], Any]] = {"intacct": intacct, "sage_crm": sage_crm, "the_layer": the_layer}
-
-__all__ = ["CASES", "CUSTOMER", "NOW", "Case"]
+def only_reading() -> Iterator[None]:
+    """The product's dry-run gate: whatever would be written meanwhile is refused before it is sent."""
+    token = http.writes_allowed.set(False)
+    try:
+        yield
+    finally:
+        http.writes_allowed.reset(token)
 
 
 @contextmanager
@@ -304,8 +267,12 @@ def needs(case: Case, *, capability: str) -> None:
         pytest.skip(f"{case.system}: no {capability}")
 
 
+def keys_of(pages: Iterator[Page]) -> Iterator[str]:
+    return (row.change.key for page in pages for row in page.rows if row.change.entity == "customer")
+
+
 def changed_keys(pages: Iterator[Page]) -> list[str]:
-    return [row.change.key for page in pages for row in page.rows if row.change.entity == "customer"]
+    return list(keys_of(pages))
 
 
 def names(found: list[Any], case: Case) -> list[Value]:

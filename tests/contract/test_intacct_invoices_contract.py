@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from suite import Case, fault, intacct, lowered
+from emulated import intacct
+from suite import Case, fault, lowered
 
 from mappings.canonical import Invoice
 from support.rules import answering

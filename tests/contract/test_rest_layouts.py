@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from suite import Case, changed_keys, fault, the_layer
+from emulated import the_layer
+from suite import Case, changed_keys, fault
 
 from sync_worker.config.profile import Profile, load
 from sync_worker.connectors.base import Ask
