@@ -97,12 +97,14 @@ def _short(rng: random.Random, seconds: float) -> Schedule:
 def _control(_rng: random.Random, seconds: float) -> Schedule:
     """40 s: what every negative control gets wrong at least once, whatever the seed.
 
-    Worker 1 halts in the middle of a pass for longer than its lease, and its records go on being edited. Worker 0 is
-    killed, and the queue wiped, while passes that failed wait to be tried again; then it ends right after it created,
-    twice; then creates are left unanswered.
+    Worker 1 halts in the middle of a pass for longer than its lease, and its records go on being edited; worker 0 is
+    stopped meanwhile, or it might do all of that work before anything halts. Worker 0 is killed, and the queue wiped,
+    while passes that failed wait to be tried again; then it ends right after it created, twice; then creates are left
+    unanswered.
     """
     return [
         Fault(1, "halt worker", seconds - 1, 1),
+        Fault(2, "stop worker", 2.5, 0),
         Fault(6, "busy crm", 4.5),
         Fault(9, "kill worker", target=0),
         Fault(9.1, "flush"),
