@@ -19,6 +19,7 @@ WINDOW = 2.0
 """Seconds between a read and a write that no client can close (E22)."""
 STALLED = 15.0
 """The same where our process, its database or a vendor stood still meanwhile: a vendor call's total deadline."""
+RECOVERY = "slowest recovery after a worker kill (s)"
 
 
 @dataclass
@@ -200,7 +201,7 @@ def _recovery(seen: Observed, waits: Sequence[float]) -> Verdict:
     begin, end = seen.plan.clean
     promised = any(fault.name == "kill worker" and begin <= fault.at < end for fault in seen.plan.faults)
     told = ", ".join(f"{wait:.1f}" for wait in waits)
-    return Verdict("slowest recovery after a worker kill (s)", max(waits, default=None), RECOVER, told, promised)
+    return Verdict(RECOVERY, max(waits, default=None), RECOVER, told, promised)
 
 
 def _ages(losses: Sequence[Lost]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from faults import plan as plans
 from faults import schedule
 from faults.controls import BASELINE, CONTROLS
-from faults.judge import Observed, judge
+from faults.judge import RECOVERY, Observed, judge
 from faults.plan import FIELDS, Change, Fault, Plan, Side
 from faults.recovery import stalls
 from faults.report import Run, figures, from_dict, merged, table
@@ -152,7 +152,7 @@ def test_an_edit_over_a_write_whose_end_nobody_learnt_is_a_conflict_and_only_tha
         row(5, "crm", "name", "B"),
     )
     found = broken(seen(*rows, done=done, in_conflict=["7"]))
-    found.pop("slowest recovery after a worker kill (s)", None)
+    found.pop(RECOVERY, None)
     assert found.pop("customers in conflict, told and found apart", 0) == (1 if name else 0)
     assert found == ({name: 1} if name else {})
 
@@ -172,7 +172,6 @@ def test_a_planned_edit_that_is_in_no_ledger_is_a_defect_of_the_harness() -> Non
     assert broken(observed) == {"edits that are in no ledger": 1}
 
 
-RECOVERY = "slowest recovery after a worker kill (s)"
 ALL_EDITS = "slowest edit after such a kill, begun or not (s)"
 NEW_RECORDS = "slowest new record after such a kill (s)"
 KILL = Fault(10, "kill worker")
