@@ -22,7 +22,7 @@ from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
 
 CALL_DEADLINE = 15.0  # seconds: the longest a create may still be under way
-WAVE = 12  # creates whose intents are open at the same time
+WAVE = 25  # creates whose intents are open at the same time
 GIVE_UP = 5  # creates refused as "exists already" without anything to be found
 
 

@@ -26,7 +26,9 @@ from sync_worker.store.tables import link
 KIND = "import"
 AHEAD = 1000  # customers read ahead of the passes: memory stays flat, and what is read stays fresh
 PORTION = 250  # customers taken in one transaction
-JUDGE_SECONDS = 0.5  # between two looks at who has come to an end
+JUDGE_SECONDS = 1.5  # between two looks at who has come to an end: each reads all that are under way
+LAST_SECONDS = 0.1  # the same once there are so few under way:
+LAST = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,8 @@ class Import:
                     self._take(page.rows, page.watermark)
                     while self._look(total) > AHEAD:
                         time.sleep(JUDGE_SECONDS)
-                while self._look(self.verdicts.counts.total()):
-                    time.sleep(JUDGE_SECONDS)
+                while left := self._look(self.verdicts.counts.total()):
+                    time.sleep(LAST_SECONDS if left <= LAST else JUDGE_SECONDS)
         finally:
             call_class.reset(kind)
         counts = self.verdicts.tally()
