@@ -1,8 +1,9 @@
 """Sage Intacct (REST v1): where each field of a customer lives. One line per correspondence, the reasons beside it.
 
 Names are the flat dotted names of Intacct's query service. Documented: a customer has no phone, e-mail or web address
-of its own, all of that is in its default contact; the account manager is ``salesRepresentative``, an employee; a
-reference is written by its id; a contact without a country becomes an American one, so a country is always sent.
+of its own, all of that is in its default contact; the account manager is ``salesRepresentative``, an employee, unless a
+custom field is configured that holds the id of one; a reference is written by its id; a contact without a country
+becomes an American one, so a country is always sent.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ ADDRESS = {
     "postcode": CONTACT + "mailingAddress.postCode",
     "country": CONTACT + "mailingAddress.isoCountryCode",  # documented examples show "us" and "US": case is no matter
 }
+SALES_REPRESENTATIVE = "salesRepresentative.id"
 NAME_COLUMNS = (CONTACT + "printAs", CONTACT + "companyName")
 # Identity, correlation, time stamps, and the contact's own key for where a customer may not carry its contact.
 EXTRA = ("key", "id", CONTACT + "key", "audit.createdDateTime", "audit.modifiedDateTime")
@@ -54,7 +56,7 @@ def customer_map(settings: MapSettings) -> FieldMap:
         plain("tax_number", VAT, PART, settings.columns.get("tax_number", "taxId"), limit=limit("tax_number")),
         postal_address(PART, ADDRESS, settings, fills_country="US"),
         status(PART, "status", active="active", inactive="inactive"),  # activeNonPosting: active, left as it is
-        plain("account_manager", KEY, PART, "salesRepresentative.id"),
+        plain("account_manager", KEY, PART, settings.columns.get("account_manager", SALES_REPRESENTATIVE)),
         *(custom(name, PART, _column(name, column), limit(name)) for name, column in settings.custom.items()),
     ]
     table = {f.name: f for f in fields}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,6 +23,8 @@ from sync_worker.config.values import (
 )
 from sync_worker.errors import ConfigError
 from sync_worker.events import Side
+
+_CUSTOM_FIELD = re.compile(r"nsp::[A-Za-z0-9_]+")
 
 
 class _System(Section):
@@ -63,7 +66,8 @@ class IntacctConfig(_System):
     """Sage Intacct, REST v1. Webhooks are signed with ``client_secret`` (documented), so there is no other secret.
 
     ``username``: user@company or user@company|entity. ``entity``: sent as X-IA-API-Param-Entity when not blank.
-    ``event_queue``: pull its trigger event queue.
+    ``event_queue``: pull its trigger event queue. ``account_manager``: the customer's custom field that holds the id of
+    an employee where that is not its sales representative.
     """
 
     connector: Literal["intacct"]
@@ -73,6 +77,20 @@ class IntacctConfig(_System):
     username: str
     entity: str = ""
     event_queue: bool = True
+    account_manager: str = ""
+
+    @property
+    def own_columns(self) -> dict[str, str]:
+        return {"account_manager": self.account_manager} if self.account_manager else {}
+
+    @field_validator("account_manager")
+    @classmethod
+    def _is_a_custom_field(cls, name: str) -> str:
+        if name and not _CUSTOM_FIELD.fullmatch(name):
+            raise ValueError(
+                "must be a custom field of the customer like nsp::MANAGER, or empty: its sales representative"
+            )
+        return name
 
     @field_validator("username")
     @classmethod

@@ -13,6 +13,8 @@ from sync_worker.desk import managers as by_hand
 from sync_worker.errors import PermanentError
 from sync_worker.store import directory, managers
 
+FIELD = "nsp::REGION"  # a custom field that the emulated company has
+
 # --- AM-9: with create_without_manager = false ------------------------------------------------------------------------
 
 
@@ -102,6 +104,24 @@ def test_am_5_whoever_only_uses_intacct_and_is_no_employee_is_nobodys_account_ma
     assert known == {one["id"] for one in world.erp.list_records("employee")}
     with pytest.raises(PermanentError, match="has no account manager sync"):
         by_hand.propose(world.app, FLOW, "sync", "sellers1")
+
+
+def test_am_5_the_erps_side_may_be_a_custom_field_that_holds_an_employee(world: World) -> None:
+    own = world.config.systems["erp"].model_copy(update={"account_manager": FIELD})
+    world.config = world.config.model_copy(update={"systems": {**world.config.systems, "erp": own}})
+    world.app = world.build()
+    one = pair(world)
+    representative = world.erp_record(one.erp)[REP]
+    map_it(world, "E-11", "3")
+    map_it(world, "E-12", "4")
+    world.edit_erp(one.erp, **{FIELD: "E-12"})
+    world.settle()
+    assert world.crm_record(one.crm)[USER] == 4
+    world.edit_crm(one.crm, **{USER: 3})
+    world.settle()
+    rest(world)
+    found = world.erp_record(one.erp)
+    assert (found[FIELD], found[REP]) == ("E-11", representative), "the sales representative is another matter"
 
 
 def test_am_6_a_record_unlinked_by_a_person_while_waiting_is_released_to_nothing(world: World) -> None:

@@ -318,6 +318,7 @@ def test_a_value_that_is_not_allowed_lists_what_is(key: str, value: str, allowed
         ('client_id = "env:INTACCT_CLIENT_ID"\n', "", "systems.erp.client_id: is missing"),
         ('password = "env:SAGECRM_PASSWORD"\n', "", "systems.crm.password: is missing"),
         ('"sync@ACME"', '"sync"', "systems.erp.username: must be user@company"),
+        ('"sync@ACME"', '"sync@ACME"\naccount_manager = "manager"', "account_manager: must be a custom field of the"),
         ("https://crm.example", "crm.example", "systems.crm.base_url: must be an address like https://"),
         ("https://crm.example", "https://me:hunter22@crm.example", "systems.crm.base_url: must be an address"),
         ('entity = "customer"', 'entity = "custommer"', "flows.customers.entity: 'custommer' is not allowed"),
