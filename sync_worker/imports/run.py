@@ -27,8 +27,8 @@ KIND = "import"
 AHEAD = 1000  # customers read ahead of the passes: memory stays flat, and what is read stays fresh
 PORTION = 250  # customers taken in one transaction
 JUDGE_SECONDS = 1.5  # between two looks at who has come to an end: each reads all that are under way
-LAST_SECONDS = 0.1  # the same once there are so few under way:
-LAST = 300
+LAST = 300  # customers under way that are read in no time: once there are no more, the run must not sleep past its end
+LAST_SECONDS = 0.1  # between two looks then
 
 
 @dataclass(frozen=True, slots=True)
