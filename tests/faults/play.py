@@ -28,6 +28,9 @@ VENDOR_ERRORS = {
 }  # fmt: skip
 NOTICE_FAULTS = {"p_notice_doubled": 0.05, "p_notice_lost": 0.05, "p_notice_reordered": 0.05}
 LOST_NEVER = {"p_notice_lost": 0.0}
+PATIENCE_SECONDS = 60.0
+"""For a fault that meets nothing to hurt: no queue server, since another fault has just ended it; or no lock to be had,
+since a worker was stopped that holds it."""
 BUSY_SECONDS = 6  # longer than a call waits by itself: the pass fails, and is tried again later
 LOST = 4  # creates that the CRM leaves unanswered, one after the other
 FORGED = 0.01
@@ -138,7 +141,8 @@ class Player:
                 if self._rng.random() < FORGED:
                     self._forge()
             for fault in _take(faults, now):
-                self._hurt(fault)
+                if not self._hurt(fault, last=now > fault.at + PATIENCE_SECONDS):
+                    faults.insert(0, fault)
             self._stamping(now)
             self.site.look()
             time.sleep(max(0.0, TICK - (time.monotonic() - began - now)))
@@ -185,8 +189,9 @@ class Player:
             self._stamped = now
             self.site.crm.faults(bump_updated_on_api_write=self._rng.random() < 0.5)
 
-    def _hurt(self, fault: Fault) -> None:
-        """Do it, and note when it was done."""
+    def _hurt(self, fault: Fault, *, last: bool) -> bool:
+        """Do it, and note when it was done. False: what it hurts is not there just now, and this was not the ``last``
+        time to try."""
         site, seconds = self.site, fault.seconds
         began = time.time()
         try:
@@ -233,9 +238,11 @@ class Player:
                 case "slow vendors":
                     site.slow_vendors(seconds)
         except (sqlite3.OperationalError, redis.RedisError, ProcessLookupError) as error:
-            self.say(f"{fault.name} did not happen: {error}")
-            return
+            if last:
+                self.say(f"{fault.name} did not happen: {error}")
+            return last
         self.done.append(replace(fault, at=began))
+        return True
 
     # --- after -------------------------------------------------------------------------------------------------------
 

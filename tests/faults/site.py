@@ -33,6 +33,7 @@ CHILD = [sys.executable, "-m", "faults.child"]
 WORKERS = tuple(f"worker-{number}" for number in range(PROCESSES))
 OURS = ("web", "scheduler", *WORKERS)
 AGAIN_SECONDS = 0.5
+LOCK_SECONDS = 0.5
 SLOW_SECONDS = 0.05
 FORGED_KEY = "99000{n:04d}"
 
@@ -228,11 +229,15 @@ class Site(Rig):
         self.later(seconds, lambda: setattr(gate, "closed", False))
 
     def hurt_database(self, seconds: float) -> None:
-        """SQLite: somebody holds the write lock. PostgreSQL: killed, and back when it has recovered."""
+        """SQLite: somebody holds the write lock. PostgreSQL: killed, and back when it has recovered.
+
+        Raises ``sqlite3.OperationalError`` while somebody else holds it.
+        """
         if self.server is not None:
             self.server.crash()
             return
-        conn = sqlite3.connect(str(self.db.url.database), timeout=5, isolation_level=None, check_same_thread=False)
+        path = str(self.db.url.database)
+        conn = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             conn.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:

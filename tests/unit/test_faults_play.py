@@ -1,0 +1,71 @@
+"""What the fault runs plan, they do: what cannot be hurt at its moment is hurt as soon as it can."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import redis
+
+from faults import plan as plans
+from faults import play
+from faults.plan import Fault, Plan
+from faults.play import Player
+from faults.site import Site
+from support.clock import FakeClock
+
+TINY = plans.Size(customers=1, edits=0, creates=0, conflicts=0, rate=1.0, drain=1.0)
+
+
+class Crm:
+    """Takes every order."""
+
+    def faults(self, **_orders: object) -> None:
+        """Nothing is done."""
+
+
+class Away:
+    """A site whose queue server comes back after so many looks."""
+
+    lasting = False
+
+    def __init__(self, looks: int) -> None:
+        self.crm = Crm()
+        self.vendors: dict[str, Any] = {}
+        self._looks = looks
+        self.flushed = 0
+
+    def look(self) -> None:
+        self._looks -= 1
+
+    def flush_queue(self) -> None:
+        if self._looks > 0:
+            raise redis.ConnectionError("nobody is there")
+        self.flushed += 1
+
+
+def played(site: Away, *faults: Fault) -> tuple[Player, list[str]]:
+    lines: list[str] = []
+    player = Player(cast(Site, site), Plan(1, TINY, (), faults), lines.append)
+    player._perform()
+    return player, lines
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock(1_000.0)
+    monkeypatch.setattr(play, "time", SimpleNamespace(monotonic=clock, time=clock, sleep=clock.advance))
+
+
+def test_a_fault_that_meets_nothing_to_hurt_waits_until_it_does() -> None:
+    site = Away(looks=5)
+    player, lines = played(site, Fault(0, "flush"))
+    assert (site.flushed, [fault.name for fault in player.done], lines) == (1, ["flush"], [])
+
+
+def test_a_fault_that_never_meets_anything_is_given_up_and_said() -> None:
+    site = Away(looks=10**9)
+    player, lines = played(site, Fault(0, "flush"))
+    assert (site.flushed, player.done) == (0, [])
+    assert lines == ["flush did not happen: nobody is there"]
