@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +19,10 @@ import tenacity
 
 from sync_worker.connectors.answers import Answer, CallSeen, retry_after, status_error
 from sync_worker.connectors.breaker import Breaker
+from sync_worker.connectors.context import call_class, guard, sending, writes_allowed
 from sync_worker.connectors.limiter import Limiter, LocalLimiter
 from sync_worker.connectors.phases import BODY_GAP, PhaseLimits
+from sync_worker.connectors.segments import OneSegment
 from sync_worker.errors import (
     AlreadyExists,
     OutcomeUnknown,
@@ -33,15 +33,8 @@ from sync_worker.errors import (
     SystemUnavailable,
     WritesRefused,
 )
-from sync_worker.events import LinkClass
 
 log = structlog.get_logger(__name__)
-
-guard: ContextVar[Callable[[float], None] | None] = ContextVar("guard", default=None)
-concerns: ContextVar[tuple[int, ...]] = ContextVar("concerns", default=())  # ids of the links a write is for
-sending: ContextVar[Callable[[], None] | None] = ContextVar("sending", default=None)  # told of every request
-call_class: ContextVar[LinkClass] = ContextVar("call_class", default="live")
-writes_allowed: ContextVar[bool] = ContextVar("writes_allowed", default=True)
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})  # this machine: no proxy is asked, and nobody listens in
 SHORT_HINT = 2.0  # seconds: a longer Retry-After is raised, never slept
@@ -62,14 +55,8 @@ __all__ = [
     "LocalLimiter",
     "Transport",
     "VendorHttp",
-    "call_class",
-    "concerning",
-    "concerns",
-    "guard",
     "retry_after",
-    "sending",
     "status_error",
-    "writes_allowed",
 ]
 
 
@@ -79,6 +66,13 @@ def _nothing(_: object) -> None:
 
 def _no_cookies(response: httpx.Response) -> None:
     """None are kept."""
+
+
+def _in_one_piece(client: httpx.Client) -> None:
+    """What httpx lets nobody choose: how its connections write, also those by the proxies of this host."""
+    for transport in (client._transport, *client._mounts.values()):
+        if isinstance(transport, httpx.HTTPTransport):
+            transport._pool._network_backend = OneSegment(transport._pool._network_backend)
 
 
 @dataclass(slots=True)
@@ -97,16 +91,6 @@ class _Call:
     ends_at: float  # on the clock; moved by the time spent waiting for slots
     perhaps_applied: bool = False
     failed: SyncError | None = None  # how the first try ended, until it is looked at whether to repeat it
-
-
-@contextmanager
-def concerning(links: Iterable[int]) -> Iterator[None]:
-    """The calls within write these links: ``guard`` refuses them when one of those leases is lost (E2)."""
-    token = concerns.set(tuple(links))
-    try:
-        yield
-    finally:
-        concerns.reset(token)
 
 
 class VendorHttp:
@@ -153,6 +137,7 @@ class VendorHttp:
         )
         # requests are built in ``_exchange`` and carry no cookies: looking for them was a tenth of a call's cost
         self._client.cookies.extract_cookies = _no_cookies  # type: ignore[method-assign]
+        _in_one_piece(self._client)
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(tries),
             wait=self._wait,

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from sync_worker.connectors.http import writes_allowed
+from sync_worker.connectors.context import writes_allowed
 from sync_worker.desk import limits, link_preview, link_sheet
 from sync_worker.desk.anew import Anew
 from sync_worker.desk.holding import Say, TakenOver, held

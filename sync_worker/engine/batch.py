@@ -14,7 +14,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from mappings.merge import Plan, Sides
 from sync_worker import metrics
-from sync_worker.connectors.http import call_class, concerns, guard, sending
+from sync_worker.connectors.context import call_class, concerns, guard, sending
 from sync_worker.engine import halves, linked, states
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass

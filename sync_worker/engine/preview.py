@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from mappings.fields import Value
 from mappings.merge import Plan, Sides
-from sync_worker.connectors.http import call_class, writes_allowed
+from sync_worker.connectors.context import call_class, writes_allowed
 from sync_worker.engine import halves, linked
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass

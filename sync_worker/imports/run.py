@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, select, update
 
 from sync_worker.connectors.base import FeedRow
-from sync_worker.connectors.http import call_class
+from sync_worker.connectors.context import call_class
 from sync_worker.engine import crew
 from sync_worker.engine.core import Engine
 from sync_worker.engine.flow import Flow

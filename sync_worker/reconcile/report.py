@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from sync_worker import metrics
-from sync_worker.connectors.http import call_class
+from sync_worker.connectors.context import call_class
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.rule import Rule
 from sync_worker.events import SIDES, Change, Side

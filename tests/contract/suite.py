@@ -19,7 +19,7 @@ import pytest
 
 from mappings.fields import FieldMap, Value
 from support.clock import FakeClock
-from sync_worker.connectors import http
+from sync_worker.connectors import context
 from sync_worker.connectors.base import Ask, Connector, Criteria, Page, Record, Write
 from sync_worker.connectors.emulation import Hook, OutgoingNotice
 from sync_worker.wording import counted
@@ -229,21 +229,21 @@ class Case:
 def requests_sent() -> Iterator[list[None]]:
     """Every request that is sent meanwhile is one more in the list."""
     sent: list[None] = []
-    token = http.sending.set(lambda: sent.append(None))
+    token = context.sending.set(lambda: sent.append(None))
     try:
         yield sent
     finally:
-        http.sending.reset(token)
+        context.sending.reset(token)
 
 
 @contextmanager
 def only_reading() -> Iterator[None]:
     """The product's dry-run gate: whatever would be written meanwhile is refused before it is sent."""
-    token = http.writes_allowed.set(False)
+    token = context.writes_allowed.set(False)
     try:
         yield
     finally:
-        http.writes_allowed.reset(token)
+        context.writes_allowed.reset(token)
 
 
 @contextmanager

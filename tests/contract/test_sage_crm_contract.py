@@ -21,7 +21,7 @@ from support.sage_crm_connector import (
     read,
 )
 from sync_worker.connectors.base import Ask, Connector, Criteria
-from sync_worker.connectors.http import guard
+from sync_worker.connectors.context import guard
 from sync_worker.connectors.sage_crm import finding
 from sync_worker.connectors.sage_crm.client import SageCrmConnector
 from sync_worker.connectors.sage_crm.emulator import SageCrmEmulator

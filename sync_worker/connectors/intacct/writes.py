@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 
 from sync_worker.connectors.base import MAX_KEY, Outcome, Record, Write
-from sync_worker.connectors.http import Answer, concerning
+from sync_worker.connectors.context import concerning
+from sync_worker.connectors.http import Answer
 from sync_worker.connectors.intacct.errors import InvalidField, item_error
 from sync_worker.connectors.intacct.query import CONTACT, CUSTOMER, readable_key
 from sync_worker.errors import (

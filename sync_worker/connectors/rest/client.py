@@ -26,8 +26,9 @@ from sync_worker.connectors.base import (
     Write,
 )
 from sync_worker.connectors.bounds import bounded
+from sync_worker.connectors.context import concerning
 from sync_worker.connectors.fanout import Fanout
-from sync_worker.connectors.http import VendorHttp, concerning
+from sync_worker.connectors.http import VendorHttp
 from sync_worker.connectors.parts import FlowParts
 from sync_worker.connectors.rest import checks, errors, hooks, pointers
 from sync_worker.connectors.rest.calls import Calls

@@ -23,8 +23,9 @@ from sync_worker.connectors.base import (
     Record,
     Write,
 )
+from sync_worker.connectors.context import concerning
 from sync_worker.connectors.fanout import Fanout
-from sync_worker.connectors.http import VendorHttp, concerning
+from sync_worker.connectors.http import VendorHttp
 from sync_worker.connectors.parts import FlowParts
 from sync_worker.connectors.sage_crm import checks, hooks
 from sync_worker.connectors.sage_crm.auth import BasicLogin

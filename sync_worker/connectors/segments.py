@@ -1,0 +1,74 @@
+"""A request in one piece: httpcore writes its head and its body by themselves, each a system call, a packet that wakes
+the other end, and a chance for another thread to take over while this one's vendor call has already begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+
+LARGEST = 64 * 1024  # bytes; more is not put together: a copy would cost more than a packet saves
+
+
+class _Stream(httpcore.NetworkStream):
+    """Holds back what is written until something is read."""
+
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+        self._held = b""
+        self._timeout: float | None = None
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._timeout = timeout
+        if len(self._held) + len(buffer) <= LARGEST:
+            self._held += buffer
+            return
+        self._flush()
+        self._inner.write(buffer, timeout)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        # as httpcore does: a server may answer and hang up before it has read everything, and the read will tell
+        with contextlib.suppress(httpcore.WriteError):
+            self._flush()
+        return self._inner.read(max_bytes, timeout)
+
+    def _flush(self) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self._inner.write(held, self._timeout)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        self._flush()
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class OneSegment(httpcore.NetworkBackend):
+    """Connections of another backend, each of whose requests leaves in one piece."""
+
+    def __init__(self, inner: httpcore.NetworkBackend) -> None:
+        self._inner = inner
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._inner.connect_tcp(host, port, timeout, local_address, socket_options))
+
+    def sleep(self, seconds: float) -> None:
+        self._inner.sleep(seconds)
