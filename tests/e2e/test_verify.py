@@ -95,6 +95,7 @@ def test_ctrl_c_leaves_a_run_to_go_on_with(it: Installation, tmp_path: Path) -> 
 
 
 def test_an_interrupted_run_is_told_of_when_a_new_one_begins(it: Installation) -> None:
+    assert json.loads(it.cli("verify", "customers", "--json").stdout)["complete"]
     with it.db.write() as conn:
         conn.exec_driver_sql("update run set state = 'stopped' where id = (select max(id) from run)")
     told = it.cli("verify", "customers", "--json")
