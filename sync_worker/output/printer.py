@@ -42,6 +42,11 @@ def shown(text: str) -> str:
     return text.translate({ord(c): c.encode("unicode_escape").decode() for c in hidden})
 
 
+def moment(iso: str) -> str:
+    """A time in UTC (``reports.iso``) to the second: people need no more, and a narrow table has no room for it."""
+    return f"{iso[:10]} {iso[11:19]}Z"
+
+
 class Printer:
     """``as_json``: one document and nothing else on stdout."""
 
@@ -79,28 +84,37 @@ class Printer:
         """A line, coloured on a terminal."""
         text = shown(text)
         if self._rich:
-            self._console.print(text, style=style, markup=False)
+            self._console.print(text, style=style, markup=False, soft_wrap=True)  # a command stays one line to copy
         else:
             print(text)
 
-    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    def table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, keep: Sequence[str] = ()
+    ) -> None:
         """Rows, coloured by the state in their last or first column; in a pipe with tabs, and no head.
 
-        A long list is several tables on a terminal: it is never held whole.
+        A long list is several tables on a terminal: it is never held whole. One without rows is a line that says so.
+        Columns in which nobody has anything are left out there, since the others need the room, but for those to
+        ``keep``: where being empty says something.
         """
         cells = ([shown(cell) for cell in row] for row in rows)
         if not self._rich:
             for row in cells:
                 print("\t".join(row))
             return
-        self._page(title, columns, list(islice(cells, PAGE)))
+        first = list(islice(cells, PAGE))
+        if not first:
+            print(f"{title}: none")
+            return
+        self._page(title, columns, first, keep)
         while page := list(islice(cells, PAGE)):
-            self._page(title, columns, page)
+            self._page(title, columns, page, keep)
 
-    def _page(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def _page(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], keep: Sequence[str]) -> None:
         table = Table(title=title, title_justify="left")
-        for column in columns:
-            table.add_column(column)
+        used = [n for n, column in enumerate(columns) if column in keep or any(row[n] for row in rows)]
+        for n in used:
+            table.add_column(columns[n], overflow="fold")  # an id that was cut could not be copied
         for row in rows:
-            table.add_row(*row, style=STYLE.get(row[-1]) or STYLE.get(row[0]))
+            table.add_row(*(row[n] for n in used), style=STYLE.get(row[-1]) or STYLE.get(row[0]))
         self._console.print(table, markup=False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from mappings.canonical import in_words
 from sync_worker.connectors.base import Check
-from sync_worker.output.printer import Printer, shown
+from sync_worker.output.printer import Printer, moment, shown
 
 
 def status(out: Printer, found: Mapping[str, Any]) -> None:
@@ -35,7 +36,7 @@ def explanations(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _explanation(out: Printer, one: Mapping[str, Any]) -> None:
-    sides = [f"{one[s]['system']} {one[s]['key'] or '(none)'} {one[s]['ref']}".strip() for s in ("erp", "crm")]
+    sides = [f"{one[s]['system']} {_number(one[s], '(none)')}" for s in ("erp", "crm")]
     print(shown(f"{one['entity']} in flow {one['flow']} (link {one['link']}): {sides[0]} <-> {sides[1]}"))
     out.line("state", one["state"])
     print(shown(f"because: {one['cause']['text']}"))
@@ -46,8 +47,8 @@ def _explanation(out: Printer, one: Mapping[str, Any]) -> None:
     for candidate in one["candidates"]:
         print(shown(f"candidate: {_candidate(candidate)}"))
     rows = [(f["name"], in_words(f["erp"]), in_words(f["crm"]), f["status"]) for f in one["fields"]]
-    out.table("fields", ("field", "erp", "crm", "status"), rows)
-    out.table("timeline", ("at", "what", "why"), [(t["at"], t["what"], t["why"]) for t in one["timeline"]])
+    out.table("fields", ("field", "erp", "crm", "status"), rows, keep=("erp", "crm"))
+    out.table("timeline", ("at", "what", "why"), _timeline(one["timeline"]))
 
 
 def links(out: Printer, found: Mapping[str, Any]) -> None:
@@ -58,14 +59,14 @@ def links(out: Printer, found: Mapping[str, Any]) -> None:
         (
             str(one["link"]),
             one["flow"],
-            *(f"{one[s]['key'] or '-'} {one[s]['ref'] or ''}".strip() for s in ("erp", "crm")),
+            *(_number(one[s], "-") for s in ("erp", "crm")),
             "synced" if one["synced"] else "never synced",
             one["cause"]["text"],
             one["state"],
         )
         for one in found["links"]
     ]
-    out.table("links", ("link", "flow", "erp", "crm", "", "because", "state"), rows)
+    out.table("links", ("link", "flow", "erp", "crm", "synced", "because", "state"), rows)
     if found["next"] is not None:
         print(f"more: --after {found['next']}")
 
@@ -116,7 +117,7 @@ def suggestions(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
         for one in found
     ]
     if rows:
-        out.table("suggestions", ("erp", "crm", "", "because"), rows)
+        out.table("suggestions", ("erp", "crm", "exact", "because"), rows)
     else:
         print("no suggestions: nobody who is active and has no row has a likely counterpart on the other side")
 
@@ -142,7 +143,7 @@ def token(out: Printer, name: str, role: str, token: str) -> None:
 def tokens(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
     """``tokens list``: whose there are."""
     if not out.document({"tokens": list(found)}):
-        out.table("tokens", ("name", "role", "since"), [(t["name"], t["role"], t["since"]) for t in found])
+        out.table("tokens", ("name", "role", "since"), [(t["name"], t["role"], moment(t["since"])) for t in found])
 
 
 def _person(one: Mapping[str, Any]) -> str:
@@ -153,8 +154,22 @@ def _person(one: Mapping[str, Any]) -> str:
 
 def _candidate(one: Mapping[str, Any]) -> str:
     """A record that may be the partner in one line: keys, name, and what speaks for it."""
-    known = (one["system"], one["key"], one["ref"], one["name"])
+    known = (one["system"], _number(one, ""), one["name"])
     return f"{' '.join(str(x) for x in known if x)} ({one['why']})"
+
+
+def _number(one: Mapping[str, Any], none: str) -> str:
+    """A record's key and the number people see, which some systems have as one."""
+    return " ".join(dict.fromkeys(str(x) for x in (one["key"] or none, one["ref"]) if x))
+
+
+def _timeline(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Oldest first; what was said several times in a row, as a burst of notices is, stands once, when it was first."""
+    rows = []
+    for (what, why), same in groupby(entries, lambda entry: (entry["what"], entry["why"])):
+        times = [moment(entry["at"]) for entry in same]
+        rows.append((times[0], what + (f" ({len(times)} times)" if len(times) > 1 else ""), why))
+    return rows
 
 
 def _waiting(row: Mapping[str, Any]) -> str:

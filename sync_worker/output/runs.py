@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mappings.canonical import in_words
-from sync_worker.output.printer import Printer, shown
+from sync_worker.output.printer import Printer, moment, shown
 from sync_worker.wording import counted
 
 
@@ -43,7 +43,8 @@ def foreseen(out: Printer, found: Iterable[Mapping[str, Any]]) -> None:
                 values = in_words(field.get("before")), in_words(field.get("after"))
                 yield (one["verdict"], *keys, field.get("side", ""), name.partition("@")[0], *values, _why(one))
 
-    out.table("preview", ("verdict", "erp", "crm", "side", "field", "before", "after", "why"), rows())
+    columns = ("verdict", "erp", "crm", "side", "field", "before", "after", "why")
+    out.table("preview", columns, rows(), keep=("before", "after"))
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts))
     print(f"{counted(counts.total(), 'record')}: {told or 'none'}")
 
@@ -130,7 +131,7 @@ def listed(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:
             str(one["run"]),
             one["kind"],
             one["flow"],
-            one["started_at"],
+            moment(one["started_at"]),
             one["actor"],
             _verdicts(one["counts"]),
             one["state"],

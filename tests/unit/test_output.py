@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -41,9 +42,16 @@ def test_names_of_every_writing_are_shown_as_they_are() -> None:
 
 def test_a_run_shows_what_it_counted_and_nothing_else_of_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     said = {"ok": False, "run": 7, "complete": True, "matched": 12, "only_erp": 1, "seen": {"erp": 13}, "seconds": 0.4}
-    about = {"run": 7, "kind": "verify", "flow": "customers", "started_at": "now", "actor": "cli", "state": "done"}
+    about = {
+        "run": 7,
+        "kind": "verify",
+        "flow": "customers",
+        "started_at": "2026-11-22T16:51:37.953+00:00",
+        "actor": "cli",
+        "state": "done",
+    }
     runs.listed(Printer(False), [{**about, "counts": said}])
-    assert capsys.readouterr().out == "7\tverify\tcustomers\tnow\tcli\t12 matched, 1 only erp\tdone\n"
+    assert capsys.readouterr().out == "7\tverify\tcustomers\t2026-11-22 16:51:37Z\tcli\t12 matched, 1 only erp\tdone\n"
 
 
 def foreseen(
@@ -128,6 +136,60 @@ def test_a_long_list_is_several_tables_on_a_terminal(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stdout", Terminal())
     Printer(False).table("names", ["name"], ([str(n)] for n in range(PAGE + 1)))
     assert str(sys.stdout.getvalue()).count("names") == 2  # type: ignore[attr-defined]
+
+
+def test_on_a_narrow_terminal_nothing_is_cut_and_empty_columns_leave_their_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "40")
+    key = "CUSTOMER00003OFTHENORTHANDTHEWESTANDMORE"
+    Printer(False).table("links", ["key", "crm", "after", "state"], [[key, "", "", "waiting"]] * 2, keep=["after"])
+    out = re.sub(r"\x1b\[[0-9;]*m", "", sys.stdout.getvalue())  # type: ignore[attr-defined]
+    assert "".join(re.findall("[A-Z0-9]+", out)) == key * 2
+    assert ("crm" in out, "after" in out) == (False, True)
+    assert max(map(len, out.splitlines())) <= 40
+
+
+def test_a_line_with_a_command_in_it_is_one_line_however_narrow_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "if that is right: sync-worker verify customers --yes"
+    Printer(False).styled(line, "")
+    assert str(sys.stdout.getvalue()) == f"{line}\n"  # type: ignore[attr-defined]
+
+
+def test_a_list_of_nothing_is_said_so_on_a_terminal_and_is_no_line_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.listed(Printer(False), [])
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    runs.listed(Printer(False), [])
+    assert str(sys.stdout.getvalue()) == "runs: none\n"  # type: ignore[attr-defined]
+
+
+def test_explain_says_a_number_once_and_of_notices_in_a_row_how_many(capsys: pytest.CaptureFixture[str]) -> None:
+    notice = {"what": "notice from erp", "why": "updated in erp, by poll"}
+    times = [f"2026-11-22T16:51:{second}.250+00:00" for second in (37, 38, 41, 43)]
+    timeline = [
+        {"at": times[0], **notice},
+        {"at": times[1], **notice},
+        {"at": times[2], "what": "update on crm name", "why": "changed"},
+        {"at": times[3], **notice},
+    ]
+    sides = {"erp": {"system": "erp", "key": "1", "ref": "C-77"}, "crm": {"system": "crm", "key": "43", "ref": "43"}}
+    about = {"entity": "customer", "flow": "customers", "link": 7, "state": "in_sync", "waiting_on": None}
+    words = {"cause": {"text": "both agree"}, "next_step": {"what": "nothing", "at": None}}
+    one = {**about, **sides, **words, "candidates": [], "fields": [], "timeline": timeline}
+    records.explanations(Printer(False), [one])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "customer in flow customers (link 7): erp 1 C-77 <-> crm 43"
+    assert lines[4:] == [
+        "2026-11-22 16:51:37Z\tnotice from erp (2 times)\tupdated in erp, by poll",
+        "2026-11-22 16:51:41Z\tupdate on crm name\tchanged",
+        "2026-11-22 16:51:43Z\tnotice from erp\tupdated in erp, by poll",
+    ]
 
 
 def test_no_suggestion_for_an_account_manager_is_said_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
