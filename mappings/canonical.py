@@ -41,6 +41,7 @@ CONTACT_PARTS = ("first", "last")
 ADDRESS_LINES = ("line1", "line2", "line3", "line4", "line5")
 ADDRESS_PARTS = (*ADDRESS_LINES, "city", "state", "postcode", "country")
 UNITS = {"contact": CONTACT_PARTS, "address": ADDRESS_PARTS}
+KEY_COLUMNS = ("erp_key", "erp_ref", "erp_company")  # a CRM's own columns in which it names its ERP record
 STATUSES = ("active", "inactive")
 InvoiceState = Literal["draft", "final", "void", "other"]
 PHONE_TYPES = {"phone": "Business", "mobile": "Mobile", "fax": "Fax"}
@@ -81,15 +82,6 @@ class Customer(TypedDict, total=False):
     address: Address | None
     status: str
     account_manager: str | None
-
-
-class User(TypedDict):
-    """An account manager as a directory shows them: a CRM user, an ERP employee."""
-
-    key: str
-    name: str
-    email: str | None
-    active: bool
 
 
 @dataclass(frozen=True, slots=True)

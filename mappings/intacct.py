@@ -53,7 +53,7 @@ def customer_map(settings: MapSettings) -> FieldMap:
         phone_text("mobile", PART, CONTACT + "mobile", settings),
         phone_text("fax", PART, CONTACT + "fax", settings),
         plain("website", URL, PART, CONTACT + "URL1", limit=limit("website")),
-        plain("tax_number", VAT, PART, settings.columns.get("tax_number", "taxId"), limit=limit("tax_number")),
+        plain("tax_number", VAT, PART, "taxId", limit=limit("tax_number")),
         postal_address(PART, ADDRESS, settings, fills_country="US"),
         status(PART, "status", active="active", inactive="inactive"),  # activeNonPosting: active, left as it is
         plain("account_manager", KEY, PART, settings.columns.get("account_manager", SALES_REPRESENTATIVE)),
@@ -72,8 +72,7 @@ def customer_map(settings: MapSettings) -> FieldMap:
             out.setdefault(ADDRESS["country"], table["address"].put(None, {})[ADDRESS["country"]])
         return out
 
-    own = tuple(settings.columns[c] for c in ("erp_key", "erp_ref", "erp_company") if settings.columns.get(c))
-    return FieldMap("customer", table, (*EXTRA, *own, *settings.extra), create_extra)
+    return FieldMap("customer", table, (*EXTRA, *settings.extra), create_extra)
 
 
 def invoice_state(state: object) -> InvoiceState:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mappings.canonical import ADDRESS_PARTS, MapSettings
+from mappings.canonical import ADDRESS_PARTS, KEY_COLUMNS, MapSettings
 from mappings.codecs import KEY, NAME, URL, VAT
 from mappings.columns import cell_text, contact, custom, email, phone_text, plain, postal_address, status
 from mappings.fields import Field, FieldMap, Value
 
 PART = "customer"
-KEY_COLUMNS = ("erp_key", "erp_ref", "erp_company")
 PHONES = ("phone", "mobile", "fax")
 TEXTS = {"name": NAME, "website": URL, "tax_number": VAT}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mappings.canonical import PHONE_TYPES, MapSettings
+from mappings.canonical import KEY_COLUMNS, PHONE_TYPES, MapSettings
 from mappings.codecs import NAME, URL, VAT, number_key
 from mappings.columns import cell_text, contact, custom, email, phone_columns, plain, postal_address, status
 from mappings.fields import Field, FieldMap, Value
@@ -30,7 +30,6 @@ ADDRESS = {
 }
 PHONE_COLUMNS = ("Phon_CountryCode", "Phon_AreaCode", "Phon_Number")
 EMAIL_COLUMN = "Emai_EmailAddress@Business"
-KEY_COLUMNS = ("erp_key", "erp_ref", "erp_company")
 EXTRA = ("Comp_CompanyId", "Comp_CreatedDate", "Comp_UpdatedDate", "Comp_Deleted")
 
 

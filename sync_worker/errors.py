@@ -15,7 +15,7 @@
         ├── AlreadyExists            a unique value is taken
         ├── TooLong                  a value is too long to be kept here: that record fails, no other
         ├── AuthFailed               credentials or permission: pauses the system, burns no attempts
-        └── MissingMapping           a person has to add a mapping first
+        └── WritesRefused            the dry-run gate: a write was attempted where only reading is allowed
     ConfigError                      sync.toml is wrong: which key, why, what is allowed
 
 Retry what is named retryable; everything else stops at once and says why. Any other exception is a bug.
@@ -141,10 +141,6 @@ class TooLong(PermanentError):
 
 class AuthFailed(PermanentError):
     code = "auth_failed"
-
-
-class MissingMapping(PermanentError):
-    code = "missing_mapping"
 
 
 class WritesRefused(PermanentError):

@@ -33,8 +33,6 @@ def connect(parts: Parts) -> Instant:
     """The connector of one system, with the real customer map of its kind."""
     if parts.settings.connector == "intacct":
         capabilities = Capabilities(
-            read_batch=200,
-            write_batch=100,
             webhook="intacct",
             parts=("customer",),
             child_entities={"contact": "customer"},
@@ -42,8 +40,6 @@ def connect(parts: Parts) -> Instant:
         )
         return Instant(parts.system, capabilities, intacct.customer_map, parts.map_settings, _Intacct())
     capabilities = Capabilities(
-        read_batch=50,
-        write_batch=50,
         webhook="standard",
         parts=sage_crm.PARTS,
         child_entities={part: part for part in sage_crm.PARTS[1:]},

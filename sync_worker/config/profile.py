@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from mappings.canonical import CUSTOMER_FIELDS, UNITS
+from mappings.canonical import CUSTOMER_FIELDS, KEY_COLUMNS, UNITS
 from sync_worker.config.report import Source, key_lines
 from sync_worker.config.values import Section, Text, nearest, problem
 from sync_worker.errors import ConfigError
@@ -161,7 +161,7 @@ class Profile(Section):
     def _names_are_ours(self) -> Profile:
         parts = [f"{unit}.{part}" for unit, names in UNITS.items() for part in names]
         known = [*(name for name in CUSTOMER_FIELDS if name not in UNITS), *parts]
-        for table, names in (("fields", known), ("keys", ["erp_key", "erp_ref", "erp_company"])):
+        for table, names in (("fields", known), ("keys", KEY_COLUMNS)):
             for name in getattr(self, table):
                 if name not in names:
                     raise problem((table, name), f"unknown{nearest(name, names)}; allowed: {', '.join(names)}")

@@ -28,14 +28,11 @@ class Capabilities:
     ``stale_seconds``: how long the vendor may still answer with an older version (E7).
     """
 
-    read_batch: int
-    write_batch: int
     webhook: Literal["intacct", "standard"]
     parts: tuple[str, ...]
     child_entities: Mapping[str, str] = field(default_factory=dict)  # notice entity -> part
     batched_writes: bool = False  # several updates are one call
     idempotency_keys: bool = False
-    deletions_visible: bool = False
     correlation: bool = False  # a searchable column holds the other side's key
     feed_needs_ack: bool = False
     answers_with_stored: bool = False  # a write's answer shows what is stored

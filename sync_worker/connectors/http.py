@@ -21,7 +21,7 @@ from sync_worker.connectors.answers import Answer, CallSeen, retry_after, status
 from sync_worker.connectors.breaker import Breaker
 from sync_worker.connectors.context import call_class, guard, sending, writes_allowed
 from sync_worker.connectors.limiter import Limiter, LocalLimiter
-from sync_worker.connectors.phases import BODY_GAP, PhaseLimits
+from sync_worker.connectors.phases import BODY_GAP, CALL_DEADLINE, PhaseLimits
 from sync_worker.connectors.segments import OneSegment
 from sync_worker.errors import (
     AlreadyExists,
@@ -111,7 +111,7 @@ class VendorHttp:
         concurrency: int = 4,
         breaker: Breaker | None = None,
         transport: Transport | None = None,
-        deadline: float = 15.0,
+        deadline: float = CALL_DEADLINE,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         tries: int = 3,

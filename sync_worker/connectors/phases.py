@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+CALL_DEADLINE = 15.0  # seconds from the first try to the last byte: no call to a vendor may take longer (E2)
 BODY_GAP = 2.0  # seconds a body may pause between two pieces; the most a call can overrun its deadline
 CONNECT_LIMIT = 5.0  # seconds
 

@@ -16,7 +16,6 @@ from sync_worker.wiring import App
 
 WRONG = "wrong"
 NOT_DONE = (WRONG, "refused")
-ERRORS = ("_line", "_errors")
 
 
 def open_sheet(path: Path) -> Sheet:
@@ -45,8 +44,10 @@ def write_errors(app: App, source: Path, target: Path, run_id: int) -> int:
     if target.exists() and target.samefile(source):
         raise PermanentError(f"--errors {target} is the uploaded file itself: give another name")
     sheet = open_sheet(source)
-    headers = [name for name in sheet.headers if name and name not in ERRORS]
-    return sheets.write(target, [*headers, *ERRORS], _error_rows(headers, sheet.lines, wrong_rows(app.db, run_id)))
+    headers = [name for name in sheet.headers if name and name not in sheets.ERRORS]
+    return sheets.write(
+        target, [*headers, *sheets.ERRORS], _error_rows(headers, sheet.lines, wrong_rows(app.db, run_id))
+    )
 
 
 def _error_rows(

@@ -18,7 +18,6 @@ from sync_worker.wiring import App
 
 FLOW, ERP, CRM, PREFERRED = "Flow", "ErpManager", "CrmUser", "Preferred"
 COLUMNS = (FLOW, ERP, "ErpName", CRM, "CrmName", PREFERRED, "Waiting")
-ERRORS = ("_line", "_errors")
 _YES = frozenset(("yes", "y", "true", "1", "x", "preferred"))
 _NO = frozenset(("", "no", "n", "false", "0"))
 
@@ -136,9 +135,9 @@ def _proposal(
 
 def write_errors(path: Path, upload: Upload) -> int:
     """The rows that are wrong, as they were, with what is wrong: corrected, the file can be uploaded as it is."""
-    headers = list(dict.fromkeys(name for _, cells, _ in upload.errors for name in cells if name not in ERRORS))
+    headers = list(dict.fromkeys(name for _, cells, _ in upload.errors for name in cells if name not in sheets.ERRORS))
     rows: Iterable[list[str]] = (
         [*(cells.get(name, "") for name in headers), str(number), "; ".join(errors)]
         for number, cells, errors in upload.errors
     )
-    return sheets.write(path, [*headers, *ERRORS], rows)
+    return sheets.write(path, [*headers, *sheets.ERRORS], rows)

@@ -12,6 +12,7 @@ from mappings.fields import Value
 from mappings.memory import Memory
 from mappings.merge import Missing, Open, Translate
 from sync_worker.connectors.base import Outcome, Record, Write
+from sync_worker.connectors.phases import CALL_DEADLINE
 from sync_worker.engine import states
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
@@ -21,7 +22,6 @@ from sync_worker.events import Side, other
 from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
 
-CALL_DEADLINE = 15.0  # seconds: the longest a create may still be under way
 WAVE = 25  # creates whose intents are open at the same time
 GIVE_UP = 5  # creates refused as "exists already" without anything to be found
 

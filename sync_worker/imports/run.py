@@ -16,10 +16,10 @@ from sync_worker.engine.flow import Flow
 from sync_worker.events import Change
 from sync_worker.imports.selection import Selection
 from sync_worker.imports.sorting import sort_in
-from sync_worker.imports.verdicts import UNDER_WAY, Verdicts
+from sync_worker.imports.verdicts import Verdicts
 from sync_worker.store import runs
 from sync_worker.store.inbox import Inbox
-from sync_worker.store.runs import Row, Run
+from sync_worker.store.runs import UNDER_WAY, Row, Run
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
 

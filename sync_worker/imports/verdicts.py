@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, select
 
 from sync_worker.store import runs
-from sync_worker.store.runs import Row
+from sync_worker.store.runs import UNDER_WAY, Row
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link
 
-UNDER_WAY = "under_way"
 CHUNK = 500
 # what was journalled -> verdict, the strongest first
 DONE = {"create": "created", "linked": "linked", "update": "updated"}

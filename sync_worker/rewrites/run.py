@@ -18,12 +18,11 @@ from sync_worker.rewrites.wishes import Came, Wish, Wishes, came_of
 from sync_worker.store import choices, pairing, runs
 from sync_worker.store.pairing import By, Wanted
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens
-from sync_worker.store.runs import Row, Run
+from sync_worker.store.runs import UNDER_WAY, Row, Run
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link
 from sync_worker.store.touches import touch_ids_in
 
-UNDER_WAY = "under_way"
 AHEAD = 1000  # links chosen for ahead of the passes
 LOOK_SECONDS = 0.2
 VERDICTS = ("changed", "partly", "linked", "unlinked", "unchanged", "left_out", "failed")

@@ -11,6 +11,7 @@ import xlsxwriter
 
 from sync_worker.sheets.reading import LONGEST_CELL, SheetError
 
+ERRORS = ("_line", "_errors")  # columns behind the others in a file of wrong rows: where each stood, and what is wrong
 _RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
 
 

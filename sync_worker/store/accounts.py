@@ -11,7 +11,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -21,7 +21,6 @@ from sync_worker.store.session import Database
 from sync_worker.store.tables import account, journal
 
 Role = Literal["read", "operate"]
-ROLES: tuple[Role, ...] = get_args(Role)
 PREFIX = "swk_"  # logs recognise a token by it, and so do scanners for leaked secrets
 NO_PASSWORD = ""  # what no password hashes to: such an account cannot log in
 RESERVED = frozenset({"worker", "cli"})  # they sign the journal themselves

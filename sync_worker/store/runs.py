@@ -18,6 +18,7 @@ from sync_worker.store.session import Database, dumps
 from sync_worker.store.tables import run, run_row
 
 State = Literal["running", "done", "stopped", "replaced"]
+UNDER_WAY = "under_way"  # verdict of a record on which no end is said yet
 UNFINISHED: tuple[State, ...] = ("running", "stopped")
 CHUNK = 500
 FRESH_SECONDS = 24 * 3600.0  # an older preview is nobody's expectation any more

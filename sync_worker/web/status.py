@@ -6,10 +6,9 @@ import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from sync_worker.reports import STATES
 from sync_worker.store import counters, pauses, waiting
 from sync_worker.store.session import Database
-
-STATES = ("in_sync", "pending", "waiting", "conflict", "failing", "not_synced", "excluded", "unlinked")
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5"><title>sync-worker</title>

@@ -83,8 +83,6 @@ class IntacctConnector:
         self.settings = settings
         self.maps = maps
         self.capabilities = Capabilities(
-            read_batch=READ_BATCH,
-            write_batch=WRITE_BATCH,
             webhook="intacct",
             parts=("customer",),
             child_entities={"contact": "customer"},

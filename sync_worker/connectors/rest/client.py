@@ -40,7 +40,6 @@ from sync_worker.errors import Rejected, SyncError, WritesRefused
 from sync_worker.events import Change
 
 READ_BATCH = 50
-WRITE_BATCH = 50
 
 
 def connect(
@@ -84,8 +83,6 @@ class RestConnector:
         self.maps: Mapping[str, FieldMap] = {"customer": self._map(map_settings)}
         profile = settings.profile
         self.capabilities = Capabilities(
-            read_batch=READ_BATCH,
-            write_batch=WRITE_BATCH,
             webhook="standard",
             parts=(mapping.PART,),
             correlation="erp_key" in profile.keys and bool(profile.find.erp_key),

@@ -34,7 +34,7 @@ from sync_worker.connectors.sage_crm.finding import Finder
 from sync_worker.connectors.sage_crm.reading import Reader
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.settings import SageCrmSettings
-from sync_worker.connectors.sage_crm.tables import PARTS, USERS, shape_of
+from sync_worker.connectors.sage_crm.tables import USERS, shape_of
 from sync_worker.connectors.sage_crm.writing import Writer
 from sync_worker.events import Change
 
@@ -42,7 +42,6 @@ __all__ = ["SageCrmConnector", "SageCrmSettings", "connect"]
 
 READ_BATCH = 100  # documented: what one page holds
 SWEEP_BATCH = 100  # documented: a page holds no more; asking for less would be more calls
-WRITE_BATCH = 50
 _TRUE = frozenset({"true", "y", "yes", "1"})
 
 
@@ -83,11 +82,9 @@ class SageCrmConnector:
         self.settings = settings
         self.maps = maps
         self.capabilities = Capabilities(
-            read_batch=READ_BATCH,
-            write_batch=WRITE_BATCH,
             webhook="standard",
-            parts=PARTS,
-            child_entities={part: part for part in PARTS[1:]},
+            parts=mapping.PARTS,
+            child_entities={part: part for part in mapping.PARTS[1:]},
             correlation=bool(settings.columns.get("erp_key")),
             answers_with_stored=True,
             stale_seconds=settings.stale_seconds,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mappings.sage_crm import PARTS
 from sync_worker.connectors.base import Ask, Record
 from sync_worker.connectors.fanout import Fanout
 from sync_worker.connectors.sage_crm import where
@@ -18,7 +19,6 @@ from sync_worker.connectors.sage_crm.tables import (
     BIT,
     COMPANY,
     EMAIL,
-    PARTS,
     PHONE,
     PRIMARY,
     TICKED,

@@ -8,13 +8,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from mappings.fields import FieldMap
+from mappings.sage_crm import PARTS
 from sync_worker.connectors import stamps
 from sync_worker.connectors.sage_crm.settings import SageCrmSettings
 
 Raw = Mapping[str, Any]
 
 COMPANY_ENTITY = "5"  # documented: entity id of Company in PhoneLink and EmailLink (13 is Person)
-PARTS = ("company", "person", "address", "phone", "email")
 BIT = {part: 1 << i for i, part in enumerate(PARTS)}
 
 

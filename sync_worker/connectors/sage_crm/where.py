@@ -14,8 +14,9 @@ from itertools import groupby
 from urllib.parse import quote_plus
 from zoneinfo import ZoneInfo
 
-MAX_QUERY = 2048  # characters of a query string: the web servers in front of this family refuse longer ones
-MAX_PREDICATE = 1980  # of those: beside it there are count, startIndex and the names of all three
+# Characters. The web servers in front of this family refuse a query string of more than 2,048, and beside the predicate
+# there are count, startIndex and the names of all three.
+MAX_PREDICATE = 1980
 _ID = re.compile(r"[1-9][0-9]{0,9}\Z")
 _LARGEST_ID = 2**31 - 1  # ids are 32-bit integers; a larger one would fail the whole batch it stands in
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]{1,63}\Z")
