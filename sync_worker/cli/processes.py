@@ -40,7 +40,7 @@ def run(
 
 @app.command()
 def web(config: ConfigPath = None, host: str = "127.0.0.1", port: Port = 8000) -> None:
-    """Webhooks, health, metrics and the console."""
+    """Webhooks, health, metrics, the status page and the API."""
     from sync_worker.web import app as site
 
     done(site.main(load(config), host, port))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,15 @@ def test_every_claim_about_security_names_code_and_tests_that_are_there() -> Non
         if not (ROOT / file).exists() or (name and f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8"))
     ]
     assert missing == []
+
+
+def test_every_layer_of_the_code_stands_among_the_layers_that_are_explained() -> None:
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    layers = re.findall(r"[\w.]+", contracts["importlinter:contract:layers"]["layers"])
+    text = (ROOT / "docs/explanation/how-an-edit-travels.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"\w+", "".join(line[:44] for line in FENCE.findall(text)[-1].splitlines(keepends=True)))
+    assert sorted(drawn) == sorted(layer.removeprefix("sync_worker.") for layer in layers)
 
 
 def test_every_figure_is_documented() -> None:
