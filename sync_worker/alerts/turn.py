@@ -21,7 +21,7 @@ from sync_worker.alerts.rule import Standing, Subject, Told, decide
 from sync_worker.alerts.standing import standing
 from sync_worker.config import AlertsConfig, Config
 from sync_worker.errors import ConfigError, RetryableError, SyncError
-from sync_worker.store import told
+from sync_worker.store import alerts
 from sync_worker.store.session import Database
 
 log = structlog.get_logger(__name__)
@@ -99,15 +99,15 @@ class Alerts:
 
     def _tell(self, target: Target, stands: Sequence[Standing]) -> None:
         now = self._db.clock()
-        before = [_told(row) for row in told.load(self._db, target.name)]
+        before = [_told(row) for row in alerts.load(self._db, target.name)]
         turn = decide(stands, before, now)
         if set(turn.seen) != set(before):
-            told.replace(self._db, target.name, [_row(one) for one in turn.seen])
+            alerts.replace(self._db, target.name, [_row(one) for one in turn.seen])
         if not turn.lines:
             return
         composed = message.compose(turn.lines, target=target.name, public_url=self._config.web.public_url, now=now)
         self._send(target, composed, now)
-        told.replace(self._db, target.name, [_row(one) for one in turn.told(now)])
+        alerts.replace(self._db, target.name, [_row(one) for one in turn.told(now)])
         counts = {status: sum(line.status == status for line in turn.lines) for status in message.TITLES}
         log.info("alerts.told", target=target.name, message=composed.id, **counts)
 

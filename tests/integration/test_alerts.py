@@ -163,21 +163,21 @@ def test_one_target_that_is_away_does_not_double_the_message_of_the_other_and_ge
 def test_a_message_that_was_taken_and_not_remembered_comes_again_under_the_same_id(
     db: Database, clock: FakeClock, mail: MailSink, hook: HookSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sync_worker.store import told
+    from sync_worker.store import alerts
 
     make_links(db, 5, state="failing", cause="refused", hours=5)
     config = parse(
         f'smtp = "smtp://127.0.0.1:{mail.port}"\nto = ["ops@acme.example"]\n'
         f'webhook = "{hook.url}"\nwebhook_secret = "{SECRET}"\n'
     )
-    plain = told.replace
+    plain = alerts.replace
 
     def forgetful(database: Database, target: str, rows: Any) -> None:
         if all(row["told_at"] is None for row in rows):
             plain(database, target, rows)
 
     with monkeypatch.context() as patched:
-        patched.setattr(told, "replace", forgetful)  # the process dies before the commit
+        patched.setattr(alerts, "replace", forgetful)  # the process dies before the commit
         Alerts(db, config).turn()
     clock.advance(60)
     make_links(db, 5, state="failing", cause="refused", hours=9, first=5)
