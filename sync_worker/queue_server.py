@@ -129,13 +129,8 @@ class EmbeddedQueue:
             self.stop()
             raise
 
-    def restart(self) -> None:
-        """Stop it, if it runs, and start it again at the same address. Raises ``ConfigError``."""
-        self._end()
-        self.start()
-
     def stop(self) -> None:
-        """Stop it and wait until it has ended; without one, nothing."""
+        """Stop it and wait until it has ended; without one, nothing. Started again it has the same address."""
         self._end()
         if self._lock is not None:
             os.close(self._lock)

@@ -83,7 +83,8 @@ def test_where_the_socket_path_would_be_too_long_it_takes_a_port_and_a_password(
         with pytest.raises(redis.AuthenticationError):
             redis.Redis(port=int(port)).get("a")
         address = server.url
-        server.restart()
+        server.stop()
+        server.start()
         assert server.url == address
         assert client(server).ping()
     finally:
@@ -95,7 +96,8 @@ def test_a_directory_with_blanks_quotes_and_accents_is_no_trouble(tmp_path: Path
     server.start()
     try:
         client(server).set("a", "1")
-        server.restart()
+        server.stop()
+        server.start()
         assert client(server).get("a") == "1"
     finally:
         server.stop()
@@ -105,7 +107,8 @@ def test_what_it_was_told_survives_a_restart(queue: EmbeddedQueue) -> None:
     queue.start()
     client(queue).rpush("live", "1", "2")
     first = queue.pid
-    queue.restart()
+    queue.stop()
+    queue.start()
     assert queue.pid != first
     assert client(queue).lrange("live", 0, -1) == ["1", "2"]
 

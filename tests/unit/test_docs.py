@@ -14,6 +14,7 @@ from typer.main import get_command
 from sync_worker import metrics, reports
 from sync_worker.causes import CAUSES
 from sync_worker.cli import app
+from sync_worker.config.values import Section
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "docs/benchmarks.md"  # made by `make bench`, so it may be absent
@@ -53,6 +54,22 @@ def test_every_page_is_reached_from_the_index() -> None:
     index = ROOT / "docs/README.md"
     shown = {(index.parent / target).resolve() for target in LINK.findall(index.read_text(encoding="utf-8"))}
     assert [named(page) for page in PAGES if page != index and page not in shown] == []
+
+
+def sections(of: type[Section]) -> Iterator[type[Section]]:
+    for one in of.__subclasses__():
+        yield one
+        yield from sections(one)
+
+
+def test_every_setting_stands_in_the_reference() -> None:
+    text = FENCE.sub("", (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8"))
+    words = {word for code in re.findall(r"`([^`]+)`", text) for word in re.findall(r"\w+", code)}
+    known = {
+        (one.__name__, field.alias or name) for one in sections(Section) for name, field in one.model_fields.items()
+    }
+    assert len(known) > 80
+    assert [f"{section}.{name}" for section, name in sorted(known) if name not in words] == []
 
 
 def test_every_cause_stands_in_the_reference_word_for_word() -> None:
