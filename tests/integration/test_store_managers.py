@@ -81,6 +81,17 @@ def test_e5_a_new_row_releases_exactly_the_links_that_wait_on_it(db: Database, c
     assert {state_of(db, other) for other in others} == {(0, 0, 0, None)}
 
 
+def test_am_4_a_user_may_have_a_manager_in_each_company_and_what_one_prefers_is_no_matter_of_the_other(
+    db: Database,
+) -> None:
+    map_one(db, "E-12", "5", preferred=True)
+    map_one(db, "E-77", "5", flow="branch")  # not ambiguous: each company has its own way back
+    map_one(db, "E-78", "5", preferred=True, flow="branch")
+    assert ways(db) == {"E-12": ("5", True)}
+    assert managers.unmap_manager(db, "branch", "E-12") is False
+    assert managers.unmap_manager(db, "branch", "E-78") and translated(db, "crm", "5") == "E-12"
+
+
 def test_a_released_link_keeps_its_class_and_an_earlier_due_time(db: Database, clock: FakeClock) -> None:
     waits = waiting_link(db, "1", waiting_key("erp", "E-12"))
     with db.write() as conn:
