@@ -117,7 +117,7 @@ def _translate(
     """Values for the new record in the target's terms; what cannot be translated yet is left out and waits (E16)."""
     out: dict[str, Value] = {}
     waiting: dict[str, Open] = {}
-    for name in values.keys() & flow.maps[into].fields.keys():
+    for name in sorted(values.keys() & flow.maps[into].fields.keys()):
         if name != "name" and not flow.policy.may_write(into, name):
             continue  # no system makes a record without a name: the owner counts from its second value on
         value = translate(name, side, values[name])

@@ -65,6 +65,13 @@ def test_a_create_is_shown_with_all_its_values_and_its_manager_waits(world: Worl
     assert found.fields["name"] == {"side": "crm", "before": None, "after": "Fresh Ltd"}
 
 
+def test_a_create_shows_its_fields_in_the_same_order_every_time(world: World) -> None:
+    more = {"contacts.default.email1": "desk@fresh.test", "contacts.default.phone1": "+44 113 496 0001"}
+    key = world.new_erp("Fresh Ltd", id="C-77", **more, **{"contacts.default.URL1": "https://fresh.test"})
+    (found,) = foreseen(world, new_half(world, erp_key=key))
+    assert list(found.fields) == ["email", "name", "phone", "status", "website"]
+
+
 def test_a_link_is_shown_with_what_it_would_write(world: World) -> None:
     with in_the_past(world):
         erp = world.new_erp("Same Ltd", id="C-78", **{"contacts.default.email1": "desk@same.test"})
