@@ -62,6 +62,7 @@ def map_manager(
 
     with desk.opened(load(config)) as worker_app:
         made = managers.propose(worker_app, flow, erp, crm, preferred=preferred)
+        managers.check_managers(worker_app, [made])
         _tell([made], json=json)
         if dry_run:
             _foresee(worker_app, [made], out, json=json)
@@ -87,7 +88,7 @@ def _about(made: Proposal) -> list[str]:
     waiting = counted(made.waiting, "link waits", "links wait")
     lines = [f"{made.erp.system} {made.erp.ref} <-> {made.crm.system} {made.crm.ref}: {waiting} for it"]
     if made.replaces is not None and made.replaces != made.crm.key:
-        lines.append(f"it stood for {made.replaces} before; records that have that manager keep it")
+        lines.append(f"it stood for {made.replaces_ref} before; records that have that manager keep it")
     lines += [
         f"note: {one.system} {one.ref} is disabled; customers that need it go on waiting"
         for one in (made.erp, made.crm)
@@ -150,6 +151,7 @@ def upload(
         found = manager_files.read(worker_app, file, flow)
         if found.errors:
             _refuse(found, errors, json=json)
+        managers.check_managers(worker_app, found.rows)
         _tell(found.rows, json=json)
         if dry_run:
             _foresee(worker_app, found.rows, out, json=json)
@@ -185,8 +187,7 @@ def _tell(made: Sequence[Proposal], *, json: bool) -> None:
 
 
 def _foresee(worker_app: App, made: Sequence[Proposal], out: Path | None, *, json: bool) -> None:
-    """What the links that these rows release would write. Raises AmbiguousMapping."""
-    from sync_worker.desk import manager_preview, managers
+    """What the links that these rows release would write."""
+    from sync_worker.desk import manager_preview
 
-    managers.check_managers(worker_app, made)
     show(manager_preview.preview(worker_app, made), ", ".join(sorted({one.flow for one in made})), out, json=json)

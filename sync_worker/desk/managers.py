@@ -22,7 +22,7 @@ from sync_worker.wiring import App
 class Proposal:
     """A row about to be made. ``waiting``: links it releases. ``replaces``: the CRM user the ERP manager had before.
 
-    ``unchanged``: it stands so already.
+    ``replaces_ref``: that one as people see it. ``unchanged``: it stands so already.
     """
 
     flow: str
@@ -31,6 +31,7 @@ class Proposal:
     preferred: bool
     waiting: int
     replaces: str | None
+    replaces_ref: str | None = None
     unchanged: bool = False
 
 
@@ -71,7 +72,9 @@ class People:
         waiting = sum(self._counts.get((self._flow.name, key), 0) for key in waits)
         old = self._rows.get(erp.key)
         unchanged = old is not None and old.crm_key == crm.key and (old.preferred or not preferred)
-        return Proposal(self._flow.name, erp, crm, preferred, waiting, old.crm_key if old else None, unchanged)
+        key = old.crm_key if old else None
+        ref = next((one.ref for one in self._list("crm") if one.key == key), key)
+        return Proposal(self._flow.name, erp, crm, preferred, waiting, key, ref, unchanged)
 
 
 def listing(app: App, flow: str | None = None) -> dict[str, Any]:

@@ -201,6 +201,7 @@ def test_am_6_mapping_a_manager_says_beforehand_who_waits_and_releases_them(it: 
     until(lambda: all(str(it.crm.company(crm)["Comp_PrimaryUserId"]) == "2" for _, crm in customers))
     refused = it.cli("managers", "map", "--flow", "customers", "--erp", "E-11", "--crm", "sellers1")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1) and "--preferred" in refused.stderr
+    assert refused.stdout == "", "what is refused is not said to be about to happen"
     gone = it.cli("managers", "unmap", "--flow", "customers", "--erp", "E-10")
     assert (gone.returncode, it.cli("managers", "unmap", "--flow", "customers", "--erp", "E-10").returncode) == (0, 1)
 

@@ -207,7 +207,8 @@ def test_am_5_mapping_asks_the_vendor_for_whom_it_does_not_know_yet_and_says_bef
     assert by_hand.map_managers(world.app, [made]) == 1
     world.settle()
     assert of(world, one) == ("E-60", 3)
-    assert by_hand.propose(world.app, FLOW, "E-60", "sellers1").replaces == "3"
+    again = by_hand.propose(world.app, FLOW, "E-60", "sellers1")
+    assert (again.replaces, again.replaces_ref) == ("3", "sellers2")
     assert by_hand.unmap_manager(world.app, FLOW, "E-60") == "E-60"
     with pytest.raises(PermanentError, match="flow customers has no row for E-60"):
         by_hand.unmap_manager(world.app, FLOW, "E-60")
