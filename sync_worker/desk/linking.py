@@ -41,12 +41,13 @@ def link_two(app: App, flow_name: str, erp: str, crm: str, *, relink: bool = Fal
     if made.verdict == "unchanged":
         return f"{two} are linked already (link {made.link_id})"
     ring(app, touched)
-    return f"{two} are linked (link {made.link_id}); {_compared(made)}"
+    return f"{two} are linked (link {made.link_id}); {_ended(flow, made)}the worker compares them now"
 
 
-def _compared(made: Paired) -> str:
-    ended = ", ".join(str(one.link_id) for one in made.others)
-    return (f"what was linked before is not any more ({ended}); " if ended else "") + "the worker compares them now"
+def _ended(flow: Flow, made: Paired) -> str:
+    """The links that gave way, by their records: the CRM's keeps its link's id, so that would name the new one."""
+    crm, erp = flow.systems["crm"], flow.systems["erp"]
+    return "".join(f"{crm} {one.crm_key} is not linked with {erp} {one.erp_key} any more; " for one in made.others)
 
 
 def unlink(app: App, link_id: int) -> str:
