@@ -11,6 +11,7 @@ from sync_worker.desk.managers import flow_of
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.events import SIDES
 from sync_worker.reports import iso
+from sync_worker.rewrites import LEFT
 from sync_worker.store import lists
 from sync_worker.store.tables import link
 from sync_worker.wiring import App
@@ -50,5 +51,7 @@ def records(app: App, run_id: int, verdict: str | None, after: str | None, limit
             state, code, params = reports.shown(*args, now)
             one |= {side: {"key": stands[f"{side}_key"], "ref": stands[f"{side}_ref"]} for side in SIDES}
             one |= {"state": state, "cause": {"code": code, "text": causes.text(code, params)}}
-        found.append({**one, "errors": list((row["detail"] or {}).get("errors", []))})
+        detail = row["detail"] or {}
+        left = {name: LEFT.get(why, why) for name, why in detail.get("left", {}).items()}
+        found.append({**one, "errors": list(detail.get("errors", [])), "left": left})
     return {"run": run_id, "records": found, "next": page.next[0] if page.next else None}

@@ -70,6 +70,8 @@ def rewritten(out: Printer, found: Mapping[str, Any], verdicts: Sequence[str]) -
     if out.document(found):
         return
     _left([{"link": one["link"], "left": one["fields"]} for one in found["left"]])
+    if found.get("left_out", 0) + found.get("partly", 0) > len(found["left"]):
+        print(f"and more: sync-worker runs --run {found['run']} --verdict left_out (or partly)")
     for link_id in found["linked_by_it"]:
         print(f"link {link_id} was made by it and goes on; to end it: sync-worker links unlink --link {link_id}")
     counts = ", ".join(f"{found[name]} {name.replace('_', ' ')}" for name in verdicts if found.get(name))
@@ -79,8 +81,13 @@ def rewritten(out: Printer, found: Mapping[str, Any], verdicts: Sequence[str]) -
 
 def _left(found: Sequence[Mapping[str, Any]]) -> None:
     for one in found:
-        for name, why in one["left"].items():
-            print(f"link {one['link']}: left as it is: {name + ': ' if name else ''}{why}")
+        for said in _reasons(one["left"]):
+            print(f"link {one['link']}: left as it is: {said}")
+
+
+def _reasons(left: Mapping[str, str]) -> list[str]:
+    """Why each field was left; one without a name stands for the whole link."""
+    return [f"{name}: {why}" if name else why for name, why in left.items()]
 
 
 def uploaded(out: Printer, found: Mapping[str, Any]) -> None:
@@ -148,7 +155,8 @@ def records(out: Printer, found: Mapping[str, Any]) -> None:
     rows = [
         (
             one["key"], one["verdict"], *(_shown(one.get(side)) for side in ("erp", "crm")),
-            "; ".join(one["errors"]) or (one["cause"]["text"] if one["state"] else ""), one["state"] or "",
+            "; ".join([*one["errors"], *_reasons(one["left"])]) or (one["cause"]["text"] if one["state"] else ""),
+            one["state"] or "",
         )
         for one in found["records"]
     ]  # fmt: skip
@@ -174,9 +182,11 @@ def _next_steps(found: Mapping[str, Any]) -> list[str]:
     if found["in_flight"]:
         lines.append("in flight: an edit is just being synced there; run it again")
     if found["waiting"]:
-        lines.append("waiting: a person has to settle these; sync-worker status, then explain SYSTEM KEY")
+        listed = f"sync-worker links list --flow {flow} --state waiting (or conflict, or failing)"
+        lines.append(f"waiting: a person has to settle these: {listed}, then explain SYSTEM KEY")
     if found["only_erp"] or found["only_crm"]:
-        lines.append("on one side only: sync-worker explain SYSTEM KEY says what would create the partner")
+        listed = f"sync-worker links list --flow {flow} --unsynced"
+        lines.append(f"on one side only: {listed}; explain SYSTEM KEY says what would create the partner")
     return lines or [f"both sides of {flow} agree"]
 
 

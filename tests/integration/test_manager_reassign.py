@@ -12,7 +12,7 @@ from support.rules import FLOW, Make, Pair, api_writes, entries, field, pair, re
 from support.world import World
 from sync_worker import directories
 from sync_worker.desk import managers as by_hand
-from sync_worker.desk import rewriting
+from sync_worker.desk import rewriting, run_lists
 from sync_worker.desk.anew import Anew
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.rewriting import Ended, Plan
@@ -109,6 +109,8 @@ def test_am_7_whoever_gets_another_manager_meanwhile_is_left_out_and_named(world
     assert ended.counts == {"changed": 1, "left_out": 1}
     assert ended.left == [{"link": one.id, "fields": {"account_manager": "edited since"}}]
     assert (of(world, one), of(world, other)) == (("E-12", 1), ("E-10", 3))
+    (named,) = run_lists.records(world.app, ended.run, "left_out", None, 10)["records"]
+    assert (named["link"], named["left"]) == (one.id, {"account_manager": "edited since"})
 
 
 def test_am_7_a_job_in_flight_when_the_row_changes_ends_by_the_old_row_and_the_reapply_finds_it(world: World) -> None:

@@ -14,6 +14,7 @@ import pytest
 from sync_worker.errors import SystemUnavailable
 from sync_worker.output import Printer, records, runs, shown
 from sync_worker.output.printer import PAGE
+from sync_worker.rewrites import VERDICTS
 from sync_worker.wording import counted
 
 
@@ -52,6 +53,47 @@ def test_a_run_shows_what_it_counted_and_nothing_else_of_what_it_says(capsys: py
     }
     runs.listed(Printer(False), [{**about, "counts": said}])
     assert capsys.readouterr().out == "7\tverify\tcustomers\t2026-11-22 16:51:37Z\tcli\t12 matched, 1 only erp\tdone\n"
+
+
+def test_a_list_without_rows_says_so_instead_of_showing_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    Printer(False).table("links", ["link", "state"], [])
+    assert str(sys.stdout.getvalue()) == "links: none\n"  # type: ignore[attr-defined]
+
+
+def test_an_undo_names_what_was_left_and_says_where_the_rest_is(capsys: pytest.CaptureFixture[str]) -> None:
+    named = [{"link": n, "fields": {"name": "edited since"}} for n in range(1, 101)]
+    said = {"run": 9, "seen": 473, "left_out": 470, "partly": 3, "left": named, "linked_by_it": []}
+    runs.rewritten(Printer(False), said, VERDICTS)
+    out = capsys.readouterr().out.splitlines()
+    assert out[99:] == [
+        "link 100: left as it is: name: edited since",
+        "and more: sync-worker runs --run 9 --verdict left_out (or partly)",
+        "run 9: 473 links: 3 partly, 470 left out",
+    ]
+    runs.rewritten(Printer(False), {**said, "left_out": 97}, VERDICTS)
+    assert "and more" not in capsys.readouterr().out
+
+
+def test_a_record_of_a_run_says_why_a_field_was_left(capsys: pytest.CaptureFixture[str]) -> None:
+    stands = {"link": 7, "state": "in_sync", "cause": {"text": "both sides agree"}, "errors": []}
+    one = {"key": "7", "verdict": "left_out", **stands, "left": {"name": "edited since", "": "no longer linked"}}
+    runs.records(Printer(False), {"run": 9, "records": [one], "next": None})
+    assert capsys.readouterr().out == "7\tleft_out\t-\t-\tname: edited since; no longer linked\tin_sync\n"
+
+
+def test_a_verify_names_the_command_that_lists_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = dict.fromkeys(("matched", "differing", "gone", "in_flight", "left_out", "unlinked", "handed_over"), 0)
+    about = {"flow": "customers", "ok": False, "complete": True, "held_back": "", "calls": {}, "seconds": 0.1}
+    sides: dict[str, Any] = {side: {"erp": 3, "crm": 4} for side in ("seen", "totals", "by_settings")}
+    found = {**about, **counts, **sides, "examples": [], "waiting": 2, "only_erp": 0, "only_crm": 1}
+    runs.verified(Printer(False), found)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "waiting: a person has to settle these: sync-worker links list --flow customers --state waiting (or conflict, "
+        "or failing), then explain SYSTEM KEY",
+        "on one side only: sync-worker links list --flow customers --unsynced; explain SYSTEM KEY says what would "
+        "create the partner",
+    ]
 
 
 def foreseen(
