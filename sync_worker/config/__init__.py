@@ -216,7 +216,8 @@ def _resolve(value: Any, at: tuple[str, ...], env: Mapping[str, str], source: So
     if named is None:
         raise source.error(at, 'must be "env:NAME", NAME being letters, digits and _')
     if named[1] not in env:
-        raise source.error(at, f"the environment variable {named[1]} is not set")
+        fix = "set it, or take the line out where the setting is optional"
+        raise source.error(at, f"the environment variable {named[1]} is not set: {fix}")
     source.from_env[at] = named[1]
     return env[named[1]]
 

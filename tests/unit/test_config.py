@@ -232,7 +232,8 @@ def test_a_missing_variable_is_named_with_the_key_and_the_line() -> None:
     environ = {name: text for name, text in ENV.items() if name != "SAGECRM_PASSWORD"}
     line = line_of(SYSTEMS, "SAGECRM_PASSWORD")
     assert refusal(SYSTEMS + FLOW, environ) == (
-        f"sync.toml line {line}: systems.crm.password: the environment variable SAGECRM_PASSWORD is not set"
+        f"sync.toml line {line}: systems.crm.password: the environment variable SAGECRM_PASSWORD is not set: "
+        "set it, or take the line out where the setting is optional"
     )
 
 
