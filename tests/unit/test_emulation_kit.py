@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from support.waiting import until
@@ -314,6 +315,7 @@ def test_notices_are_lost_doubled_and_reordered_as_the_faults_say() -> None:
 def test_the_back_door_shows_and_changes_everything() -> None:
     with EmulatorServer(Notes()) as base:
         assert ask(base, "GET", "/_emulator/healthz") == (200, {"ok": True, "name": "notes"})
+        assert httpx.get(f"{base}/_emulator/healthz").text.endswith("}\n"), "curl's prompt stands in a line of its own"
         assert ask(base, "POST", "/_emulator/seed", {"notes": 2}) == (200, {"notes": 2})
         created = ask(base, "POST", "/_emulator/person", {"entity": "note", "key": None, "columns": {"text": "new"}})
         assert created == (200, {"key": "3"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -17,7 +18,15 @@ _STAMPINGS: dict[str, Stamping] = {"keep": "keep", "none": "none"}
 
 
 def answer_admin(emulator: Emulator, request: Request) -> Response:
-    """Answer a request below ``/_emulator/``: 400 names what is wrong, 404 an unknown route."""
+    """Answer a request below ``/_emulator/``: 400 names what is wrong, 404 an unknown route.
+
+    Every answer is a line: people ask with curl, and their prompt comes after it.
+    """
+    answer = _answer(emulator, request)
+    return replace(answer, body=answer.body + b"\n")
+
+
+def _answer(emulator: Emulator, request: Request) -> Response:
     name = request.path[len(PREFIX) :]
     query = {k: v[-1] for k, v in parse_qs(request.query).items()}
     try:
