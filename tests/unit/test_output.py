@@ -55,12 +55,6 @@ def test_a_run_shows_what_it_counted_and_nothing_else_of_what_it_says(capsys: py
     assert capsys.readouterr().out == "7\tverify\tcustomers\t2026-11-22 16:51:37Z\tcli\t12 matched, 1 only erp\tdone\n"
 
 
-def test_a_list_without_rows_says_so_instead_of_showing_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", Terminal())
-    Printer(False).table("links", ["link", "state"], [])
-    assert str(sys.stdout.getvalue()) == "links: none\n"  # type: ignore[attr-defined]
-
-
 def test_an_undo_names_what_was_left_and_says_where_the_rest_is(capsys: pytest.CaptureFixture[str]) -> None:
     named = [{"link": n, "fields": {"name": "edited since"}} for n in range(1, 101)]
     said = {"run": 9, "seen": 473, "left_out": 470, "partly": 3, "left": named, "linked_by_it": []}
