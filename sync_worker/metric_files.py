@@ -34,15 +34,22 @@ def use(directory: Path) -> None:
     values.ValueClass = values.MultiProcessValue(_identity)  # type: ignore[no-untyped-call]  # the library has no types
 
 
+def be_there() -> None:
+    """Make the directory again where it was cleaned away: a process's first figure opens its file there."""
+    if directory := os.environ.get(DIRECTORY_ENV):
+        Path(directory).mkdir(parents=True, exist_ok=True)
+
+
 def _identity() -> str:
     return f"{_HOST}.{os.getpid()}"
 
 
 def clear(directory: Path) -> None:
-    """Forget everything, for a start from nothing. No process may be using the directory."""
+    """Forget what processes counted that have ended, for a start from nothing; another start may be up already."""
     with _alone(directory):
         for file in directory.glob("*.db"):
-            file.unlink()
+            if _is_archive(file) or _is_dead(file):
+                file.unlink()
 
 
 def archive_dead(directory: Path) -> None:
@@ -63,11 +70,15 @@ def collect(directory: Path) -> Iterable[Any]:
         return list(MultiProcessCollector.merge(readable))  # type: ignore[no-untyped-call]  # the library has no types
 
 
+def _is_archive(file: Path) -> bool:
+    return file.stem.partition("_")[2] == _ARCHIVE
+
+
 def _is_dead(file: Path) -> bool:
     """Whether ``counter_HOST.PID.db`` belongs to a process that is gone."""
-    host, _, pid = file.stem.partition("_")[2].partition(".")
-    if host == _ARCHIVE:
+    if _is_archive(file):
         return False
+    host, _, pid = file.stem.partition("_")[2].partition(".")
     if host != _HOST or not pid.isdigit():
         return time.time() - file.stat().st_mtime > OTHERS_SILENT_SECONDS
     try:
@@ -102,6 +113,7 @@ def _read(file: Path) -> dict[str, float] | None:
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """Nobody else archives, clears or adds up meanwhile; writing figures goes on."""
+    directory.mkdir(parents=True, exist_ok=True)  # somebody may have cleaned it away
     handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -40,7 +40,7 @@ class SqlFigures:
 def prepare(directory: Path, *, clean: bool = False) -> None:
     """Choose where this process and its children keep their figures; to be called before the first one is made.
 
-    ``clean``: forget those of earlier runs. Otherwise what ended processes counted is kept.
+    ``clean``: forget what ended processes counted. Otherwise it is kept.
     """
     metric_files.use(directory)
     if clean:
@@ -117,6 +117,7 @@ def vendor_call(system: str, operation: str, result: str, seconds: float) -> Non
 @cache
 def _child(metric: Any, *labels: str) -> Any:
     """``labels()`` formats and locks at every call; a label set is looked up once."""
+    metric_files.be_there()
     return metric.labels(*labels)
 
 

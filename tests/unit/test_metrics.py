@@ -131,6 +131,21 @@ def test_a_clean_start_forgets_earlier_runs(counted: Path) -> None:
     assert not [name for name, _ in scrape(counted) if name == "sync_passes_total"]
 
 
+def test_a_clean_start_leaves_figures_of_living_processes_alone(counted: Path) -> None:
+    mine = counted / f"counter_{metric_files._HOST}.{os.getpid()}.db"
+    mine.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00")
+    metric_files.archive_dead(counted)
+    metric_files.clear(counted)
+    assert list(counted.glob("*.db")) == [mine]
+
+
+def test_a_directory_that_was_cleaned_away_is_made_again_for_a_scrape_and_for_the_first_figure(tmp_path: Path) -> None:
+    for code in (SCRAPE, COUNT):
+        cleaned = code.replace("(Path(sys.argv[1]))", "(Path(sys.argv[1])); import shutil; shutil.rmtree(sys.argv[1])")
+        done = python(cleaned, tmp_path / "metrics", 1)
+        assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("rubbish", [b"", b"\x01", b"\xff" * 200, b"\x40\x00\x00\x00" + b"\x20" * 60, b"text" * 50])
 def test_a_file_nobody_can_read_is_passed_over(counted: Path, rubbish: bytes) -> None:
     (counted / f"counter_{metric_files._HOST}.{os.getpid()}.db").write_bytes(rubbish)
