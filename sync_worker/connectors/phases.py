@@ -10,6 +10,22 @@ BODY_GAP = 2.0  # seconds a body may pause between two pieces; the most a call c
 CONNECT_LIMIT = 5.0  # seconds
 
 
+class Left(float):
+    """What was left when a phase began, in seconds, and how to ask again: httpcore gives each read of it the whole."""
+
+    __slots__ = ("_left",)
+    _left: Callable[[], float]
+
+    def __new__(cls, seconds: float, left: Callable[[], float]) -> Left:
+        self = super().__new__(cls, seconds)
+        self._left = left
+        return self
+
+    def again(self) -> float:
+        """Seconds for the next read of the same phase, none at the deadline."""
+        return min(self, self._left())
+
+
 class PhaseLimits(dict[str, float]):
     """The ``timeout`` of one request: httpcore asks for it at the start of each phase, and is told what is left then.
 
@@ -26,4 +42,4 @@ class PhaseLimits(dict[str, float]):
         left = max(self._left(), 0.001)
         if phase == "connect":
             return min(left, CONNECT_LIMIT)
-        return min(left, BODY_GAP) if self.body else left
+        return Left(min(left, BODY_GAP) if self.body else left, self._left)

@@ -1,5 +1,7 @@
 """A request in one piece: httpcore writes its head and its body by themselves, each a system call, a packet that wakes
 the other end, and a chance for another thread to take over while this one's vendor call has already begun.
+
+And an answer within its call's deadline: each read of a head that drips, or never ends, would have it all.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import httpcore
+
+from sync_worker.connectors.phases import Left
 
 LARGEST = 64 * 1024  # bytes; more is not put together: a copy would cost more than a packet saves
 
@@ -34,6 +38,8 @@ class _Stream(httpcore.NetworkStream):
         # as httpcore does: a server may answer and hang up before it has read everything, and the read will tell
         with contextlib.suppress(httpcore.WriteError):
             self._flush()
+        if isinstance(timeout, Left) and (timeout := timeout.again()) <= 0:
+            raise httpcore.ReadTimeout
         return self._inner.read(max_bytes, timeout)
 
     def _flush(self) -> None:

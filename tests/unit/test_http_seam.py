@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from typing import Any
 
@@ -203,13 +203,26 @@ def test_a_rate_limited_write_was_not_applied() -> None:
     assert len(server.seen) == 1
 
 
-def test_the_deadline_covers_a_body_that_drips() -> None:
+@pytest.mark.parametrize(
+    ("begins", "drop"),
+    [
+        (b"HTTP/1.1 200 X\r\nContent-Length: 100000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 X\r\nX-Long: ", b"x"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50_000),
+        (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x"),
+    ],
+    ids=["body", "header", "answers before the answer", "a flood of these", "chunk extension"],
+)
+def test_the_deadline_covers_an_answer_that_drips(begins: bytes, drop: bytes) -> None:
     over = threading.Event()
 
     def drip(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 X\r\nContent-Length: 100000\r\n\r\n")
-        while not over.wait(0.02):
-            connection.sendall(b"x")
+        connection.sendall(begins)
+        until = time.monotonic() + 15.0
+        with suppress(OSError):
+            while not over.wait(0.02) and time.monotonic() < until:
+                connection.sendall(drop)
 
     with vendor(drip, deadline=0.4, tries=1) as (http, _):
         started = time.monotonic()
