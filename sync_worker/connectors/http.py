@@ -17,6 +17,7 @@ import httpx
 import structlog
 import tenacity
 
+from sync_worker.connectors.addresses import Base
 from sync_worker.connectors.answers import Answer, CallSeen, retry_after, status_error
 from sync_worker.connectors.breaker import Breaker
 from sync_worker.connectors.context import call_class, guard, sending, writes_allowed
@@ -120,8 +121,8 @@ class VendorHttp:
         self.system = system
         self.deadline = deadline
         self.breaker = breaker or Breaker(clock=clock)
-        self._base = httpx.URL(base_url.rstrip("/"))
-        self._base_text = str(self._base).rstrip("/")
+        base = httpx.URL(base_url)
+        self._base = Base.of(system, str(base))
         self._classify = classify
         self._prepare = prepare
         self._limiter = limiter or LocalLimiter()
@@ -131,7 +132,7 @@ class VendorHttp:
         self._client = httpx.Client(
             transport=transport,
             follow_redirects=False,
-            trust_env=self._base.host not in LOOPBACK,  # proxies and certificates of this host
+            trust_env=base.host not in LOOPBACK,  # proxies and certificates of this host
             limits=httpx.Limits(max_connections=concurrency + 2, keepalive_expiry=15.0),
             headers={"Accept": "application/json", "User-Agent": "sync-worker"},
         )
@@ -176,9 +177,8 @@ class VendorHttp:
             content = jsonlib.dumps(json, separators=(",", ":"), allow_nan=False).encode()
         if content is not None:
             sent.setdefault("Content-Type", "application/json")
-        call = _Call(
-            operation, method, self._url(path), params, content, form, sent, write, keyed, self._clock() + self.deadline
-        )
+        url, ends_at = self._base.address_of(path), self._clock() + self.deadline
+        call = _Call(operation, method, url, params, content, form, sent, write, keyed, ends_at)
         self.breaker.enter()
         up: bool | None = None
         after: float | None = None
@@ -209,20 +209,6 @@ class VendorHttp:
         if failed is not None:
             raise failed
         return self._try(call)
-
-    def _url(self, path: str) -> str:
-        """An URL below the base: never another host, never out of the base by ``..``."""
-        if path.startswith(self._base_text + "/"):
-            url = path
-        elif path.startswith(self._base.path + "/") and self._base.path != "/":
-            url = str(self._base.copy_with(path="/")).rstrip("/") + path
-        elif "://" in path.partition("?")[0] or path.startswith("//"):
-            raise Rejected("a link leads to another host", system=self.system)
-        else:
-            url = f"{self._base_text}/{path.lstrip('/')}"
-        if ".." in url.partition("?")[0].split("/"):
-            raise Rejected("a path leaves the base address", system=self.system)
-        return url
 
     def _final(self, call: _Call, error: SyncError) -> SyncError:
         """The error with its system; a write of which any try may have been applied has an unknown outcome."""
@@ -309,14 +295,17 @@ class VendorHttp:
 
     def _request(self, call: _Call, headers: dict[str, str]) -> httpx.Request:
         """Built before a slot is taken, and here and not by the client: that would parse the address once more."""
-        return httpx.Request(
-            call.method,
-            call.url,
-            params=call.params or None,
-            content=call.content,
-            data=call.form,
-            headers=[*self._client.headers.raw, *((k.encode(), v.encode()) for k, v in headers.items())],
-        )
+        try:
+            return httpx.Request(
+                call.method,
+                call.url,
+                params=call.params or None,
+                content=call.content,
+                data=call.form,
+                headers=[*self._client.headers.raw, *((k.encode(), v.encode()) for k, v in headers.items())],
+            )
+        except (httpx.InvalidURL, UnicodeError):  # of a key or a link in an answer
+            raise Rejected("what is to be asked for makes no address", system=self.system) from None
 
     def _exchange(self, call: _Call, request: httpx.Request) -> Answer:
         limits = PhaseLimits(lambda: self._left(call))
@@ -330,6 +319,9 @@ class VendorHttp:
                 response.close()
         except _NOT_SENT as error:
             raise SystemUnavailable(f"not reached: {error}", system=self.system) from error
+        except httpx.LocalProtocolError:  # its text quotes the header
+            text = "a header cannot be sent: is there a line break in a secret or setting of this system?"
+            raise Rejected(text, system=self.system) from None
         except _PERHAPS_SENT as error:
             call.perhaps_applied = True
             raise SystemUnavailable(f"no complete answer ({type(error).__name__})", system=self.system) from error

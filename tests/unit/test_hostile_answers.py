@@ -178,11 +178,20 @@ def test_a_list_that_never_ends_is_given_up(
 
 # --- the address -----------------------------------------------------------------------------------------------------
 
-ELSEWHERE = ("https://evil.example/x", "http://vendor.test.evil.example/x", "//evil.example/x", "/../../admin", "\\\\e")
+ELSEWHERE = (
+    "https://evil.example/x",
+    "http://vendor.test.evil.example/x",
+    "//evil.example/x",
+    "/../../admin",
+    "/%2e%2E/admin",
+    "\\\\e",
+    "/x\n",
+    "/" + "x" * 70_000,
+)
 LEADING = ("next", "href", "$next", "$url", "nextCursor", "ia::next", "url", "link", "previous", "$key")
 
 
-@pytest.mark.parametrize("address", ELSEWHERE)
+@pytest.mark.parametrize("address", ELSEWHERE, ids=lambda address: repr(address)[:30])
 def test_no_next_no_href_and_no_redirect_of_an_answer_leads_to_another_host(attacked: Attacked, address: str) -> None:
     """Every link-like member of every object says so, and then a redirect too."""
 

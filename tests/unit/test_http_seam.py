@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
+from traceback import format_exception
 from typing import Any
 
 import httpx
@@ -276,10 +277,31 @@ def test_redirects_are_not_followed() -> None:
     assert all(b"/base/x" in request for request in server.seen)
 
 
-@pytest.mark.parametrize("path", ["http://127.0.0.1:1/x", "//evil/x", "a/../../x", "https://evil/base/x"])
+@pytest.mark.parametrize(
+    "path", ["http://127.0.0.1:1/x", "//evil/x", "a/../../x", "/base/%2e%2E/x", "..\\x", "https://evil/base/x"]
+)
 def test_no_path_leads_to_another_host_or_out_of_the_base(path: str) -> None:
     with vendor(reply(200)) as (http, server), pytest.raises(Rejected):
         http.call("read", "GET", path)
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("path", ["x\ud800", "x\n", "x" * 70_000])
+def test_what_makes_no_address_is_refused(path: str) -> None:
+    with vendor(reply(200)) as (http, server):
+        with pytest.raises(Rejected):
+            http.call("read", "GET", path)
+        with pytest.raises(Rejected):
+            http.call("read", "GET", "x", params={"keys": path + "\ud800"})
+    assert server.seen == []
+
+
+def test_a_secret_with_a_line_break_is_refused_and_not_quoted() -> None:
+    secret = "hush-" * 2
+    with vendor(reply(200)) as (http, server):
+        with pytest.raises(Rejected, match="line break") as caught:
+            http.call("read", "GET", "x", headers={"Authorization": f"Bearer {secret}\n"})
+        assert secret not in "".join(format_exception(caught.value))
     assert server.seen == []
 
 
