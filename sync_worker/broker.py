@@ -133,12 +133,16 @@ def connect(url: str, *, timeout: float | None = None) -> redis.Redis:
     For messages no ``timeout`` (seconds): a script that timed out here still runs there, and would be sent twice.
     Callers that only ask questions set one. TCP keepalive ends connections whose other end is gone (about 30 s). One
     immediate retry renews a connection that a restart of the server left behind; more waiting is up to the caller.
+    Raises ``ConfigError`` for an option in the URL that is none.
     """
     options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": CONNECT_TIMEOUT}
     if not url.startswith("unix:"):
         known = {getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
         options |= {"socket_keepalive": True, "socket_keepalive_options": known}
-    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **options)
+    try:
+        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **options)
+    except ValueError:
+        raise ConfigError("queue.url asks for an option that is none") from None
 
 
 def url_of(config: Config) -> str:

@@ -89,10 +89,10 @@ def _database_errors() -> tuple[type[Any], ...]:
     return (loaded.DatabaseError,) if loaded is not None else ()
 
 
-def _about_the_database(error: Exception) -> bool:
-    """A database that is away or full, or a file that is none (SQLite's own word for it is the class above all others);
-    what else it may say is about our statements, and a bug."""
-    return type(error).__name__ in ("OperationalError", "DatabaseError")
+def _about_the_database(error: Any) -> bool:
+    """A database that is away or full, a file that is none (SQLite's own word for it is the class above all others), or
+    a URL that asks for what the driver does not know; what else it may say is about our statements, and a bug."""
+    return type(error).__name__ in ("OperationalError", "DatabaseError") or error.statement is None
 
 
 def _fail(line: str, code: int) -> NoReturn:

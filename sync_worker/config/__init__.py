@@ -77,8 +77,8 @@ class SecretsConfig(Section):
 class RetentionConfig(Section):
     """Days that notices and the journal are kept."""
 
-    events_days: float = Field(default=90, ge=1)
-    journal_days: float = Field(default=730, ge=1)
+    events_days: float = Field(default=90, ge=1, allow_inf_nan=False)
+    journal_days: float = Field(default=730, ge=1, allow_inf_nan=False)
 
 
 def _var(environ: Mapping[str, str]) -> Path:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from sync_worker.config.values import Secret, Section, WebhookSecret, blank_is_none, problem
+from sync_worker.config.values import Secret, Section, WebhookSecret, address, blank_is_none, problem
 
 # One mailbox, without a display name, quotes, or anything that could begin another header.
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\x00-\x1f\x7f]+@[^\s@<>\"(),:;\\\x00-\x1f\x7f]+")
@@ -24,12 +24,8 @@ def _address(text: str) -> str:
 def _smtp_url(secret: SecretStr) -> SecretStr:
     """``smtp://`` or ``smtps://``, user and password together or not at all; ``?starttls`` for ``smtp`` only."""
     allowed = "must be smtp://USER:PASSWORD@HOST:PORT (or smtps://), with ?starttls if it must be encrypted"
-    try:
-        parts = urlsplit(secret.get_secret_value())
-        fine = parts.scheme in _MAIL_SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fine = False
-    if not fine or parts.path.strip("/") or parts.fragment or bool(parts.username) != bool(parts.password):
+    parts = address(secret.get_secret_value(), *_MAIL_SCHEMES)
+    if parts is None or parts.path.strip("/") or parts.fragment or bool(parts.username) != bool(parts.password):
         raise ValueError(allowed)
     if parse_qsl(parts.query, keep_blank_values=True) not in ([], [("starttls", "")]):
         raise ValueError("the only option after ? is starttls")
@@ -40,12 +36,14 @@ def _smtp_url(secret: SecretStr) -> SecretStr:
 
 def _hook_url(secret: SecretStr) -> SecretStr:
     """What it may hold is more than a public address: many receivers name themselves by a token in the query."""
-    try:
-        parts = urlsplit(secret.get_secret_value())
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fine = False
-    if not fine or parts.username is not None or parts.fragment or "//" in parts.path or ".." in parts.path.split("/"):
+    parts = address(secret.get_secret_value(), "http", "https")
+    if (
+        parts is None
+        or parts.username is not None
+        or parts.fragment
+        or "//" in parts.path
+        or ".." in parts.path.split("/")
+    ):
         raise ValueError("must be an address like https://host/path, without user and password")
     return secret
 

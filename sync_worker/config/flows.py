@@ -96,12 +96,12 @@ class FlowConfig(Section):
     @classmethod
     def _names_the_record(cls, pattern: str) -> str:
         try:
-            names = [name for _, name, _, _ in Formatter().parse(pattern) if name is not None]
+            names = [(name, form) for _, name, *form in Formatter().parse(pattern) if name is not None]
         except ValueError:
-            names = ["?"]
-        if pattern and names != ["crm_key"]:
+            names = []
+        if pattern and names != [("crm_key", ["", None])]:
             raise ValueError(
-                'must contain {crm_key} once and no other name in braces; "" leaves the numbering to the ERP'
+                'must contain {crm_key} once and nothing else in braces; "" leaves the numbering to the ERP'
             )
         return pattern
 

@@ -37,9 +37,9 @@ class _System(Section):
 
     base_url: WebUrl
     company: str = ""
-    poll_seconds: float = Field(default=60.0, ge=1)
-    stale_seconds: float = Field(default=30.0, ge=0)
-    sweep_seconds: float = Field(default=900.0, ge=1)
+    poll_seconds: float = Field(default=60.0, ge=1, allow_inf_nan=False)
+    stale_seconds: float = Field(default=30.0, ge=0, allow_inf_nan=False)
+    sweep_seconds: float = Field(default=900.0, ge=1, allow_inf_nan=False)
     concurrency: int = Field(default=4, ge=1, le=64)
     default_country: Country = ""
 

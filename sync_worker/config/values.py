@@ -7,7 +7,7 @@ import binascii
 import difflib
 from collections.abc import Iterable
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -61,16 +61,32 @@ def _database_url(url: str) -> str:
 def _queue_url(url: str) -> str:
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must begin with redis://, rediss:// or unix://")
+    try:
+        parts = urlsplit(url)
+        number = parts.path.removeprefix("/")
+        socket = parts.scheme == "unix"
+        fine = number if socket else parts.port != 0 and (not number or number.isdecimal())
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError("must be like redis://:PASSWORD@HOST:PORT/NUMBER (or rediss://), or unix:///PATH")
     return url
 
 
-def _web_url(url: str) -> str:
+def address(url: str, *schemes: str) -> SplitResult | None:
+    """The parts of an address that can be called; None for another scheme, no host, or what no address may hold."""
     try:
         parts = urlsplit(url)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        fine = parts.scheme in schemes and parts.hostname and parts.port != 0 and url.isprintable() and " " not in url
+        (parts.hostname or "").encode("idna")
     except ValueError:
-        fine = False
-    if not fine or parts.username is not None or parts.query or parts.fragment:
+        return None
+    return parts if fine else None
+
+
+def _web_url(url: str) -> str:
+    parts = address(url, "http", "https")
+    if parts is None or parts.username is not None or parts.query or parts.fragment:
         raise ValueError("must be an address like https://host/path, without user, password and query")
     return url.rstrip("/")
 
@@ -87,6 +103,12 @@ def _country(code: str) -> str:
     if code and not (len(code) == 2 and code.isascii() and code.isalpha()):
         raise ValueError('must be a two-letter country code like "GB", or ""')
     return code.upper()
+
+
+def _secret(secret: SecretStr) -> SecretStr:
+    if any(character < " " or character == "\x7f" for character in secret.get_secret_value()):
+        raise ValueError("must not hold a line break or another control character; is there one at its end?")
+    return secret
 
 
 def _webhook_secret(secret: SecretStr) -> SecretStr:
@@ -119,7 +141,7 @@ def _texts(value: Any) -> Any:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Secret = Annotated[SecretStr, Field(min_length=1)]
+Secret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_secret)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 QueueUrl = Annotated[Annotated[str, AfterValidator(_queue_url)] | None, BeforeValidator(blank_is_none)]
 WebUrl = Annotated[str, AfterValidator(_web_url)]

@@ -52,7 +52,7 @@ def parse_url(url: str) -> URL:
     """Read a database URL. Raises ``ConfigError`` for anything but a SQLite file or PostgreSQL (by psycopg)."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter of a port
         raise ConfigError(
             "database.url is not a database URL; allowed: sqlite:///FILE or postgresql+psycopg://…"
         ) from None

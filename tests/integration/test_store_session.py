@@ -233,7 +233,9 @@ def test_the_lock_on_a_waiting_key_excludes_the_same_key_only(db: Database) -> N
     assert order == ["first", "second"]
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:", "postgresql://h:port/d"]
+)
 def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(ConfigError, match="allowed: sqlite:///FILE or postgresql"):
         Database(url)

@@ -18,6 +18,7 @@ from support.waiting import until
 from sync_worker import broker
 from sync_worker.broker import BULK, LIVE, NAMESPACE, QueueBroker
 from sync_worker.doorbell import Doorbell, RingingThread, link_message, messages_for
+from sync_worker.errors import ConfigError
 from sync_worker.events import LinkClass
 from sync_worker.ringer import LINKS_PER_RING, plan_rings
 from sync_worker.store.touches import Touched
@@ -55,6 +56,11 @@ def test_a_script_never_times_out_on_the_socket_and_tcp_is_kept_alive() -> None:
     assert options["socket_keepalive"] is True
     assert options["socket_keepalive_options"][socket.TCP_KEEPINTVL] == 5
     assert options["db"] == 3
+
+
+def test_an_option_of_the_address_that_is_none_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"queue\.url asks for an option"):
+        broker.connect("redis://q/0?socket_timeout=soon")
 
 
 def test_a_worker_fetches_no_more_than_its_threads_can_do(queue: QueueBroker) -> None:

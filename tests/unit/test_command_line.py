@@ -67,3 +67,14 @@ def test_a_database_file_that_is_none_is_one_line(
     code, out, err = typed("status", "--config", str(tmp_path / "sync.toml"))
     assert (code, out) == (1, "")
     assert err == ("sync-worker: the database cannot be used: file is not a database; sync-worker doctor checks it\n")
+
+
+def test_a_database_url_with_an_option_that_is_none_is_one_line(
+    typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sync.toml").touch()
+    monkeypatch.setenv("SYNC_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter22@127.0.0.1:1/d?sslmod=require")
+    code, out, err = typed("status", "--config", str(tmp_path / "sync.toml"))
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "the database cannot be used: " in err and "sslmod" in err and "hunter22" not in err

@@ -253,6 +253,19 @@ def test_database_url_and_redis_url_win_over_the_file(text: str) -> None:
     assert (c.database.url, c.queue.url) == ("postgresql+psycopg://db/sync", "rediss://q:1/2")
 
 
+@pytest.mark.parametrize("end", ["q:port/0", "q:99999/0", "q/rings", "[::1/0"])
+def test_an_address_of_the_queue_that_is_none_is_refused(end: str) -> None:
+    message = refusal(f'[queue]\nurl = "redis://:hunter22@{end}"\n')
+    assert message.startswith("sync.toml line 2: queue.url: must be like redis://:PASSWORD@HOST:PORT/NUMBER")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://", "redis://:p@q:1/", "rediss://q/3?db=2", "redis://[::1]:7/1", "unix:///a/b"]
+)
+def test_every_form_of_the_queues_address_is_understood(url: str) -> None:
+    assert config.parse("", {"REDIS_URL": url}).queue.url == url
+
+
 def test_a_wrong_database_url_names_its_variable_and_not_its_value() -> None:
     message = refusal("", {"DATABASE_URL": "mysql://u:hunter22@db/x"})
     assert message == (
@@ -322,6 +335,10 @@ def test_a_value_that_is_not_allowed_lists_what_is(key: str, value: str, allowed
         ('"sync@ACME"', '"sync@ACME"\naccount_manager = "manager"', "account_manager: must be a custom field of the"),
         ("https://crm.example", "crm.example", "systems.crm.base_url: must be an address like https://"),
         ("https://crm.example", "https://me:hunter22@crm.example", "systems.crm.base_url: must be an address"),
+        ("https://crm.example", "https://crm example", "systems.crm.base_url: must be an address"),
+        ("https://crm.example", "https://crm..example", "systems.crm.base_url: must be an address"),
+        ("https://crm.example", "https://crm.example/\\u0000", "systems.crm.base_url: must be an address"),
+        ('"env:SAGECRM_USER"', '"hunter22\\n"', "systems.crm.username: must not hold a line break"),
         ('entity = "customer"', 'entity = "custommer"', "flows.customers.entity: 'custommer' is not allowed"),
         ('erp = "erp"', 'erp = "sage"', "flows.customers.erp: there is no system 'sage'; systems: crm, erp"),
         ('crm = "crm"', 'crm = "crmm"', "flows.customers.crm: there is no system 'crmm'; did you mean 'crm'?"),
@@ -340,6 +357,7 @@ def test_each_mistake_has_its_line_and_its_remedy(old: str, new: str, expected: 
     ("added", "expected"),
     [
         ("poll_seconds = 0", "systems.crm.poll_seconds: must be greater than or equal to 1"),
+        ("poll_seconds = inf", "systems.crm.poll_seconds: must be a finite number"),
         ('poll_seconds = "soon"', "systems.crm.poll_seconds: must be a valid number"),
         ("concurrency = 1.5", "systems.crm.concurrency: must be a valid integer"),
         ('timezone = "Europe/Londn"', "is no IANA time zone; did you mean 'Europe/London'?"),
@@ -363,6 +381,7 @@ def test_a_value_of_the_wrong_kind_says_what_it_must_be(added: str, expected: st
     [
         ('new_customer_id = "CRM"', "must contain {crm_key} once"),
         ('new_customer_id = "{crm_key}{name}"', "must contain {crm_key} once"),
+        ('new_customer_id = "{crm_key:999999999999}"', "must contain {crm_key} once"),
         ('new_customer_id = "{crm_key"', "must contain {crm_key} once"),
         ("filter = { crm = { Comp_Type = [] } }", "flows.customers.filter.crm.Comp_Type: "),
         ('fields = { adress = { owner = "erp" } }', "unknown field; did you mean 'address'?"),
