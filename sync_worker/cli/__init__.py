@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the thing asked for did not succeed, 2 wrong usage or unus
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any, NoReturn
@@ -47,6 +48,8 @@ __all__ = [
     "verify",
 ]
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def main() -> None:
     """Entry point. Turns what may be expected to go wrong into one line and an exit code."""
@@ -66,6 +69,8 @@ def main() -> None:
             raise
         _fail(f"the database cannot be used: {str(error.orig).splitlines()[0]}; sync-worker doctor checks it", 1)
     except OSError as error:
+        if error.errno in _FULL:
+            _fail("the disk is full", 1)
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}; is SYNC_DATA_DIR right, and ours to write in?", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -78,3 +79,11 @@ def test_a_database_url_with_an_option_that_is_none_is_one_line(
     code, out, err = typed("status", "--config", str(tmp_path / "sync.toml"))
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "the database cannot be used: " in err and "sslmod" in err and "hunter22" not in err
+
+
+def test_a_full_disk_is_one_line(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sync_worker.config.load", refuse)
+    assert typed("status") == (1, "", "sync-worker: the disk is full\n")
