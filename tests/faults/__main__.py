@@ -65,10 +65,17 @@ def _say(line: str) -> None:
     print(f"  {line}", flush=True)
 
 
+def _how_many(given: str) -> int:
+    """None would be none that failed, and a page of nothing."""
+    if not given.isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError("must be a number, 1 or more")
+    return int(given)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m faults", description="Real processes, hurt by a seeded plan.")
     parser.add_argument("--seed", type=int, help="the first seed (drawn and printed without it)")
-    parser.add_argument("--seeds", type=int, default=1, help="so many seeds, one after the other")
+    parser.add_argument("--seeds", type=_how_many, default=1, help="so many seeds, one after the other")
     parser.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of SQLite")
     parser.add_argument("--both", action="store_true", help="on SQLite, then on PostgreSQL")
     parser.add_argument(

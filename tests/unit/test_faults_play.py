@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import redis
 
+from faults import __main__ as command
 from faults import plan as plans
-from faults import play
+from faults import play, report
 from faults.plan import Fault, Plan
 from faults.play import Player
 from faults.site import Site
@@ -69,3 +72,16 @@ def test_a_fault_that_never_meets_anything_is_given_up_and_said() -> None:
     player, lines = played(site, Fault(0, "flush"))
     assert (site.flushed, player.done) == (0, [])
     assert lines == ["flush did not happen: nobody is there"]
+
+
+@pytest.mark.parametrize("seeds", ["0", "-2", "many"])
+def test_no_run_at_all_is_wrong_usage_and_writes_no_page(
+    seeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["faults", "--seeds", seeds])
+    monkeypatch.setattr(report, "write_page", lambda *given: written.append(given))
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert (ended.value.code, written) == (2, [])
