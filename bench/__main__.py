@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -70,6 +71,7 @@ def main() -> int:
     )
     given = parser.parse_args()
     logs.configure("warning")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is ended, folders go
     size = Size(repeats=1, scale=0.25) if given.quick else Size()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def main() -> int:
     """Run, print each table as soon as it is known, and write the report."""
     given = _arguments()
     logs.configure("warning")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is ended, folders go
     FOLDER.mkdir(parents=True, exist_ok=True)
     first = given.seed if given.seed is not None else random.SystemRandom().randrange(1, 1_000_000)
     size = plans.SHORT if given.short else plans.FULL

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,3 +87,26 @@ def test_no_run_at_all_is_wrong_usage_and_writes_no_page(
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert (ended.value.code, written) == (2, [])
+
+
+TERMINATED = """
+import os, signal, sys, time
+import faults.__main__ as command
+def play(*_, **__):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    finally:
+        print("cleaned up", flush=True)
+command._play = play
+sys.argv = ["faults", "--short"]
+command.main()
+"""
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path) -> None:
+    """Killed outright, it would leave its folder and a process that a fault had stopped for ever."""
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", TERMINATED]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | paths, capture_output=True, check=False, timeout=60)
+    assert done.stdout == b"cleaned up\n"
