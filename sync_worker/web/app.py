@@ -38,6 +38,7 @@ from sync_worker.processes import (
 from sync_worker.store import migrate
 from sync_worker.store.inbox_writer import InboxWriter
 from sync_worker.web import status
+from sync_worker.web.heads import LimitedHeads
 from sync_worker.web.hooks import PATH, HookRoute, HooksFirst
 from sync_worker.web.later import Later
 
@@ -169,6 +170,7 @@ def serve(app: App, url: str, sock: socket.socket) -> int:
     site = Site(app, url, supervised=SUPERVISOR_ENV in os.environ)
     settings = uvicorn.Config(
         site.build(),
+        http=LimitedHeads,
         lifespan="on",
         access_log=False,
         log_config=None,

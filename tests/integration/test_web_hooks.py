@@ -241,6 +241,25 @@ def test_a_body_in_pieces_is_read_as_one(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    ("begins", "more"),
+    [
+        (b"POST /", b"x" * 1024),
+        (b"POST /hooks/crm HTTP/1.1\r\nx: ", b"x" * 1024),
+        (b"POST /hooks/crm HTTP/1.1\r\n", b"x: y\r\n" * 200),
+        (b"POST /hooks/crm HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n" * 200),
+    ],
+    ids=["an address", "a header", "headers", "trailers"],
+)
+def test_an_endless_head_is_given_up_and_others_are_answered(site: Site, begins: bytes, more: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=20) as connection:
+        connection.sendall(begins)
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            for _ in range(20_000):
+                connection.sendall(more)
+    assert site.notify(customer("43")).status == 200
+
+
+@pytest.mark.parametrize(
     ("signature", "body", "status"),
     [("", b'{"events": []}', 401), ("0" * 64, b"not json", 401), (sign(b"not json"), b"not json", 400)],
 )
