@@ -34,6 +34,9 @@ IDENTITY_ENV = "SYNC_PROCESS"
 PREDECESSOR_ENV = "SYNC_PREDECESSOR"
 """Environment variable with the name of the process that has ended and in whose place this one was started."""
 
+LOST_SECONDS = 3.0
+"""How long the end of a process that has no parts yet may take, from the stop signal on."""
+
 _STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
@@ -80,9 +83,19 @@ class StopSignal:
 
 
 def exit_on_signal() -> None:
-    """Until this process has parts that must be stopped in order, a stop signal simply ends it, with exit code 0."""
+    """Until this process has parts that must be stopped in order, a stop signal simply ends it, with exit code 0.
+
+    Safe at any moment, so it also ends where the signal came in the midst of a finaliser: Python only prints what is
+    raised in one, and the signal would be lost. A garbage collection is long, and finalisers are what it calls.
+    """
+    signal.signal(signal.SIGALRM, lambda _number, _frame: os._exit(0))
     for number in _STOP_SIGNALS:
-        signal.signal(number, lambda _number, _frame: sys.exit(0))
+        signal.signal(number, _exit)
+
+
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    signal.setitimer(signal.ITIMER_REAL, LOST_SECONDS)
+    sys.exit(0)
 
 
 def settled() -> None:

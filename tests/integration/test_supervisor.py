@@ -52,6 +52,18 @@ parts = [[Part(name, [sys.executable, child, name, diary]) for name in group.spl
 sys.exit(Supervisor(parts).run(StopSignal()))
 """
 
+FINALISER = """
+import os, signal, time
+from sync_worker import processes
+processes.LOST_SECONDS = 0.2
+processes.exit_on_signal()
+class Closing:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+Closing()
+time.sleep(60)
+"""
+
 
 class Family:
     """A supervisor process and what its children wrote."""
@@ -117,6 +129,13 @@ def test_a_stop_signal_ends_every_part_and_the_supervisor_with_exit_code_0(famil
     run.process.send_signal(signal.SIGTERM)
     assert run.process.wait(timeout=20) == 0
     assert not any(is_alive(pid) for pid in run.pids())
+
+
+def test_a_stop_signal_in_the_midst_of_a_finaliser_is_obeyed_too() -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", FINALISER]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=30)
+    assert done.returncode == 0
 
 
 def test_parts_are_stopped_group_by_group(family: Callable[..., Family]) -> None:
