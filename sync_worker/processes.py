@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from types import FrameType
 
 from sync_worker.errors import ConfigError, SyncError
@@ -69,9 +70,7 @@ class StopSignal:
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
-        for number in _STOP_SIGNALS:
-            if number != _HANGUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup: outlive the terminal
-                signal.signal(number, self._heard)
+        _on_stop(self._heard)
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         os.write(self._write, bytes([number]))
@@ -89,8 +88,13 @@ def exit_on_signal() -> None:
     raised in one, and the signal would be lost. A garbage collection is long, and finalisers are what it calls.
     """
     signal.signal(signal.SIGALRM, lambda _number, _frame: os._exit(0))
+    _on_stop(_exit)
+
+
+def _on_stop(handler: Callable[[int, FrameType | None], None]) -> None:
     for number in _STOP_SIGNALS:
-        signal.signal(number, _exit)
+        if number != _HANGUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup: outlive the terminal
+            signal.signal(number, handler)
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:

@@ -23,6 +23,7 @@ from sync_worker.processes import (
     SUPERVISOR_ENV,
     StopSignal,
     end_with_parent,
+    exit_on_signal,
     listen,
     succession,
     worker_processes,
@@ -183,12 +184,13 @@ def run(config: Config, *, host: str, port: int, processes: int, threads: int, c
     from sync_worker.queue_server import EmbeddedQueue
     from sync_worker.store import migrate
 
-    stop = StopSignal()
+    exit_on_signal()  # a migration may wait long for the database
     end_with_parent()
     with listen(host, port) as sock:
         port = sock.getsockname()[1]
     metrics.prepare(config.data_dir / "metrics", clean=True)
     migrate.upgrade(config.database.url)
+    stop = StopSignal()
     server = None
     env = {PROCESSES_ENV: str(processes)}
     if not config.queue.url:

@@ -64,6 +64,17 @@ Closing()
 time.sleep(60)
 """
 
+HANGUP = """
+import os, signal
+from sync_worker.processes import StopSignal, exit_on_signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup starts us
+exit_on_signal()
+os.kill(os.getpid(), signal.SIGHUP)
+stop = StopSignal()
+os.kill(os.getpid(), signal.SIGHUP)
+print(stop.wait(0.2))
+"""
+
 
 class Family:
     """A supervisor process and what its children wrote."""
@@ -136,6 +147,12 @@ def test_a_stop_signal_in_the_midst_of_a_finaliser_is_obeyed_too() -> None:
     command = [sys.executable, "-c", FINALISER]
     done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=30)
     assert done.returncode == 0
+
+
+def test_under_nohup_a_process_outlives_its_terminal() -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", HANGUP]
+    assert subprocess.run(command, env=environment, capture_output=True, check=True, timeout=30).stdout == b"0\n"
 
 
 def test_parts_are_stopped_group_by_group(family: Callable[..., Family]) -> None:
@@ -282,6 +299,23 @@ def test_run_brings_a_dead_queue_server_back_and_one_stop_signal_ends_all_with_e
     run.process.send_signal(signal.SIGTERM)
     assert run.process.wait(timeout=20) == 0
     assert not any(is_alive(pid) for pid in run.seen)
+
+
+def test_run_is_stopped_at_once_while_it_waits_for_its_database(tmp_path: Path) -> None:
+    (tmp_path / "sync.toml").write_text(CONFIG)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "SYNC_DATA_DIR": str(tmp_path / "var"),
+        }
+        environment["DATABASE_URL"] = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"
+        command = [sys.executable, "-m", "sync_worker.cli", "run", "--config", "sync.toml", "--port", "0"]
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        with connection:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
 
 
 @needs_process_table
