@@ -132,7 +132,7 @@ class Supervisor:
         log.error("queue_server.died")
         try:
             server.start()
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:  # the latter of a disk that is full, or a folder that is gone
             log.error("queue_server.not_started", reason=str(error))
             self._server_at = now + SERVER_PAUSE
 

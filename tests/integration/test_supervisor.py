@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import pytest
 from support.waiting import until
 from sync_worker import supervisor
 from sync_worker.errors import ConfigError
+from sync_worker.processes import StopSignal
 
 # A child says when it starts and when it ends; "stubborn" ones ignore the stop signal.
 CHILD = """
@@ -323,6 +325,38 @@ def test_run_killed_outright_leaves_nothing_running(run: Run) -> None:
     run.process.kill()
     run.process.wait()
     until(lambda: not any(is_alive(pid) for pid in run.seen), 20)
+
+
+def test_a_queue_server_that_cannot_be_started_again_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dead:
+        """A queue server on a disk that is full."""
+
+        tries = 0
+
+        def running(self) -> bool:
+            return False
+
+        def start(self) -> None:
+            self.tries += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def stop(self) -> None:
+            """Nothing runs."""
+
+    class Later(StopSignal):
+        """A stop after the third look."""
+
+        looks = 0
+
+        def wait(self, seconds: float) -> int:
+            self.looks += 1
+            return signal.SIGTERM if self.looks > 3 else 0
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(supervisor, "SERVER_PAUSE", 0.0)
+    server = Dead()
+    assert supervisor.Supervisor([], server).run(Later()) == 0
+    assert server.tries == 3
 
 
 @pytest.mark.parametrize(("given", "told"), [(None, "2"), ("6", "6"), ("1", "2")])
