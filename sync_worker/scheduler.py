@@ -34,6 +34,8 @@ GUARD_SECONDS = STOP_SECONDS - 2.0
 LONGEST_BACKOFF = 30.0
 # A row of a system that is no longer configured is looked at again after this long.
 UNKNOWN_SECONDS = 3600.0
+# A clock that was set back by more than this would let everything wait for as long.
+SET_BACK = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -85,24 +87,24 @@ class Scheduler:
         return code
 
     def _dispatch(self) -> None:
-        known = False
-        away = False
+        known, away, apart = False, False, 0.0
         while not self._stopping.wait(1.0 if away else LOOK_SECONDS):
             try:
-                if not known:
-                    self._make_known()
+                now = self._now()
+                before, apart = apart, now - time.monotonic()
+                if not known or apart < before - SET_BACK:
+                    self._make_known(now)
                     known = True
                 self._renew()
-                self._start_due()
+                self._start_due(now)
                 away = False
             except SQLAlchemyError as error:
                 if not away:
                     log.warning("scheduler.database_away", error=describe(error))
                 away = True
 
-    def _make_known(self) -> None:
-        """Create missing rows, due now; bring forward those whose interval was made shorter meanwhile."""
-        now = self._now()
+    def _make_known(self, now: float) -> None:
+        """Create missing rows, due now; bring forward those whose interval was made shorter, or the clock set back."""
         schedules.ensure(self._db, dict.fromkeys(self._tasks, now))
         for row in schedules.statuses(self._db):
             task = self._tasks.get(row.name)
@@ -116,8 +118,7 @@ class Scheduler:
                 run.lost = not schedules.renew(self._db, run.task.name, run.claimed.token, lease=LEASE)
                 run.renewed_at = now
 
-    def _start_due(self) -> None:
-        now = self._now()
+    def _start_due(self, now: float) -> None:
         if not any(row.due_at <= now and not row.running for row in schedules.statuses(self._db)):
             return
         for claimed in schedules.claim_due(self._db, lease=LEASE, limit=len(self._tasks)):

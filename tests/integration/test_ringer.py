@@ -271,7 +271,8 @@ tasks = [
     Task("failing", 0.1, failing),
     Task("hanging", 60, lambda: hang.wait(4)),
 ]
-sys.exit(Scheduler(Database(sys.argv[1], durable=False), tasks).run(StopSignal()))
+clock = lambda: time.time() - 3600 * diary.with_name("set-back").exists()
+sys.exit(Scheduler(Database(sys.argv[1], durable=False, clock=clock), tasks).run(StopSignal()))
 """
 
 
@@ -332,6 +333,14 @@ def test_when_the_ringing_scheduler_stops_the_other_takes_over(start: Callable[[
     ringing, other = (first, second) if str(first.process.pid) == pid else (second, first)
     ringing.process.send_signal(signal.SIGTERM)
     until(lambda: str(other.process.pid) in first.notes("ring"))
+
+
+def test_a_clock_that_is_set_back_makes_no_task_wait(start: Callable[[], SchedulerProcess]) -> None:
+    scheduler = start()
+    until(lambda: scheduler.notes("slow-end"))
+    scheduler.diary.with_name("set-back").touch()
+    done = len(scheduler.notes("slow-end"))
+    until(lambda: len(scheduler.notes("slow-end")) >= done + 3)
 
 
 def test_a_stop_signal_ends_the_scheduler_with_exit_code_0(start: Callable[[], SchedulerProcess]) -> None:
