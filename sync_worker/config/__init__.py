@@ -193,6 +193,8 @@ def parse(text: str, environ: Mapping[str, str] | None = None, path: Path | None
         raise ConfigError(f"{file} is no valid TOML: {error}") from None
     source = Source(file, key_lines(text))
     settings = _resolve(given, (), env, source)
+    if source.unset:
+        raise source.not_set()
     _environment_wins(settings, env, source)
     try:
         config = Config.model_validate(settings, context={"folder": path.parent if path else Path()})
@@ -215,11 +217,10 @@ def _resolve(value: Any, at: tuple[str, ...], env: Mapping[str, str], source: So
     named = _ENV.fullmatch(value)
     if named is None:
         raise source.error(at, 'must be "env:NAME", NAME being letters, digits and _')
-    if named[1] not in env:
-        fix = "set it, or take the line out where the setting is optional"
-        raise source.error(at, f"the environment variable {named[1]} is not set: {fix}")
     source.from_env[at] = named[1]
-    return env[named[1]]
+    if named[1] not in env:
+        source.unset.append(at)
+    return env.get(named[1])
 
 
 def _environment_wins(settings: dict[str, Any], env: Mapping[str, str], source: Source) -> None:

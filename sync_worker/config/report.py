@@ -56,11 +56,13 @@ def _paths(tree: Mapping[str, Any], prefix: Path = ()) -> Iterator[Path]:
 
 @dataclass
 class Source:
-    """Where values came from. ``from_env``: key -> the environment variable that gave its value."""
+    """Where values came from. ``from_env``: key -> the environment variable that gives its value; ``unset``: keys whose
+    variable is not there."""
 
     file: str
     lines: Mapping[Path, int]
     from_env: dict[Path, str] = field(default_factory=dict)
+    unset: list[Path] = field(default_factory=list)
 
     def error(self, at: Path, why: str) -> ConfigError:
         """``sync.toml line 12: systems.erp.base_url: why``, or the nearest table's line for what is not there."""
@@ -70,6 +72,15 @@ class Source:
         origin = f" (from {variable})" if variable else ""
         key = ".".join(f'"{part}"' if "." in part else part for part in at)
         return ConfigError(f"{place}: {key}{origin}: {why}")
+
+    def not_set(self) -> ConfigError:
+        """Every variable that is not there, at once: a person sets them all, and is not sent back for each."""
+        names = list(dict.fromkeys(self.from_env.pop(at) for at in self.unset))
+        if len(names) == 1:
+            why = f"the environment variable {names[0]} is not set: set it, or take the line out where it is optional"
+        else:
+            why = f"environment variables are not set: {', '.join(names)}; set them, or take out what is optional"
+        return self.error(self.unset[0], why)
 
     def first(self, error: ValidationError) -> ConfigError:
         """The error that stands first in the file; how many more there are is said, not which."""

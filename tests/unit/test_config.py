@@ -233,8 +233,17 @@ def test_a_missing_variable_is_named_with_the_key_and_the_line() -> None:
     line = line_of(SYSTEMS, "SAGECRM_PASSWORD")
     assert refusal(SYSTEMS + FLOW, environ) == (
         f"sync.toml line {line}: systems.crm.password: the environment variable SAGECRM_PASSWORD is not set: "
-        "set it, or take the line out where the setting is optional"
+        "set it, or take the line out where it is optional"
     )
+
+
+def test_variables_that_are_missing_are_all_named_at_once_in_the_order_of_the_file() -> None:
+    text = SYSTEMS + FLOW
+    names = sorted(set(re.findall(r'"env:(\w+)"', text)), key=text.index)
+    assert len(names) > 2
+    said = refusal(text, {})
+    assert said.startswith(f"sync.toml line {line_of(text, names[0])}: ")
+    assert f"environment variables are not set: {', '.join(names)}; set them" in said
 
 
 def test_a_wrong_value_from_the_environment_is_not_shown() -> None:
