@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -55,7 +56,13 @@ def select_by(since: str | None, first: str | None, last: str | None, timezone: 
 def order_of(ref: str) -> tuple[tuple[int, int, str], ...]:
     """Numbers within a text count as numbers, case does not: C-9 comes before C-10, and 0010 is 10."""
     parts = _DIGITS.split(ref.strip().casefold())
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
+    return tuple(_number(part) if part.isdecimal() else (1, 0, part) for part in parts if part)
+
+
+def _number(digits: str) -> tuple[int, int, str]:
+    """By length, then digit by digit: Python makes no int of a text of any length."""
+    plain = "".join(str(unicodedata.decimal(digit)) for digit in digits).lstrip("0")
+    return 0, len(plain), plain
 
 
 def _moment(text: str, timezone: str) -> float | None:

@@ -122,6 +122,12 @@ def test_gumu_3_the_ends_of_a_range_count_whatever_their_case_and_zeros(
 def test_gumu_3_a_customer_number_of_any_characters_has_its_place() -> None:
     chosen = select_by(None, "C-1", "C-9")
     assert chosen.numbered("C-5\u00b2") and not chosen.numbered("\u00b2")
+    assert chosen.numbered("C-\u0665") and not chosen.numbered("C-\u0661\u0665")  # Arabic digits: 5 and 15
+
+
+def test_gumu_3_an_end_of_any_length_is_a_number_too() -> None:
+    chosen = select_by(None, "C-1", "C-" + "9" * 5000)
+    assert chosen.numbered("C-77") and not chosen.numbered("D-1")
 
 
 @pytest.mark.parametrize(
