@@ -146,18 +146,20 @@ def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _csv_rows(path: Path, file: io.TextIOWrapper, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     with file:
-        reader = csv.reader(file, delimiter=delimiter)
+        # strict: else a quote that is never closed would make all rows behind it one cell
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        begun = 1  # the line on which the row begins
         try:
             for number, cells in enumerate(reader, 1):
                 if len(cells) > MOST_COLUMNS:
-                    raise SheetError(
-                        f"{path}, line {reader.line_num}: more than {MOST_COLUMNS} columns: delete the others"
-                    )
+                    raise SheetError(f"{path}, line {begun}: more than {MOST_COLUMNS} columns: delete the others")
+                begun = reader.line_num + 1
                 yield number, [_GUARDED.sub("", cell.strip(), count=1)[:LONGEST_CELL] for cell in cells]
         except UnicodeError:
             raise _no_text(path) from None
         except csv.Error as error:
-            raise SheetError(f"{path}, line {reader.line_num}: {error}; save it again as CSV or XLSX") from None
+            why = f"{error}; are its quotes closed? Save it again as CSV or XLSX"
+            raise SheetError(f"{path}, line {begun}: {why}") from None
 
 
 def _no_text(path: Path) -> SheetError:

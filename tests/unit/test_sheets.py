@@ -149,6 +149,15 @@ def test_a_csv_of_absurdly_many_columns_or_a_cell_of_absurd_length_is_refused(tm
         list(sheets.read(long).lines)
 
 
+@pytest.mark.parametrize(("rows", "line"), [('1,"a\n2,b\n3,c\n', 2), ('1,a\n2,"b" c\n3,d\n', 3), ('1,a\n2,"b\n', 3)])
+def test_a_csv_whose_quotes_do_not_close_is_refused_as_a_whole_for_it_would_lose_the_rows_behind(
+    tmp_path: Path, rows: str, line: int
+) -> None:
+    path = saved(tmp_path, f"CustomerId,SageCompanyName\n{rows}".encode())
+    with pytest.raises(SheetError, match=f"line {line}: .*are its quotes closed"):
+        cells(path)
+
+
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda b: b"CustomerId,b\n" + b))
 def test_no_bytes_make_reading_crash(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "in.csv"
