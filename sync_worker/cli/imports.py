@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from sync_worker.cli.asking import within_limits
 from sync_worker.cli.previews import show
 from sync_worker.cli.progress import long_job, say
-from sync_worker.cli.shared import ConfigPath, Json, app, done, load
+from sync_worker.cli.shared import ConfigPath, Json, Out, app, done, load, out_needs_dry_run
 from sync_worker.output import Printer, runs
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def import_customers(
     first: Annotated[str | None, typer.Option("--from", help="customer number, inclusive")] = None,
     last: Annotated[str | None, typer.Option("--to", help="customer number, inclusive")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would become of each customer")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="with --dry-run: write it to .xlsx or .csv")] = None,
+    out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the import that was stopped")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="also beyond the flow's limits")] = False,
     config: ConfigPath = None,
@@ -37,8 +36,7 @@ def import_customers(
     """Bring ERP customers under sync: all of them, or those changed since a day and numbered from and to."""
     from sync_worker.desk import importing, opened
 
-    if out is not None and not dry_run:
-        raise typer.BadParameter("--out goes with --dry-run: an import itself has no file to write")
+    out_needs_dry_run(out, dry_run)
     with opened(load(config)) as worker_app:
         chosen = importing.selection(worker_app, flow, since, first, last)
         if dry_run:

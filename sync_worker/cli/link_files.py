@@ -12,7 +12,7 @@ import typer
 from sync_worker.cli.asking import within_limits
 from sync_worker.cli.links import group
 from sync_worker.cli.progress import long_job, say
-from sync_worker.cli.shared import ConfigPath, Json, done, load
+from sync_worker.cli.shared import ConfigPath, Errors, Json, Out, done, load, out_needs_dry_run
 from sync_worker.output import Printer, runs
 from sync_worker.wording import counted
 
@@ -41,9 +41,9 @@ def upload_links(
     file: Annotated[Path, typer.Argument(help=".xlsx or .csv in the Customers template")],
     flow: Annotated[str | None, typer.Option("--flow", help="only this flow's companies count")] = None,
     relink: Annotated[bool, typer.Option("--relink", help="unlink what is linked otherwise first")] = False,
-    errors: Annotated[Path | None, typer.Option("--errors", help="where wrong rows go, with what is wrong")] = None,
+    errors: Errors = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="link nothing: say what would be written")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="with --dry-run: write it to .xlsx or .csv")] = None,
+    out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the upload that was interrupted")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="also beyond the flow's limits")] = False,
     config: ConfigPath = None,
@@ -53,6 +53,7 @@ def upload_links(
     from sync_worker import desk
     from sync_worker.desk import link_sheet, link_upload
 
+    out_needs_dry_run(out, dry_run)
     with desk.opened(load(config)) as worker_app:
 
         def run(*, unlimited: bool) -> Uploaded:

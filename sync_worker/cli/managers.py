@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sync_worker.cli.previews import show
-from sync_worker.cli.shared import ConfigPath, Json, app, done, load
+from sync_worker.cli.shared import ConfigPath, Errors, Json, Out, app, done, load, out_needs_dry_run
 from sync_worker.output import Printer, records, shown
 from sync_worker.wording import counted
 
@@ -24,7 +24,6 @@ app.add_typer(group, name="managers")
 
 FlowName = Annotated[str, typer.Option("--flow", help="the flow whose mapping it is")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say whom it would release, and what would be written")]
-Out = Annotated[Path | None, typer.Option("--out", help="with --dry-run: write it to .xlsx or .csv")]
 ErpKey = Annotated[str, typer.Option("--erp", help="key or reference of the ERP's account manager")]
 CrmKey = Annotated[str, typer.Option("--crm", help="key or reference of the CRM's user")]
 
@@ -60,6 +59,7 @@ def map_manager(
     from sync_worker import desk
     from sync_worker.desk import managers
 
+    out_needs_dry_run(out, dry_run)
     with desk.opened(load(config)) as worker_app:
         made = managers.propose(worker_app, flow, erp, crm, preferred=preferred)
         managers.check_managers(worker_app, [made])
@@ -137,7 +137,7 @@ def export(
 def upload(
     file: Annotated[Path, typer.Argument(help=".xlsx or .csv")],
     flow: Annotated[str | None, typer.Option("--flow", help="for files without the column Flow")] = None,
-    errors: Annotated[Path | None, typer.Option("--errors", help="where wrong rows go, with what is wrong")] = None,
+    errors: Errors = None,
     dry_run: DryRun = False,
     out: Out = None,
     config: ConfigPath = None,
@@ -147,6 +147,7 @@ def upload(
     from sync_worker import desk
     from sync_worker.desk import manager_files, managers
 
+    out_needs_dry_run(out, dry_run)
     with desk.opened(load(config)) as worker_app:
         found = manager_files.read(worker_app, file, flow)
         if found.errors:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sync_worker.cli.shared import ConfigPath, Json, app, load
+from sync_worker.cli.shared import ConfigPath, Json, app, load, writable
 from sync_worker.output import Printer, runs
 from sync_worker.wording import counted
 
@@ -25,7 +25,7 @@ Lines = Callable[[Counter[str]], Iterator[list[str]]]
 @app.command("preview")
 def preview_flow(
     flow: Annotated[str, typer.Argument(help="flow name from sync.toml, e.g. customers")],
-    out: Annotated[Path | None, typer.Option("--out", help="write it to .xlsx or .csv")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="write it to .xlsx or .csv", callback=writable)] = None,
     config: ConfigPath = None,
     json: Json = False,
 ) -> None:

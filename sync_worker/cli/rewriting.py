@@ -13,7 +13,7 @@ from sync_worker.cli import managers
 from sync_worker.cli.asking import within_limits
 from sync_worker.cli.previews import write
 from sync_worker.cli.progress import long_job, say
-from sync_worker.cli.shared import ConfigPath, Json, app, done, load
+from sync_worker.cli.shared import ConfigPath, Json, Out, app, done, load, out_needs_dry_run
 from sync_worker.output import Printer, runs
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sync_worker.wiring import App
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what it would write, field by field")]
-Out = Annotated[Path | None, typer.Option("--out", help="with --dry-run: write it to .xlsx or .csv")]
 Yes = Annotated[bool, typer.Option("--yes", help="also beyond the flow's limits")]
 
 
@@ -41,6 +40,7 @@ def undo(
 
     if (run is None) == (link is None):
         raise typer.BadParameter("give exactly one of --run, --link")
+    out_needs_dry_run(out, dry_run)
     with opened(load(config)) as worker_app:
         code = _carry_out(
             worker_app,
@@ -66,6 +66,7 @@ def reapply(
     """Bring linked customers in step with the mapping as it is now: after a changed row, which rewrites nobody."""
     from sync_worker.desk import opened, rewriting
 
+    out_needs_dry_run(out, dry_run)
     with opened(load(config)) as worker_app:
         code = _carry_out(
             worker_app, rewriting.plan_reapply(worker_app, flow, erp), dry_run=dry_run, out=out, yes=yes, json=json
@@ -90,6 +91,7 @@ def leaver(
 
     if (erp is None) == (crm is None):
         raise typer.BadParameter("give exactly one of --erp, --crm")
+    out_needs_dry_run(out, dry_run)
     with opened(load(config)) as worker_app:
         plan = (
             rewriting.plan_leaver(worker_app, flow, "erp", erp, successor)
@@ -127,8 +129,6 @@ def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, out: Path | None, 
     from sync_worker.desk import rewriting
     from sync_worker.rewrites import VERDICTS
 
-    if out is not None and not dry_run:
-        raise typer.BadParameter("--out goes with --dry-run: a run itself has no file to write")
     if dry_run and out is not None:
         found_lines = partial(rewriting.lines, rewriting.preview(worker_app, plan))
         write(out, plan.flow, rewriting.COLUMNS, found_lines, json=json)

@@ -25,6 +25,27 @@ System = Annotated[str, typer.Argument(help="system name from sync.toml, e.g. er
 Key = Annotated[str, typer.Argument(help="API key or human reference of the record")]
 
 
+def writable(path: Path | None) -> Path | None:
+    """Said before the work that fills it. Raises SheetError."""
+    if path is not None:
+        from sync_worker import sheets
+
+        sheets.check_target(path)
+    return path
+
+
+Out = Annotated[Path | None, typer.Option("--out", help="with --dry-run: write it to .xlsx or .csv", callback=writable)]
+Errors = Annotated[
+    Path | None, typer.Option("--errors", help="where wrong rows go, with what is wrong", callback=writable)
+]
+
+
+def out_needs_dry_run(out: Path | None, dry_run: bool) -> None:
+    """Whoever wants a preview in a file, and forgets to say so, must not get the run. Raises BadParameter."""
+    if out is not None and not dry_run:
+        raise typer.BadParameter("--out goes with --dry-run: a run itself has no file to write")
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         print(f"sync-worker {importlib.metadata.version('sync-worker')}")

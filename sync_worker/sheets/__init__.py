@@ -4,6 +4,6 @@ What is wrong with a file as a whole is a ``SheetError`` of one line; what is wr
 """
 
 from sync_worker.sheets.reading import Line, Sheet, SheetError, read
-from sync_worker.sheets.writing import ERRORS, write
+from sync_worker.sheets.writing import ERRORS, check_target, write
 
-__all__ = ["ERRORS", "Line", "Sheet", "SheetError", "read", "write"]
+__all__ = ["ERRORS", "Line", "Sheet", "SheetError", "check_target", "read", "write"]

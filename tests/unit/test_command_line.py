@@ -44,12 +44,37 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         (["verify", "--config"], "Option '--config' requires an argument; see sync-worker --help\n"),
         (["emulate", "nobody", "--port", "0", "--config", "sync.toml"], "no emulator for nobody; there are: intacct"),
         (["explain", "erp", "C-\udcff"], "the command line is not UTF-8"),
+        (["links", "upload", "in.csv", "--out", "out.csv"], "--out goes with --dry-run"),
+        (["managers", "upload", "in.csv", "--out", "out.csv"], "--out goes with --dry-run"),
+        (["managers", "map", "--flow", "f", "--erp", "1", "--crm", "2", "--out", "o.csv"], "--out goes with --dry-run"),
+        (["import", "customers", "--out", "out.csv"], "--out goes with --dry-run"),
+        (["undo", "--run", "1", "--out", "out.csv"], "--out goes with --dry-run"),
     ],
 )
 def test_wrong_usage_is_one_line_with_exit_code_2(typed: Typed, words: list[str], said: str) -> None:
     code, out, err = typed(*words)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("sync-worker: ") and said in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["links", "upload", "in.csv", "--errors"],
+        ["links", "upload", "in.csv", "--dry-run", "--out"],
+        ["managers", "upload", "in.csv", "--errors"],
+        ["managers", "upload", "in.csv", "--dry-run", "--out"],
+        ["import", "customers", "--dry-run", "--out"],
+        ["preview", "customers", "--out"],
+        ["undo", "--run", "1", "--dry-run", "--out"],
+    ],
+)
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_done(
+    typed: Typed, words: list[str], tmp_path: Path
+) -> None:
+    target = tmp_path / "nowhere" / "out.csv"
+    said = f"sync-worker: {target} cannot be written: No such file or directory\n"
+    assert typed(*words, str(target), "--config", str(tmp_path / "none.toml")) == (1, "", said)
 
 
 def test_help_is_asked_for_or_shown_where_nothing_was_said(typed: Typed) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_worker import sheets
-from sync_worker.sheets import SheetError, reading
+from sync_worker.sheets import SheetError, reading, writing
 from sync_worker.sheets.reading import LARGEST
 
 COLUMNS = ("CustomerId", "SageCompanyName")
@@ -93,10 +93,41 @@ def test_a_file_that_is_too_large_or_not_there_is_refused_before_it_is_read(tmp_
         sheets.read(path)
     with pytest.raises(SheetError, match="cannot be read: No such file"):
         sheets.read(tmp_path / "nowhere.csv")
-    with pytest.raises(SheetError, match=r"must end in \.xlsx or \.csv"):
-        sheets.write(tmp_path / "out.txt", COLUMNS, [])
-    with pytest.raises(SheetError, match="cannot be written"):
-        sheets.write(tmp_path / "no" / "out.csv", COLUMNS, [])
+
+
+@pytest.mark.parametrize(
+    "name", ["no/out.csv", "no/out.xlsx", "folder.csv", "folder.xlsx", "a" * 300 + ".csv", "out.txt"]
+)
+def test_where_no_file_can_be_written_is_said_before_the_work_that_fills_it_and_in_the_same_words(
+    tmp_path: Path, name: str
+) -> None:
+    for folder in ("folder.csv", "folder.xlsx"):
+        (tmp_path / folder).mkdir()
+    path = tmp_path / name
+    with pytest.raises(SheetError) as before:
+        sheets.check_target(path)
+    with pytest.raises(SheetError) as after:
+        sheets.write(path, COLUMNS, [])
+    assert str(before.value) == str(after.value)
+    assert str(path) in str(before.value) and f".{path.name}" not in str(before.value), "its name, not the half file's"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["folder.csv", "folder.xlsx"]
+
+
+def test_a_target_that_can_be_written_is_left_as_it_is(tmp_path: Path) -> None:
+    path = saved(tmp_path, b"before", "out.csv")
+    sheets.check_target(path)
+    assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_more_rows_than_a_workbook_holds_are_refused_and_none_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "MOST_ROWS", 3)  # the header is one of them
+    assert sheets.write(tmp_path / "full.xlsx", COLUMNS, [("1", "a"), ("2", "b")]) == 2
+    with pytest.raises(SheetError, match=r"at most 2 rows: give the file a name that ends in \.csv"):
+        sheets.write(tmp_path / "over.xlsx", COLUMNS, [("1", "a")] * 3)
+    assert sheets.write(tmp_path / "over.csv", COLUMNS, [("1", "a")] * 3) == 3
+    assert not (tmp_path / "over.xlsx").exists()
 
 
 def bomb(path: Path, part: str, size: int) -> Path:
