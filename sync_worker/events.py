@@ -11,6 +11,7 @@ Via = Literal["webhook", "poll", "manual", "import", "reconcile"]
 LinkClass = Literal["live", "retry", "bulk"]
 
 SIDES: tuple[Side, Side] = ("erp", "crm")
+LARGEST_ID = 2**63 - 1  # of a row of ours: what both databases take
 INVOICE = "invoice"  # heard only for what it permits: invoices themselves are not synced
 
 

@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, Key, System, app, load
+from sync_worker.events import LARGEST_ID
 from sync_worker.output import Printer, records
 
 group = typer.Typer(no_args_is_help=True, help="Links by hand and as a file: who is whose partner.")
 app.add_typer(group, name="links")
 
-LinkId = Annotated[int, typer.Option("--link", help="the link, by the id that explain and links list show")]
+LinkId = Annotated[
+    int, typer.Option("--link", min=1, max=LARGEST_ID, help="the link, by the id that explain and links list show")
+]
 
 
 @group.command("list")
@@ -24,7 +27,9 @@ def list_links(
     key: Annotated[str | None, typer.Option("--key", help="API key or human reference of the record")] = None,
     unsynced: Annotated[bool, typer.Option("--unsynced", help="only what has never been synced")] = False,
     limit: Annotated[int, typer.Option("--limit", help="links on a page")] = 100,
-    after: Annotated[int, typer.Option("--after", help="the cursor that the page before ended with")] = 0,
+    after: Annotated[
+        int, typer.Option("--after", min=0, max=LARGEST_ID, help="the cursor that the page before ended with")
+    ] = 0,
     config: ConfigPath = None,
     json: Json = False,
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from sync_worker.cli.shared import ConfigPath, Json, Key, System, app, done, load
 from sync_worker.errors import PermanentError
+from sync_worker.events import LARGEST_ID
 from sync_worker.output import Printer, records, shown
 from sync_worker.wording import counted
 
@@ -96,7 +97,7 @@ def resolve(
 
 @app.command()
 def replay(
-    link: Annotated[int | None, typer.Option("--link", help="one link by its id")] = None,
+    link: Annotated[int | None, typer.Option("--link", min=1, max=LARGEST_ID, help="one link by its id")] = None,
     state: Annotated[str | None, typer.Option("--state", help="all links in a state")] = None,
     waiting_on: Annotated[str | None, typer.Option("--waiting-on", help="all links waiting on a key")] = None,
     flow: Annotated[str | None, typer.Option("--flow")] = None,

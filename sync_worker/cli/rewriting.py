@@ -14,6 +14,7 @@ from sync_worker.cli.asking import within_limits
 from sync_worker.cli.previews import write
 from sync_worker.cli.progress import long_job, say
 from sync_worker.cli.shared import ConfigPath, Json, Out, app, done, load, out_needs_dry_run
+from sync_worker.events import LARGEST_ID
 from sync_worker.output import Printer, runs
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ Yes = Annotated[bool, typer.Option("--yes", help="also beyond the flow's limits"
 
 @app.command()
 def undo(
-    run: Annotated[int | None, typer.Option("--run", help="everything that this run wrote")] = None,
-    link: Annotated[int | None, typer.Option("--link", help="the last write through this link")] = None,
+    run: Annotated[
+        int | None, typer.Option("--run", min=1, max=LARGEST_ID, help="everything that this run wrote")
+    ] = None,
+    link: Annotated[
+        int | None, typer.Option("--link", min=1, max=LARGEST_ID, help="the last write through this link")
+    ] = None,
     dry_run: DryRun = False,
     out: Out = None,
     yes: Yes = False,
@@ -105,7 +110,9 @@ def leaver(
 @app.command("runs")
 def list_runs(
     flow: Annotated[str | None, typer.Option("--flow", help="only this flow")] = None,
-    run: Annotated[int | None, typer.Option("--run", help="what this run says about each record")] = None,
+    run: Annotated[
+        int | None, typer.Option("--run", min=1, max=LARGEST_ID, help="what this run says about each record")
+    ] = None,
     verdict: Annotated[str | None, typer.Option("--verdict", help="with --run: only these, e.g. failed")] = None,
     after: Annotated[str | None, typer.Option("--after", help="with --run: those behind the page before")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="how many")] = 20,

@@ -49,6 +49,12 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         (["managers", "map", "--flow", "f", "--erp", "1", "--crm", "2", "--out", "o.csv"], "--out goes with --dry-run"),
         (["import", "customers", "--out", "out.csv"], "--out goes with --dry-run"),
         (["undo", "--run", "1", "--out", "out.csv"], "--out goes with --dry-run"),
+        (["links", "unlink", "--link", "9" * 20], "'--link': Input should be less than or equal to"),
+        (["links", "list", "--after", "9" * 20], "'--after': Input should be less than or equal to"),
+        (["undo", "--run", "9" * 20], "'--run': Input should be less than or equal to"),
+        (["runs", "--run", "9" * 20], "'--run': Input should be less than or equal to"),
+        (["undo", "--link", "0"], "'--link': Input should be greater than or equal to 1"),
+        (["replay", "--link", "9" * 20], "'--link': Input should be less than or equal to"),
     ],
 )
 def test_wrong_usage_is_one_line_with_exit_code_2(typed: Typed, words: list[str], said: str) -> None:

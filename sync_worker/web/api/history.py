@@ -8,10 +8,11 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field
 
 from sync_worker import reports
+from sync_worker.events import LARGEST_ID
 from sync_worker.store import lists
 from sync_worker.web.api import shapes
 from sync_worker.web.api.here import Here, may_answer
-from sync_worker.web.api.paging import LARGEST, Paged, Word, cursor, position
+from sync_worker.web.api.paging import Paged, Word, cursor, position
 
 router = APIRouter(tags=["history"])
 
@@ -33,7 +34,7 @@ class EventQuery(Paged):
 class EntryQuery(Paged):
     """Which entries; all that is given must hold."""
 
-    link: int | None = Field(default=None, ge=1, le=LARGEST, description="of one link")
+    link: int | None = Field(default=None, ge=1, le=LARGEST_ID, description="of one link")
     flow: Word | None = Field(default=None, description="of one flow")
     actor: Word | None = Field(default=None, description="`worker`, `cli`, or a token's name")
     since: Since

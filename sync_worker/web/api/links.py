@@ -9,18 +9,18 @@ from pydantic import Field
 
 from sync_worker import causes, desk, reports
 from sync_worker.desk.refusals import NotKnown
-from sync_worker.events import SIDES
+from sync_worker.events import LARGEST_ID, SIDES
 from sync_worker.store import lists
 from sync_worker.store.rows import LinkRow
 from sync_worker.web.api import shapes
 from sync_worker.web.api.here import CHANGES, Context, Here, may_answer
-from sync_worker.web.api.paging import LARGEST, Paged, Word, cursor, position
+from sync_worker.web.api.paging import Paged, Word, cursor, position
 from sync_worker.web.api.problems import AMBIGUOUS, NOT_FOUND, NOT_OPEN, REFUSED
 from sync_worker.web.api.shapes import State
 
 router = APIRouter(tags=["links"])
 
-LinkId = Annotated[int, Path(alias="link", ge=1, le=LARGEST, description="`link` in the list")]
+LinkId = Annotated[int, Path(alias="link", ge=1, le=LARGEST_ID, description="`link` in the list")]
 
 
 class LinkQuery(Paged):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from sync_worker.web.api.paging import LARGEST
+from sync_worker.events import LARGEST_ID
 from sync_worker.web.api.problems import KINDS
 
 _STYLE = """
@@ -137,7 +137,7 @@ def _type(schema: Json) -> str:
     limits = [
         f"{word} {schema[key]}"
         for key, word in (("minimum", "from"), ("maximum", "to"))
-        if schema.get(key, LARGEST) < LARGEST
+        if schema.get(key, LARGEST_ID) < LARGEST_ID
     ]
     if "default" in schema and schema["default"] is not None:
         limits.append(f"else {str(schema['default']).lower()}")

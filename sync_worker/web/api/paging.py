@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from sync_worker.events import LARGEST_ID
 from sync_worker.store.bulk import storable
 from sync_worker.store.lists import Page, Position
 from sync_worker.web.api.problems import INVALID, Refused
 
 MOST = 500
 USUAL = 100
-LARGEST = 2**63 - 1
 
 
 def _storable(value: str) -> str:
@@ -65,7 +65,7 @@ def position(kind: str, after: str | None, *types: type) -> Position | None:
 
 
 _FITS: dict[type, Callable[[Any], bool]] = {
-    int: lambda value: type(value) is int and 0 <= value <= LARGEST,
-    float: lambda value: type(value) in (int, float) and abs(value) < LARGEST and math.isfinite(value),
+    int: lambda value: type(value) is int and 0 <= value <= LARGEST_ID,
+    float: lambda value: type(value) in (int, float) and abs(value) < LARGEST_ID and math.isfinite(value),
     str: lambda value: isinstance(value, str) and storable(value),
 }

@@ -9,15 +9,16 @@ from pydantic import Field
 
 from sync_worker import reports
 from sync_worker.desk.refusals import NotKnown
+from sync_worker.events import LARGEST_ID
 from sync_worker.store import lists
 from sync_worker.web.api import shapes
 from sync_worker.web.api.here import Context, Here, may_answer
-from sync_worker.web.api.paging import LARGEST, Paged, Word, cursor, position
+from sync_worker.web.api.paging import Paged, Word, cursor, position
 from sync_worker.web.api.problems import NOT_FOUND
 
 router = APIRouter(tags=["runs"])
 
-RunId = Annotated[int, Path(alias="run", ge=1, le=LARGEST, description="`id` in the list")]
+RunId = Annotated[int, Path(alias="run", ge=1, le=LARGEST_ID, description="`id` in the list")]
 
 
 class RunQuery(Paged):
