@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,34 @@ def test_a_bulk_load_is_not_read_again_at_every_poll(case: Case) -> None:
         shown.append(len(changed_keys(iter(pages))))
         case.clock.advance(90)
     assert shown == [4, 4, 1]  # the second look is the one that a late transaction may still show up in
+
+
+def by_key(**customers: str) -> Profile:
+    """Swept by key, in small pages."""
+    shipped = load("the_layer", Path()).model_dump()
+    shipped["customers"] |= customers
+    shipped["paging"] |= {"size": 2}
+    return Profile.model_validate(shipped)
+
+
+def test_a_page_of_removed_records_does_not_end_a_sweep() -> None:
+    with the_layer(by_key(deleted="/address/line2")) as case:
+        keys = [case.make(name=f"Sweep {n}") for n in range(7)]
+        for key in keys[2:5]:
+            case.emulator.person("customer", key, {"/address/line2": "removed"})
+        assert changed_keys(case.connector.sweep("customer")) == [*keys[:2], *keys[5:]]
+
+
+def test_a_list_that_pays_no_heed_to_the_key_it_is_to_begin_behind_ends_a_sweep_in_one_line() -> None:
+    with the_layer(by_key()) as case:
+        for n in range(5):
+            case.make(name=f"Sweep {n}")
+        plain_handle = case.emulator.handle
+
+        def handle(request):  # type: ignore[no-untyped-def]  # the emulator's own signature
+            kept = [one for one in request.query.split("&") if not one.startswith("after_id=")]
+            return plain_handle(replace(request, query="&".join(kept)))
+
+        case.emulator.handle = handle
+        with pytest.raises(SystemUnavailable, match=r"`find\.after_key`"):
+            [page for page, _ in zip(case.connector.sweep("customer"), range(20), strict=False)]

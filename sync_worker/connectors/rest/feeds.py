@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from sync_worker.connectors import stamps
 from sync_worker.connectors.base import FeedRow, Page, Record
 from sync_worker.connectors.bounds import bounded
+from sync_worker.connectors.rest import pointers
 from sync_worker.connectors.rest.calls import Calls
 from sync_worker.connectors.rest.records import Records
 from sync_worker.errors import SystemUnavailable
@@ -75,13 +76,19 @@ class Feeds:
             return
         while True:
             query = {profile.find.after_key: after} if after else {}
-            rows = self._records.live(next(self._calls.pages(query, sort=profile.sort.by_key), []))
-            if not rows:
+            page = next(self._calls.pages(query, sort=profile.sort.by_key), [])
+            if not page:
                 return
-            if [row.key for row in rows] != sorted((row.key for row in rows), key=rank):
+            keys = [key for one in page if (key := pointers.text(one, profile.customers.key))]  # of removed ones too
+            if keys != sorted(keys, key=rank):
                 raise SystemUnavailable("the list is not in the order of its keys: correct `sort` of the profile")
-            after = rows[-1].key
-            yield Page([self._row(row, "reconcile") for row in rows], after)
+            if not keys or (after and rank(keys[0]) <= rank(after)):
+                raise SystemUnavailable(
+                    "the list does not go on behind the key that was asked for: correct `find.after_key` of the profile"
+                )
+            after = keys[-1]
+            rows = [self._row(row, "reconcile") for row in self._records.live(page)]
+            yield Page(rows, after, shown=len(page))
 
     def _sweep_by_keys(self, after: str | None) -> Iterator[Page]:
         every = bounded(row for page in self._calls.pages({}) for row in self._records.live(page))
