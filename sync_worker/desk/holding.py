@@ -23,6 +23,16 @@ class TakenOver(PermanentError):
     code = "taken_over"
 
 
+def lease_of(kind: str, flow: str) -> str:
+    """The lease that a run of this kind holds, one for each flow it is about."""
+    return f"{kind}:{flow}"
+
+
+def is_held(app: App, name: str) -> bool:
+    """Does a process hold it that lives, or was killed just now?"""
+    return schedules.leased(app.db, name)[1] > 0
+
+
 @contextmanager
 def held(app: App, name: str, what: str, say: Say | None = None) -> Iterator[Callable[[], None]]:
     """Yields what is to be called now and then. ``what``: as errors name it.

@@ -9,7 +9,7 @@ from typing import Any
 from sync_worker import imports
 from sync_worker.desk import limits
 from sync_worker.desk.anew import Anew
-from sync_worker.desk.holding import Say, held
+from sync_worker.desk.holding import Say, held, lease_of
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.shared import ACTOR
 from sync_worker.desk.stalls import Stall
@@ -84,7 +84,7 @@ def run_import(
     ``chosen`` is not what ``resume`` takes.
     """
     one = _importable(app, flow)
-    with held(app, f"{imports.KIND}:{flow}", f"an import of {flow}", say) as renew:
+    with held(app, lease_of(imports.KIND, flow), f"an import of {flow}", say) as renew:
         if resume is not None and runs.get(app.db, resume.id).state not in runs.UNFINISHED:
             raise PermanentError(f"the import to go on with (run {resume.id}) has come to its end meanwhile")
 

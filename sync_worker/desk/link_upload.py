@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select
 from sync_worker.connectors.context import writes_allowed
 from sync_worker.desk import limits, link_preview, link_sheet
 from sync_worker.desk.anew import Anew
-from sync_worker.desk.holding import Say, TakenOver, held
+from sync_worker.desk.holding import Say, TakenOver, held, lease_of
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.link_claims import Claims
 from sync_worker.desk.link_rows import Asked, Reader
@@ -108,7 +108,8 @@ def _held(app: App, flows: Iterable[str], say: Say | None) -> Iterator[Callable[
     """One upload of a flow at a time: two would count each other's rows as their own."""
     with ExitStack() as leases:
         renewals = [
-            leases.enter_context(held(app, f"{KIND}:{flow}", f"an upload of links of {flow}", say)) for flow in flows
+            leases.enter_context(held(app, lease_of(KIND, flow), f"an upload of links of {flow}", say))
+            for flow in flows
         ]
 
         def renew() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sync_worker import rewrites
 from sync_worker.desk import foreseen, limits
 from sync_worker.desk.anew import NAMED, Anew
-from sync_worker.desk.holding import Say, held
+from sync_worker.desk.holding import LEASE, Say, held, is_held, lease_of
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.managers import People, flow_of
 from sync_worker.desk.refusals import NotKnown
@@ -73,6 +73,12 @@ def _undo_run(app: App, run_id: int) -> Plan:
     found = lists.one_run(app.db, run_id)
     if found is None:
         raise NotKnown(f"there is no run {run_id}: sync-worker runs lists them")
+    flows = {found["flow"], *(() if found["flow"] else app.flows)}  # an upload without one holds a lease of each
+    if found["state"] == "running" and any(is_held(app, lease_of(found["kind"], flow)) for flow in flows):
+        raise PermanentError(
+            f"run {run_id} is under way: let it come to its end, or stop it by Ctrl-C, then undo it "
+            f"(after a kill: in {LEASE:.0f} s)"
+        )
     busy = history.under_way(app.db, run_id)
     if busy:
         raise PermanentError(
@@ -241,7 +247,7 @@ def carry_out(
     Raises LimitReached before anything is done, and PermanentError while one of this kind and flow is under way.
     """
     what = f"an {plan.kind}" if plan.kind == UNDO else f"a {plan.kind}"
-    with held(app, f"{plan.kind}:{plan.flow}", what, say) as renew:
+    with held(app, lease_of(plan.kind, plan.flow), what, say) as renew:
 
         def tell(at: Progress) -> None:
             renew()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from support.rules import FLOW, Make, in_the_past, pair, rest
 from support.world import World
@@ -13,6 +14,7 @@ from sync_worker.desk import holding, importing, link_upload, rewriting
 from sync_worker.errors import PermanentError
 from sync_worker.imports import Selection
 from sync_worker.store import runs, schedules
+from sync_worker.store.tables import journal
 
 
 @pytest.fixture
@@ -153,3 +155,26 @@ def test_an_upload_of_links_whose_lease_another_one_took_over_leaves_the_run_to_
         link_upload.upload(world.app, link_file(world, tmp_path), progress=stalls)
     run = runs.unfinished(world.db, link_upload.KIND, "")
     assert run is not None and run.state == "running", "it is not this process's to stop"
+
+
+@pytest.mark.parametrize(
+    ("kind", "flow", "lease"),
+    [
+        ("import", FLOW, f"import:{FLOW}"),
+        ("links_upload", "", f"links_upload:{FLOW}"),  # of all flows: one lease each
+        ("undo", "", "undo:"),  # of such an upload
+    ],
+)
+def test_a_run_that_is_still_under_way_is_not_undone_also_while_none_of_its_records_is_due(
+    world: World, kind: str, flow: str, lease: str
+) -> None:
+    one = pair(world)
+    begun = runs.begin(world.db, kind, flow, "a person", {})
+    with world.db.write() as conn:
+        entry = {"link_id": one.id, "flow": FLOW, "at": world.clock(), "side": "crm", "key": one.crm, "what": "update"}
+        conn.execute(insert(journal).values(**entry, why="", actor="worker", run_id=begun.id))
+    assert schedules.claim(world.db, lease, lease=holding.LEASE) is not None
+    with pytest.raises(PermanentError, match=f"run {begun.id} is under way: .* stop it by Ctrl-C"):
+        rewriting.plan_undo(world.app, run=begun.id)
+    world.clock.advance(holding.LEASE)  # whoever held it is dead
+    assert rewriting.plan_undo(world.app, run=begun.id).params == {"run": begun.id}
