@@ -52,6 +52,11 @@ class SyncError(Exception):
         return self
 
     @property
+    def of_system(self) -> str:
+        """With the system that it is about, for who typed a command and may mean any of them."""
+        return f"{self.system}: {self}" if self.system else str(self)
+
+    @property
     def in_words(self) -> str:
         """For who looks at the record: what happened, and what the vendor said. Not for logs."""
         return f"{self}: {self.said}" if self.said else str(self)

@@ -27,7 +27,7 @@ from sync_worker.cli import (
     verify,
 )
 from sync_worker.cli.shared import app
-from sync_worker.errors import ConfigError, SyncError
+from sync_worker.errors import ConfigError, RetryableError, SyncError
 from sync_worker.output import shown
 
 # importing a module registers its commands
@@ -62,8 +62,10 @@ def main() -> None:
         _refuse_usage(error)
     except ConfigError as error:
         _fail(str(error), 2)
+    except RetryableError as error:
+        _fail(f"{error.of_system}; try again later" if error.system else str(error), 1)
     except SyncError as error:
-        _fail(str(error), 1)
+        _fail(error.of_system, 1)
     except _database_errors() as error:
         if not _about_the_database(error):
             raise

@@ -37,7 +37,7 @@ def long_job(again: str) -> Iterator[Tell]:
         print(f"sync-worker: stopped; {again} goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None
     except RetryableError as error:
-        raise RetryableError(f"{error}; {again} goes on from here") from error
+        raise RetryableError(f"{error.of_system}; {again} goes on from here") from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sync_worker import cli
+from sync_worker.errors import AuthFailed, RateLimited, RetryableError, SyncError
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -87,6 +88,24 @@ def test_help_is_asked_for_or_shown_where_nothing_was_said(typed: Typed) -> None
     assert typed("--help")[0] == 0 and "explain" in typed("--help")[1]
     code, out, err = typed()
     assert code == 2 and "explain" in out + err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RateLimited("HTTP 429", system="crm"), "crm: HTTP 429; try again later"),
+        (AuthFailed("HTTP 401: check username", system="erp"), "erp: HTTP 401: check username"),
+        (RetryableError("crm: HTTP 503; --resume goes on from here"), "crm: HTTP 503; --resume goes on from here"),
+    ],
+)
+def test_an_error_of_a_vendor_names_the_system_and_what_to_do(
+    typed: Typed, error: SyncError, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(**_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", failing)
+    assert typed("preview", "customers") == (1, "", f"sync-worker: {said}\n")
 
 
 def test_a_database_file_that_is_none_is_one_line(

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from sync_worker.cli.progress import LINE_SECONDS, Lines, long_job
-from sync_worker.errors import RetryableError
+from sync_worker.errors import RetryableError, SystemUnavailable
 
 
 class Clock:
@@ -54,6 +54,8 @@ def test_a_vendor_that_is_away_leaves_a_job_to_go_on_with() -> None:
     told = "away; sync-worker import customers --resume goes on from here"
     with pytest.raises(RetryableError, match=told), long_job("sync-worker import customers --resume"):
         raise RetryableError("away")
+    with pytest.raises(RetryableError, match=r"^crm: HTTP 503; --resume goes on from here$"), long_job("--resume"):
+        raise SystemUnavailable("HTTP 503", system="crm")
 
 
 def test_ctrl_c_is_answered_before_what_has_begun_is_finished(capfd: pytest.CaptureFixture[str]) -> None:
