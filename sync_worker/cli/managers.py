@@ -151,7 +151,7 @@ def upload(
     with desk.opened(load(config)) as worker_app:
         found = manager_files.read(worker_app, file, flow)
         if found.errors:
-            _refuse(found, errors, json=json)
+            _refuse(file, found, errors, json=json)
         managers.check_managers(worker_app, found.rows)
         _tell(found.rows, json=json)
         if dry_run:
@@ -165,16 +165,16 @@ def upload(
     print(f"{counted(len(found.rows), 'row')} {said}; {same} so already, {found.left} without a CRM user")
 
 
-def _refuse(found: Upload, errors: Path | None, *, json: bool) -> None:
+def _refuse(file: Path, found: Upload, errors: Path | None, *, json: bool) -> None:
     """Nothing of a file with wrong rows is made; ends the command with 1."""
     from sync_worker.desk import manager_files
 
     if errors is not None:
-        count = manager_files.write_errors(errors, found)
+        count = manager_files.write_errors(file, errors, found)
         print(f"{errors}: {counted(count, 'row')} to correct and upload again", file=sys.stderr)
-    wrong = [{"line": number, "errors": texts} for number, _, texts in found.errors]
+    wrong = [{"line": number, "errors": texts} for number, texts in found.errors]
     if not Printer(json).document({"rows": 0, "released": 0, "same": found.same, "left": found.left, "errors": wrong}):
-        for number, _, texts in found.errors:
+        for number, texts in found.errors:
             print(shown(f"line {number}: {'; '.join(texts)}"))
         print(f"{counted(len(found.errors), 'row is', 'rows are')} wrong; nothing was changed")
     done(1)

@@ -26,13 +26,13 @@ _NO = frozenset(("", "no", "n", "false", "0"))
 class Upload:
     """What a file says. ``rows``: those that change something; ``same``: those that stand so already.
 
-    ``left``: rows without a CRM user. ``errors``: (line, cells, what is wrong with it): then nothing is applied.
+    ``left``: rows without a CRM user. ``errors``: (line, what is wrong with it): then nothing is applied.
     """
 
     rows: list[Proposal] = field(default_factory=list)
     same: int = 0
     left: int = 0
-    errors: list[tuple[int, dict[str, str], list[str]]] = field(default_factory=list)
+    errors: list[tuple[int, list[str]]] = field(default_factory=list)
 
 
 def suggestions(app: App, flow_name: str) -> list[dict[str, Any]]:
@@ -92,6 +92,7 @@ def read(app: App, path: Path, flow_name: str | None = None) -> Upload:
     required = (ERP, CRM) if flow_name is not None else (FLOW, ERP, CRM)
     upload = Upload()
     seen: dict[tuple[str, str], int] = {}
+    ways: dict[tuple[str, str], int] = {}  # back to an ERP manager, by the rows marked so
     people = {name: People(app, flow) for name, flow in app.flows.items()}
     for line in sheets.read(path, required=required, known=COLUMNS).lines:
         cells = dict(line.cells)
@@ -105,8 +106,12 @@ def read(app: App, path: Path, flow_name: str | None = None) -> Upload:
             before = seen.setdefault((made.flow, made.erp.key), line.number)
             if before != line.number:
                 errors.append(f"{made.erp.key} stands in line {before} already")
+            marked = ways.setdefault((made.flow, made.crm.key), line.number) if made.preferred else line.number
+            if marked != line.number:
+                told = f"{CRM} {made.crm.ref} has its {PREFERRED} in line {marked} already"
+                errors.append(f"{told}: only one of them is the way back")
         if errors or made is None:
-            upload.errors.append((line.number, cells, errors))
+            upload.errors.append((line.number, errors))
         elif made.unchanged:
             upload.same += 1
         else:
@@ -133,11 +138,17 @@ def _proposal(
     return here.proposal(*found, preferred=mark in _YES) if len(found) == len(SIDES) and not errors else None
 
 
-def write_errors(path: Path, upload: Upload) -> int:
-    """The rows that are wrong, as they were, with what is wrong: corrected, the file can be uploaded as it is."""
-    headers = list(dict.fromkeys(name for _, cells, _ in upload.errors for name in cells if name not in sheets.ERRORS))
+def write_errors(source: Path, target: Path, upload: Upload) -> int:
+    """The file as it was, with what is wrong beside its rows: none was made, so all are needed once it is corrected.
+
+    Returns how many are wrong. Raises SheetError.
+    """
+    sheet = sheets.read(source, known=COLUMNS)
+    headers = [name for name in sheet.headers if name and name not in sheets.ERRORS]
+    wrong = dict(upload.errors)
     rows: Iterable[list[str]] = (
-        [*(cells.get(name, "") for name in headers), str(number), "; ".join(errors)]
-        for number, cells, errors in upload.errors
+        [*(line.cells[name] for name in headers), str(line.number), "; ".join(wrong.get(line.number, ()))]
+        for line in sheet.lines
     )
-    return sheets.write(path, [*headers, *sheets.ERRORS], rows)
+    sheets.write(target, [*headers, *sheets.ERRORS], rows)
+    return len(wrong)

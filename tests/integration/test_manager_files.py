@@ -64,17 +64,29 @@ def test_am_5_all_errors_of_a_row_come_at_once_and_the_error_file_can_be_correct
         "customers;E-12;;;\n",
     )
     found = manager_files.read(world.app, path)
-    assert [(number, len(errors)) for number, _, errors in found.errors] == [(3, 3), (4, 1), (5, 1)]
-    assert "E-10 stands in line 2 already" in found.errors[1][2][0]
+    assert [(number, len(errors)) for number, errors in found.errors] == [(3, 3), (4, 1), (5, 1)]
+    assert "E-10 stands in line 2 already" in found.errors[1][1][0]
     assert rows(world) == {}
     back = tmp_path / "errors.csv"
-    assert manager_files.write_errors(back, found) == 3
-    lines = list(sheets.read(back).lines)
-    assert (lines[0].cells["Note"], lines[0].cells["_line"]) == ("two", "3")
+    assert manager_files.write_errors(path, back, found) == 3
+    told = [(one.cells["Note"], one.cells["_line"], bool(one.cells["_errors"])) for one in sheets.read(back).lines]
+    assert told == [("keep", "2", False), ("two", "3", True), ("again", "4", True), ("", "5", True), ("", "6", False)]
+    text = back.read_text("utf-8-sig").replace("E-99,nobody,perhaps", "E-11,sellers2,")
+    text = text.replace("E-10,sellers2,,again", "E-12,sellers2,yes,again").replace(
+        "branch,E-11,sellers2", "customers,E-12,"
+    )
+    back.write_text(text)
     again = manager_files.read(world.app, back)
-    assert len(again.errors) == 2  # the one that stood there twice stands alone in this file
     assert managers.map_by_flow(world.app, again.rows) == 0
-    assert rows(world) == {"E-10": ("3", False)}
+    assert rows(world) == {"E-10": ("2", False), "E-11": ("3", False), "E-12": ("3", True)}, "the good row is not lost"
+
+
+def test_am_5_two_rows_of_a_file_that_are_both_the_preferred_way_back_are_wrong(world: World, tmp_path: Path) -> None:
+    path = csv(tmp_path, "ErpManager,CrmUser,Preferred\nE-10,sellers1,yes\nE-11,sellers1,yes\nE-12,sellers2,yes\n")
+    found = manager_files.read(world.app, path, FLOW)
+    assert found.errors == [
+        (3, ["CrmUser sellers1 has its Preferred in line 2 already: only one of them is the way back"])
+    ]
 
 
 def test_am_5_rows_that_are_only_unambiguous_together_are_made_together_or_not_at_all(
