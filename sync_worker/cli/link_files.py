@@ -12,7 +12,7 @@ import typer
 from sync_worker.cli.asking import within_limits
 from sync_worker.cli.links import group
 from sync_worker.cli.progress import long_job, say
-from sync_worker.cli.shared import ConfigPath, Errors, Json, Out, done, load, out_needs_dry_run
+from sync_worker.cli.shared import ConfigPath, Errors, Json, Out, done, load, other_than, out_needs_dry_run
 from sync_worker.output import Printer, runs
 from sync_worker.wording import counted
 
@@ -54,6 +54,7 @@ def upload_links(
     from sync_worker.desk import link_sheet, link_upload
 
     out_needs_dry_run(out, dry_run)
+    other_than(file, {"--errors": errors, "--out": out})
     with desk.opened(load(config)) as worker_app:
 
         def run(*, unlimited: bool) -> Uploaded:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sync_worker.cli.previews import show
-from sync_worker.cli.shared import ConfigPath, Errors, Json, Out, app, done, load, out_needs_dry_run
+from sync_worker.cli.shared import ConfigPath, Errors, Json, Out, app, done, load, other_than, out_needs_dry_run
 from sync_worker.output import Printer, records, shown
 from sync_worker.wording import counted
 
@@ -148,6 +148,7 @@ def upload(
     from sync_worker.desk import manager_files, managers
 
     out_needs_dry_run(out, dry_run)
+    other_than(file, {"--errors": errors, "--out": out})
     with desk.opened(load(config)) as worker_app:
         found = manager_files.read(worker_app, file, flow)
         if found.errors:

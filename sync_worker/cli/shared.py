@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +46,14 @@ def out_needs_dry_run(out: Path | None, dry_run: bool) -> None:
     """Whoever wants a preview in a file, and forgets to say so, must not get the run. Raises BadParameter."""
     if out is not None and not dry_run:
         raise typer.BadParameter("--out goes with --dry-run: a run itself has no file to write")
+
+
+def other_than(file: Path, targets: Mapping[str, Path | None]) -> None:
+    """No target may be the uploaded file, which would be written over. ``targets``: by option. Raises BadParameter."""
+    for option, target in targets.items():
+        with suppress(OSError):  # one of them is not there
+            if target is not None and target.samefile(file):
+                raise typer.BadParameter(f"{option} {target} is the uploaded file itself: give another name")
 
 
 def _show_version(wanted: bool) -> None:

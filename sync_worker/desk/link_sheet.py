@@ -8,7 +8,6 @@ from pathlib import Path
 
 from sync_worker import sheets
 from sync_worker.desk.link_rows import ACCOUNT, ALSO, OWN, REQUIRED, SAGE_ID, TEMPLATE
-from sync_worker.errors import PermanentError
 from sync_worker.sheets import Line, Sheet, SheetError
 from sync_worker.store import runs
 from sync_worker.store.session import Database
@@ -41,8 +40,6 @@ def wrong_rows(db: Database, run_id: int) -> Iterator[tuple[int, list[str]]]:
 
 def write_errors(app: App, source: Path, target: Path, run_id: int) -> int:
     """The wrong rows as they were, with what is wrong: corrected, the file can be uploaded as it is."""
-    if target.exists() and target.samefile(source):
-        raise PermanentError(f"--errors {target} is the uploaded file itself: give another name")
     sheet = open_sheet(source)
     headers = [name for name in sheet.headers if name and name not in sheets.ERRORS]
     return sheets.write(

@@ -84,6 +84,20 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_done(
     assert typed(*words, str(target), "--config", str(tmp_path / "none.toml")) == (1, "", said)
 
 
+@pytest.mark.parametrize("command", ["links", "managers"])
+@pytest.mark.parametrize("words", [["--errors"], ["--dry-run", "--out"]])
+def test_an_uploaded_file_is_never_written_over_and_that_is_said_before_anything_is_done(
+    typed: Typed, command: str, words: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "in.csv"
+    file.write_text("as it was")
+    link = tmp_path / "other.csv"
+    link.symlink_to(file)
+    code, _, err = typed(command, "upload", str(file), *words, str(link), "--config", str(tmp_path / "none.toml"))
+    assert (code, err.count("\n")) == (2, 1) and f"{words[-1]} {link} is the uploaded file itself" in err
+    assert file.read_text() == "as it was"
+
+
 def test_help_is_asked_for_or_shown_where_nothing_was_said(typed: Typed) -> None:
     assert typed("--help")[0] == 0 and "explain" in typed("--help")[1]
     code, out, err = typed()
