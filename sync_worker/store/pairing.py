@@ -112,6 +112,8 @@ def pair_in(
     """One verdict each, in order, and the links that became due."""
     joining = _Joining(conn, scope, by, now)
     joining.load(wanted)
+    if relink:
+        joining.recall()
     paired = [joining.one(w, relink=relink) for w in wanted]
     touched = joining.store()
     ended = zip(wanted, paired, strict=True)
@@ -133,7 +135,10 @@ def unlink_in(
 
 @dataclass
 class _Joining:
-    """Rows by side and key as they stand now, and what is to be stored of them."""
+    """Rows by side and key as they stand now, and what is to be stored of them.
+
+    ``parted``: half rows whose link ended for this very run, for this pair or one before it.
+    """
 
     conn: Connection
     scope: Scope
@@ -144,6 +149,7 @@ class _Joining:
     made: dict[Wanted, dict[str, Any]] = field(default_factory=dict)
     new_ids: dict[Wanted, int] = field(default_factory=dict)
     absorbed: list[tuple[int, int]] = field(default_factory=list)
+    parted: set[int] = field(default_factory=set)
     entries: list[dict[str, Any]] = field(default_factory=list)
     deltas: Counter[counters.Key] = field(default_factory=Counter)
     touched: list[Touched] = field(default_factory=list)
@@ -174,6 +180,17 @@ class _Joining:
             if key is not None:
                 self.rows[side][key] = row
 
+    def recall(self) -> None:
+        """Which half rows earlier portions of this run made: a preview, which ends no link, still sees their links."""
+        if self.by.run_id is None:
+            return
+        ended = {row.id: at for rows in self.rows.values() for row in rows.values() if (at := _ended_link(row))}
+        c = journal.c
+        ids = {link_id for link_id, _ in ended.values()}
+        mine = select(c.link_id, c.key).where(c.run_id == self.by.run_id, c.link_id.in_(ids), c.what == "unlinked")
+        found = {(link_id, key) for link_id, key in self.conn.execute(mine)} if ids else set()
+        self.parted |= {i for i, at in ended.items() if at in found}
+
     def one(self, wanted: Wanted, *, relink: bool) -> Paired:
         """Decide about a pair, and note what that changes."""
         standing = self._standing(wanted)
@@ -187,8 +204,9 @@ class _Joining:
         for row in standing:
             if row.linked:
                 self.split(row)
-        row_id = self._join(wanted, self._standing(wanted))
-        return Paired("relinked" if others else "linked", row_id, others)
+        standing = self._standing(wanted)
+        parted = any(row.id in self.parted for row in standing)
+        return Paired("relinked" if parted else "linked", self._join(wanted, standing), others)
 
     def _standing(self, wanted: Wanted) -> list[LinkRow]:
         """The rows on either key, the CRM's first: it is the one that stays."""
@@ -204,6 +222,7 @@ class _Joining:
         self.deltas[row.flow, before] -= 1
         self.deltas[row.flow, row.state] += 1
         self._lose(row)
+        self.parted |= {row.id, new_id}
         new = from_mapping(self.conn.execute(select(link).where(link.c.id == new_id)).mappings().one())
         self.rows["erp"].pop(erp_key, None)
         self._know(new)
@@ -306,3 +325,11 @@ class _Joining:
             self._note(link_id, "linked", "erp", wanted.erp_key)
             self.touched.append(Touched(link_id, scope.flow, scope.entity, self.by.klass))
         self.deltas[scope.flow, "pending"] += len(self.made)
+
+
+def _ended_link(row: LinkRow) -> tuple[int, str] | None:
+    """Of a half row: under which id and ERP key the journal has the end of its link."""
+    was = row.was_linked_to
+    if was is None or row.linked:
+        return None
+    return (row.id, str(was["key"])) if row.crm_key is not None else (int(was["id"]), str(row.erp_key))

@@ -83,6 +83,24 @@ def test_lay_13_a_dry_relink_shows_the_new_partners_values(world: World, tmp_pat
     assert row_of(world, crm=crm).erp_key == first
 
 
+@pytest.mark.parametrize("portion", [1, 2, 500])
+def test_lay_13_a_dry_relink_says_what_the_upload_does_wherever_a_portion_of_rows_ends(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portion: int
+) -> None:
+    erp, crm = zip(*(strangers(world, name) for name in ("One", "Two", "Three")), strict=True)
+    link_upload.upload(
+        world.app, saved(tmp_path, *((c, "Acme UK", "ACME", "", e, "") for e, c in zip(erp, crm, strict=True)))
+    )
+    rest(world)
+    turned = saved(
+        tmp_path, *((c, "Acme UK", "ACME", "", e, "") for e, c in zip((*erp[1:], erp[0]), crm, strict=True))
+    )
+    monkeypatch.setattr(runs.rows, "__defaults__", (portion,))
+    told = link_upload.upload(world.app, turned, dry_run=True, relink=True)
+    done = link_upload.upload(world.app, turned, relink=True)
+    assert told.counts["relinked"] == 3 and done.counts == told.counts and done.anew == Anew((), 0)
+
+
 def test_a_dry_upload_under_review_names_the_conflicts_it_would_make(make_light: Make, tmp_path: Path) -> None:
     world = make_light('create_in_crm = "never"\ncreate_in_erp = "manual"')
     erp, crm = strangers(world, "Northwind")
