@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 from typer.exceptions import TyperException
@@ -48,12 +49,13 @@ __all__ = [
     "verify",
 ]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
     """Entry point. Turns what may be expected to go wrong into one line and an exit code."""
     os.umask(0o077)  # what we store are customers' data
+    _open_outputs()
     if any("\udc80" <= c <= "\udcff" for c in "".join(sys.argv)):  # how Python holds bytes that are no text
         _fail("the command line is not UTF-8: type it again, or set the terminal's character set to UTF-8", 2)
     try:
@@ -71,14 +73,27 @@ def main() -> None:
             raise
         _fail(f"the database cannot be used: {str(error.orig).splitlines()[0]}; sync-worker doctor checks it", 1)
     except OSError as error:
-        if error.errno in _FULL:
-            _fail("the disk is full", 1)
-        if error.filename is None:
+        if error.filename is None and error.errno not in _NO_ROOM:
             raise
-        _fail(f"{error.filename}: {error.strerror}; is SYNC_DATA_DIR right, and ours to write in?", 1)
+        _fail(_about_a_file(error), 1)
     except KeyboardInterrupt:
         _fail("stopped", 130)
     raise SystemExit(code)
+
+
+def _open_outputs() -> None:
+    """Whoever started us may have closed them."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # until we end
+
+
+def _about_a_file(error: OSError) -> str:
+    """Without a name it is what we print to, or a file that was opened well."""
+    if error.errno in _NO_ROOM:
+        what = error.filename or "what it prints or keeps"
+        return f"{what} cannot be written: {error.strerror}; what was done is done: sync-worker runs"
+    return f"{error.filename}: {error.strerror}; is SYNC_DATA_DIR right, and ours to write in?"
 
 
 def _refuse_usage(error: TyperException) -> NoReturn:

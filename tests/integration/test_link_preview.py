@@ -92,9 +92,7 @@ def test_lay_13_a_dry_relink_says_what_the_upload_does_wherever_a_portion_of_row
         world.app, saved(tmp_path, *((c, "Acme UK", "ACME", "", e, "") for e, c in zip(erp, crm, strict=True)))
     )
     rest(world)
-    turned = saved(
-        tmp_path, *((c, "Acme UK", "ACME", "", e, "") for e, c in zip((*erp[1:], erp[0]), crm, strict=True))
-    )
+    turned = saved(tmp_path, *((c, "Acme UK", "ACME", "", e, "") for e, c in zip((*erp[1:], erp[0]), crm, strict=True)))
     monkeypatch.setattr(runs.rows, "__defaults__", (portion,))
     told = link_upload.upload(world.app, turned, dry_run=True, relink=True)
     done = link_upload.upload(world.app, turned, relink=True)

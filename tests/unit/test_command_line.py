@@ -122,6 +122,22 @@ def test_an_error_of_a_vendor_names_the_system_and_what_to_do(
     assert typed("preview", "customers") == (1, "", f"sync-worker: {said}\n")
 
 
+def test_a_disk_that_is_full_where_the_output_goes_is_one_line(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(**_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as print does: no file is named
+
+    monkeypatch.setattr(cli, "app", failing)
+    said = "what it prints or keeps cannot be written: No space left on device; what was done is done: sync-worker runs"
+    assert typed("runs") == (1, "", f"sync-worker: {said}\n")
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_output_stops_no_command(typed: Typed, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
+    monkeypatch.setattr(cli, "app", lambda **_options: int(sys.stdout.isatty()) + int(sys.stderr.isatty()))
+    monkeypatch.setattr(sys, closed, None)  # what Python has for it
+    assert typed("runs")[0] == 0
+
+
 def test_a_database_file_that_is_none_is_one_line(
     typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,11 +159,3 @@ def test_a_database_url_with_an_option_that_is_none_is_one_line(
     code, out, err = typed("status", "--config", str(tmp_path / "sync.toml"))
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "the database cannot be used: " in err and "sslmod" in err and "hunter22" not in err
-
-
-def test_a_full_disk_is_one_line(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("sync_worker.config.load", refuse)
-    assert typed("status") == (1, "", "sync-worker: the disk is full\n")
