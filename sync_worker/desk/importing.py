@@ -103,7 +103,7 @@ def run_import(
         run = resume or runs.begin(app.db, imports.KIND, flow, ACTOR, chosen.as_params())
         if resume is not None:
             chosen = Selection(**resume.params)
-        stall = Stall(app.db, one, run.id, say, app.clock) if say is not None else None
+        stall = Stall(app.db, [one], run.id, ("import", "customer"), say, app.clock) if say is not None else None
 
         def watch(at: Progress) -> None:
             tell(at)

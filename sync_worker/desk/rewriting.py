@@ -15,6 +15,7 @@ from sync_worker.desk.limits import Extent
 from sync_worker.desk.managers import People, flow_of
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.shared import ACTOR
+from sync_worker.desk.stalls import Stall
 from sync_worker.engine.flow import Flow
 from sync_worker.errors import PermanentError
 from sync_worker.events import SIDES, Side, other
@@ -243,22 +244,26 @@ def carry_out(
 ) -> Ended:
     """Do it as one run, or go on with it. ``unlimited``: also beyond the limits; one to go on with has passed them.
 
-    ``say``: is told when the lease of a run that was killed is waited for.
+    ``say``: is told when the lease of a run that was killed is waited for, and why nobody comes to an end.
     Raises LimitReached before anything is done, and PermanentError while one of this kind and flow is under way.
     """
     what = f"an {plan.kind}" if plan.kind == UNDO else f"a {plan.kind}"
     with held(app, lease_of(plan.kind, plan.flow), what, say) as renew:
-
-        def tell(at: Progress) -> None:
-            renew()
-            progress(at)
-
         stopped = unfinished(app, plan)
         if stopped is None and not unlimited:
             _check_limits(app, plan)
         run = stopped or runs.begin(app.db, plan.kind, plan.flow, ACTOR, plan.params)
         before = runs.previewed(app.db, run, _dry(plan.kind))
         crew = max(2, *(int(one.concurrency) for one in app.config.systems.values())) if threads is None else threads
+        flows = [flow for name, flow in app.flows.items() if plan.flow in ("", name)]
+        stall = Stall(app.db, flows, run.id, (plan.kind, "link"), say, app.clock) if say is not None else None
+
+        def tell(at: Progress) -> None:
+            renew()
+            progress(at)
+            if stall is not None:
+                stall.look(at)
+
         work = Rewrite(app.db, app.engine, app.flows, run, plan.wishes, crew, tell)
         try:
             counts = work.go()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sqlalchemy import func, select
 
 from sync_worker import causes
 from sync_worker.desk.holding import Say
 from sync_worker.engine.flow import Flow
-from sync_worker.imports import Progress
 from sync_worker.store import pauses
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
@@ -19,13 +19,24 @@ from sync_worker.wording import counted
 STILL_SECONDS = 20.0
 
 
+class Progress(Protocol):
+    """Of what it counts: taken so far, and those of them that have not come to an end."""
+
+    @property
+    def seen(self) -> int: ...
+    @property
+    def under_way(self) -> int: ...
+
+
 @dataclass
 class Stall:
-    """Of one import. ``say``: told once per reason."""
+    """Of one run. ``flows``: whose links it may hold. ``what``: it is called, and what it counts. ``say``: told once
+    per reason."""
 
     db: Database
-    flow: Flow
+    flows: Sequence[Flow]
     run_id: int
+    what: tuple[str, str]
     say: Say
     clock: Callable[[], float]
     _ended: int = -1
@@ -42,19 +53,21 @@ class Stall:
             why = self._why()
             if why and why != self._said:
                 self._said = why
-                waiting = counted(at.under_way, "customer waits", "customers wait")
-                self.say(f"{waiting}: {why}; the import goes on by itself")
+                run, noun = self.what
+                waiting = counted(at.under_way, f"{noun} waits", f"{noun}s wait")
+                self.say(f"{waiting}: {why}; the {run} goes on by itself")
 
     def _why(self) -> str:
         """A pause, or else what most of them are tried again for; "" where they are just being worked on."""
-        named = {("flow", self.flow.name), *(("system", system) for system in self.flow.systems.values())}
+        named = {("flow", flow.name) for flow in self.flows}
+        named |= {("system", system) for flow in self.flows for system in flow.systems.values()}
         held = [one for key, one in pauses.current(self.db).items() if key in named]
         if held:
             return f"{held[0].name} is paused ({held[0].text or held[0].reason})"
         c = link.c
         query = (
             select(c.cause, func.count())
-            .where(c.run_id == self.run_id, c.flow == self.flow.name, c.state == "pending", c.attempts > 0)
+            .where(c.run_id == self.run_id, c.state == "pending", c.attempts > 0)
             .group_by(c.cause)
             .order_by(func.count().desc())
             .limit(1)

@@ -261,6 +261,27 @@ def test_an_undo_that_died_is_gone_on_with_and_nothing_is_written_twice(make: Ma
     assert runs.unfinished(world.db, "undo", FLOW) is None
 
 
+def test_an_undo_that_stands_still_says_why_once_and_goes_on_by_itself(make_light: Make) -> None:
+    world = make_light()
+    with in_the_past(world):
+        erp, crm = two(world, 1)
+    before = mapped(world, erp, crm)
+    done = imported(world)
+    world.crm.faults.merge({"p_503": 1.0})
+    said: list[str] = []
+
+    def work_on(_at: object) -> None:
+        if said:
+            world.crm.faults.merge({"p_503": 0.0})
+        world.work()
+        world.clock.advance(20)
+
+    plan = rewriting.plan_undo(world.app, run=done)
+    rewriting.carry_out(world.app, plan, threads=0, progress=work_on, say=said.append)
+    assert said == ["1 link waits: the system cannot be reached; the undo goes on by itself"]
+    assert mapped(world, erp, crm) == before
+
+
 @pytest.mark.parametrize("steps", range(3, 40, 4))
 def test_undo_knows_of_a_write_whose_worker_died_before_it_could_say_so(world: World, steps: int) -> None:
     with in_the_past(world):
