@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from emulated import the_layer
@@ -134,3 +137,33 @@ def test_a_list_that_pays_no_heed_to_the_key_it_is_to_begin_behind_ends_a_sweep_
         case.emulator.handle = handle
         with pytest.raises(SystemUnavailable, match=r"`find\.after_key`"):
             [page for page, _ in zip(case.connector.sweep("customer"), range(20), strict=False)]
+
+
+@contextmanager
+def numbered_pages(cap: int) -> Iterator[Case]:
+    """The API with pages by number, of which none holds more than ``cap``, asked for five at a time."""
+    shipped = load("the_layer", Path()).model_dump()
+    shipped["paging"] |= {"kind": "page", "parameter": "page", "next": "", "size": 5}
+    with the_layer(Profile.model_validate(shipped)) as case:
+        plain_handle = case.emulator.handle
+
+        def handle(request):  # type: ignore[no-untyped-def]  # the emulator's own signature
+            options = dict(parse_qsl(request.query))
+            if (page := options.pop("page", None)) is None:
+                return plain_handle(request)
+            size = min(cap, int(options["limit"]))
+            answer = plain_handle(replace(request, query=urlencode(options | {"limit": "200"})))
+            rows = json.loads(answer.body)["data"][(int(page) - 1) * size : int(page) * size]
+            return replace(answer, body=json.dumps({"data": rows}).encode())
+
+        case.emulator.handle = handle
+        yield case
+
+
+@pytest.mark.parametrize(("cap", "customers", "fine"), [(5, 12, True), (3, 3, True), (3, 7, False)])
+def test_doctor_finds_pages_that_are_smaller_than_the_profile_says(cap: int, customers: int, fine: bool) -> None:
+    with numbered_pages(cap) as case:
+        for n in range(customers):
+            case.make(name=f"Paged {n}")
+        wrong = [(check.name, check.fix) for check in case.connector.check() if not check.ok]
+        assert wrong == ([] if fine else [("pages", "set paging.size = 3 in the profile")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from mappings.fields import FieldMap
@@ -18,7 +19,7 @@ def run(system: str, settings: RestSettings, calls: Calls, customer: FieldMap | 
     """All checks; those that need the token are left out when it is refused, so that it is tried once only."""
     found = [standard_webhooks.check_secret(system, settings.webhook_secret)]
     try:
-        sample = next(iter(next(calls.pages({}, size=1), [])), None)
+        page = next(calls.pages({}), [])
     except AuthFailed as error:
         fix = f"check systems.{system}.token, and `auth` of the profile"
         return [Check("token", False, str(error), fix), *found]
@@ -27,7 +28,24 @@ def run(system: str, settings: RestSettings, calls: Calls, customer: FieldMap | 
         return [Check("customers", False, str(error), fix), *found]
     found = [Check("token", True, "it is taken"), Check("customers", True, "the list is readable"), *found]
     found.append(_users(settings, calls))
-    return [*found, *_places(settings, sample, customer)]
+    return [*found, *_pages(settings, calls, len(page)), *_places(settings, next(iter(page), None), customer)]
+
+
+def _pages(settings: RestSettings, calls: Calls, shown: int) -> Iterator[Check]:
+    """Where pages are numbered, one that is not full ends the list: an API that fills none so far would be cut off."""
+    paging = settings.profile.paging
+    if paging.kind != "page" or not 0 < shown < paging.size:
+        return
+    try:
+        more = any(page for page in islice(calls.pages({}, size=shown), 1, 2))
+    except SyncError as error:
+        yield Check("pages", False, str(error), "correct `paging` of the profile")
+        return
+    if more:
+        why = f"a page holds {shown} customers where {paging.size} are asked for, and there are more: they go unseen"
+        yield Check("pages", False, why, f"set paging.size = {shown} in the profile")
+    else:
+        yield Check("pages", True, "all customers fit into one page")
 
 
 def _users(settings: RestSettings, calls: Calls) -> Check:
