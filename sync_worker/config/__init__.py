@@ -189,7 +189,7 @@ def parse(text: str, environ: Mapping[str, str] | None = None, path: Path | None
     file = str(path or "sync.toml")
     try:
         given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # beside wrong TOML: a number or a depth that Python does not take
         raise ConfigError(f"{file} is no valid TOML: {error}") from None
     source = Source(file, key_lines(text))
     settings = _resolve(given, (), env, source)

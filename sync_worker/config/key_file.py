@@ -15,6 +15,8 @@ from pathlib import Path
 
 from sync_worker.errors import ConfigError, PermanentError
 
+KEY_BYTES = 32
+
 
 def load_or_make(path: Path) -> list[str]:
     """The keys in this file; it is made (mode 0600) when there is none, once, however many processes ask together.
@@ -26,16 +28,24 @@ def load_or_make(path: Path) -> list[str]:
             _make(path)
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise ConfigError(f"{path} can be read by others: chmod 600 it, or give [secrets] key")
-        return path.read_text(encoding="ascii").split()
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} holds no key: restore it from your copy") from None
+        keys = path.read_bytes().split()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; it holds the key for stored secrets") from None
+    if not keys or not all(map(_is_key, keys)):
+        raise ConfigError(f"{path} holds no key: restore it from your copy")
+    return [key.decode() for key in keys]
+
+
+def _is_key(text: bytes) -> bool:
+    try:
+        return len(base64.urlsafe_b64decode(text)) == KEY_BYTES and text.isascii()
+    except ValueError:
+        return False
 
 
 def new_key() -> str:
     """32 random bytes in URL-safe base64."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 @contextmanager

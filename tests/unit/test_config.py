@@ -423,6 +423,12 @@ def test_broken_toml_names_its_line() -> None:
     assert "line 2" in message
 
 
+@pytest.mark.parametrize("value", ["[" * 5000 + "]" * 5000, "9" * 5000])
+def test_toml_beyond_what_python_takes_is_one_line(value: str) -> None:
+    message = refusal(f"[web]\nport = {value}\n")
+    assert message.startswith("sync.toml is no valid TOML: ") and "\n" not in message
+
+
 def test_two_flows_may_share_one_crm() -> None:
     second = SYSTEMS.replace("[systems.erp]", "[systems.erp2]").split("[systems.crm]")[0]
     text = SYSTEMS + second + FLOW + FLOW.replace("customers", "customers_de").replace('"erp"', '"erp2"')
@@ -508,6 +514,16 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret.key").chmod(0o644)
     with pytest.raises(ConfigError, match="can be read by others: chmod 600"):
         c.secret_keys()
+
+
+def test_a_key_file_that_holds_no_key_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "secret.key"
+    for rubbish in (b"", b"\xff\xfe", b"hunter22", b"c2hvcnQ="):
+        file.write_bytes(rubbish)
+        file.chmod(0o600)
+        with pytest.raises(ConfigError) as caught:
+            config.parse(SYSTEMS + FLOW, ENV | {"SYNC_DATA_DIR": str(tmp_path)}).secret_keys()
+        assert str(caught.value) == f"{file} holds no key: restore it from your copy"
 
 
 def test_a_config_made_in_code_is_checked_the_same_way() -> None:
