@@ -3,6 +3,9 @@
 The ledgers of both vendors are walked in the order in which things happened. Per field: who edited since both sides
 last agreed? Edited on both, to different values: exactly that is a conflict. A write of ours over an edit it could not
 have read is the window of E22; it is counted, and only allowed where the caller says that such windows were opened.
+
+People may bring both sides to the same value by themselves. Whether a pass looked just then is in no ledger, and what
+comes next depends on it: a field is judged by the telling that fits, in which they were seen to agree or were not.
 """
 
 from __future__ import annotations
@@ -20,8 +23,12 @@ class FieldStory:
 
     Whoever puts back what a side held when both last agreed has undone the edit: nothing of it is left to travel.
     ``held``: all values of a side, in order. ``over_ours``: somebody edited what we had written there, and both have
-    not agreed since.
+    not agreed since. ``met``: how often people made both sides agree by themselves; ``seen``: how many times of these,
+    from the first on, somebody of us looked (None: always).
     """
+
+    seen: int | None = None
+    met: int = 0
 
     erp: Any = None
     crm: Any = None
@@ -46,6 +53,9 @@ class FieldStory:
         setattr(self, side, value)
         self.last_by[side] = actor
         if in_step(self.erp, self.crm):
+            self.met += actor == "person" and bool(self.edited)
+            if self.seen is not None and self.met > self.seen:
+                return
             self.edited.clear()
             self.over_ours = False
             self.agreed = {"erp": self.erp, "crm": self.crm}
