@@ -15,7 +15,7 @@ from sync_worker import broker, wiring
 from sync_worker.alerts.turn import targets
 from sync_worker.config import Config
 from sync_worker.connectors.base import Check, Connector
-from sync_worker.connectors.http import LOOPBACK
+from sync_worker.connectors.exchange import LOOPBACK
 from sync_worker.errors import SyncError
 from sync_worker.events import SIDES
 from sync_worker.store import migrate

@@ -54,6 +54,9 @@ def import_customers(
 
 def _import(worker_app: App, flow: str, chosen: Selection, resume: Run | None, *, yes: bool) -> Imported:
     from sync_worker.desk import importing
+    from sync_worker.processes import settled
+
+    settled()  # a full garbage collection stops all calls for a tenth of a second, and there would be one every other
 
     def run(*, unlimited: bool) -> Imported:
         with long_job(f"sync-worker import {flow} --resume") as tell:

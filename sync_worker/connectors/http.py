@@ -1,4 +1,4 @@
-"""The one httpx seam: every call to a vendor goes through ``VendorHttp.call`` and nothing else imports httpx.
+"""The one httpx seam: every call to a vendor goes through ``VendorHttp.call`` (and ``exchange`` below it).
 
 What it guarantees: a total deadline; short retries of what is safe to repeat; a Retry-After is never shortened; the
 concurrency limit of the system; its circuit breaker; the dry-run gate; no secret, value or body in logs and errors;
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json as jsonlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -21,14 +21,14 @@ from sync_worker.connectors.addresses import Base
 from sync_worker.connectors.answers import Answer, CallSeen, retry_after, status_error
 from sync_worker.connectors.breaker import Breaker
 from sync_worker.connectors.context import call_class, guard, sending, writes_allowed
+from sync_worker.connectors.exchange import Call, Exchange, Params, Transport
 from sync_worker.connectors.limiter import Limiter, LocalLimiter
-from sync_worker.connectors.phases import BODY_GAP, CALL_DEADLINE, PhaseLimits
-from sync_worker.connectors.segments import OneSegment
+from sync_worker.connectors.phases import BODY_GAP, CALL_DEADLINE
+from sync_worker.connectors.turns import AHEAD, Turn, WhenItsTurn
 from sync_worker.errors import (
     AlreadyExists,
     OutcomeUnknown,
     RateLimited,
-    Rejected,
     RetryableError,
     SyncError,
     SystemUnavailable,
@@ -37,16 +37,7 @@ from sync_worker.errors import (
 
 log = structlog.get_logger(__name__)
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})  # this machine: no proxy is asked, and nobody listens in
 SHORT_HINT = 2.0  # seconds: a longer Retry-After is raised, never slept
-BODY_LIMIT = 32 * 1024 * 1024  # bytes, after decompression
-
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-_PERHAPS_SENT = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.DecodingError)
-
-Cell = str | int | float | bool | None
-Params = Mapping[str, Cell] | list[tuple[str, Cell]]
-Transport = httpx.BaseTransport
 
 __all__ = [
     "Answer",
@@ -63,35 +54,6 @@ __all__ = [
 
 def _nothing(_: object) -> None:
     """No authentication to add; nobody to tell."""
-
-
-def _no_cookies(response: httpx.Response) -> None:
-    """None are kept."""
-
-
-def _in_one_piece(client: httpx.Client) -> None:
-    """What httpx lets nobody choose: how its connections write, also those by the proxies of this host."""
-    for transport in (client._transport, *client._mounts.values()):
-        if isinstance(transport, httpx.HTTPTransport):
-            transport._pool._network_backend = OneSegment(transport._pool._network_backend)
-
-
-@dataclass(slots=True)
-class _Call:
-    """One call's request and what was learnt over its tries."""
-
-    operation: str
-    method: str
-    url: str
-    params: Params | None
-    content: bytes | None
-    form: Mapping[str, str] | None
-    headers: Mapping[str, str]
-    write: bool
-    keyed: bool
-    ends_at: float  # on the clock; moved by the time spent waiting for slots
-    perhaps_applied: bool = False
-    failed: SyncError | None = None  # how the first try ended, until it is looked at whether to repeat it
 
 
 class VendorHttp:
@@ -121,34 +83,27 @@ class VendorHttp:
         self.system = system
         self.deadline = deadline
         self.breaker = breaker or Breaker(clock=clock)
-        base = httpx.URL(base_url)
-        self._base = Base.of(system, str(base))
         self._classify = classify
         self._prepare = prepare
         self._limiter = limiter or LocalLimiter()
+        self._anteroom = LocalLimiter()
         self._concurrency = concurrency
         self._clock = clock
         self._observe = observe
-        self._client = httpx.Client(
-            transport=transport,
-            follow_redirects=False,
-            trust_env=base.host not in LOOPBACK,  # proxies and certificates of this host
-            limits=httpx.Limits(max_connections=concurrency + 2, keepalive_expiry=15.0),
-            headers={"Accept": "application/json", "User-Agent": "sync-worker"},
+        self._exchange = Exchange(
+            system, base_url, transport=transport, connections=2 * concurrency + AHEAD + 2, clock=clock
         )
-        # requests are built in ``_exchange`` and carry no cookies: looking for them was a tenth of a call's cost
-        self._client.cookies.extract_cookies = _no_cookies  # type: ignore[method-assign]
-        _in_one_piece(self._client)
+        self._base = Base.of(system, self._exchange.base)
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(tries),
-            wait=self._wait,
+            wait=self._pause,
             retry=self._repeatable,
             sleep=sleep,
             reraise=True,
         )
 
     def close(self) -> None:
-        self._client.close()
+        self._exchange.close()
 
     def call(
         self,
@@ -178,7 +133,7 @@ class VendorHttp:
         if content is not None:
             sent.setdefault("Content-Type", "application/json")
         url, ends_at = self._base.address_of(path), self._clock() + self.deadline
-        call = _Call(operation, method, url, params, content, form, sent, write, keyed, ends_at)
+        call = Call(operation, method, url, params, content, form, sent, write, keyed, ends_at)
         self.breaker.enter()
         up: bool | None = None
         after: float | None = None
@@ -195,7 +150,7 @@ class VendorHttp:
         finally:
             self.breaker.leave(up, after)
 
-    def _first_try(self, call: _Call) -> Answer | None:
+    def _first_try(self, call: Call) -> Answer | None:
         """Nearly every call is well at once and pays for no repetition; None = ``call.failed`` says how it ended."""
         try:
             return self._try(call)
@@ -203,14 +158,14 @@ class VendorHttp:
             call.failed = error
             return None
 
-    def _again(self, call: _Call) -> Answer:
+    def _again(self, call: Call) -> Answer:
         """The first try was made already: it is only told how that ended."""
         failed, call.failed = call.failed, None
         if failed is not None:
             raise failed
         return self._try(call)
 
-    def _final(self, call: _Call, error: SyncError) -> SyncError:
+    def _final(self, call: Call, error: SyncError) -> SyncError:
         """The error with its system; a write of which any try may have been applied has an unknown outcome."""
         error.system = error.system or self.system
         doubtful = isinstance(error, (RetryableError, AlreadyExists))
@@ -226,48 +181,56 @@ class VendorHttp:
     def _repeatable(self, state: tenacity.RetryCallState) -> bool:
         outcome = state.outcome
         error = outcome.exception() if outcome and outcome.failed else None
-        call: _Call = state.args[0]
+        call: Call = state.args[0]
         if not isinstance(error, (SystemUnavailable, RateLimited)) or (call.write and not call.keyed):
             return False
         if isinstance(error, RateLimited) and error.after is None:
             return False
-        return (error.after or 0.0) <= SHORT_HINT and self._left(call) > (error.after or 0.0) + 1.0
+        return (error.after or 0.0) <= SHORT_HINT and call.left(self._clock) > (error.after or 0.0) + 1.0
 
-    def _wait(self, state: tenacity.RetryCallState) -> float:
+    def _pause(self, state: tenacity.RetryCallState) -> float:
         """Full jitter over 100, 200, 400 ms, on top of what the vendor asked for."""
         error = state.outcome.exception() if state.outcome else None
         hint = error.after if isinstance(error, RetryableError) and error.after else 0.0
         return hint + tenacity.wait_random_exponential(multiplier=0.1, max=0.5)(state)
 
-    def _left(self, call: _Call) -> float:
-        return call.ends_at - self._clock()
-
-    def _try(self, call: _Call) -> Answer:
+    def _try(self, call: Call) -> Answer:
         headers = dict(call.headers)
         self._prepare(headers)
-        ask = guard.get() or _nothing
-        request = self._request(call, headers)
-        waiting_since = self._clock()
-        budget = call.ends_at - waiting_since
-        slot = self._limiter.slot(
-            self.system,
-            self._concurrency,
-            call_class.get(),
-            waiting_since + self.deadline,
-            lambda: ask(budget + BODY_GAP),
-        )
-        with slot:
-            call.ends_at += self._clock() - waiting_since
-            ask(max(budget, 0.0) + BODY_GAP)
-            if (told := sending.get()) is not None:
-                told()
-            return self._send(call, request)
+        request = self._exchange.request(call, headers)
+        call.wait_until, call.sent_at = self._clock() + self.deadline, None
+        with Turn(lambda held: self._begin(call, held)) as turn:
+            if call_class.get() == "live" or not self._exchange.pooled:
+                turn.begin()
+                return self._send(call, request)
+            request.stream = WhenItsTurn(request.content, turn)
+            with ExitStack() as place:
+                self._wait(call, place, self._anteroom, self._concurrency + AHEAD)
+                return self._send(call, request)
 
-    def _send(self, call: _Call, request: httpx.Request) -> Answer:
-        started = self._clock()
-        result, status = "error", 0
+    def _begin(self, call: Call, held: ExitStack) -> float:
+        """Hold a slot; seconds waited. From here on the request leaves."""
+        waited = self._wait(call, held, self._limiter, self._concurrency)
+        if (ask := guard.get()) is not None:
+            ask(max(call.left(self._clock), 0.0) + BODY_GAP)
+        if (told := sending.get()) is not None:
+            told()
+        call.sent_at = self._clock()
+        return waited
+
+    def _wait(self, call: Call, held: ExitStack, limiter: Limiter, limit: int) -> float:
+        """Be one of so many; seconds waited, which are added to the call's deadline."""
+        since, budget, ask = self._clock(), call.left(self._clock), guard.get() or _nothing
+        slot = limiter.slot(self.system, limit, call_class.get(), call.wait_until, lambda: ask(budget + BODY_GAP))
+        held.enter_context(slot)
+        waited = self._clock() - since
+        call.ends_at += waited
+        return waited
+
+    def _send(self, call: Call, request: httpx.Request) -> Answer:
+        result, status, started = "error", 0, self._clock()
         try:
-            answer = self._exchange(call, request)
+            answer = self._exchange.answer(call, request)
             status = answer.status
             error = self._classify(answer)
             if error is None and not 200 <= status < 300:
@@ -286,57 +249,12 @@ class VendorHttp:
             result = error.code
             raise
         finally:
-            seconds = self._clock() - started
-            log.debug(
-                "vendor.call", system=self.system, operation=call.operation, status=status, ms=round(seconds * 1000, 1)
-            )
-            if self._observe:
-                self._observe(CallSeen(self.system, call.operation, result, seconds))
+            if call.sent_at is not None or result == SystemUnavailable.code:  # not when it only waited for its turn
+                self._tell(call, result, status, self._clock() - (call.sent_at or started))
 
-    def _request(self, call: _Call, headers: dict[str, str]) -> httpx.Request:
-        """Built before a slot is taken, and here and not by the client: that would parse the address once more."""
-        try:
-            return httpx.Request(
-                call.method,
-                call.url,
-                params=call.params or None,
-                content=call.content,
-                data=call.form,
-                headers=[*self._client.headers.raw, *((k.encode(), v.encode()) for k, v in headers.items())],
-            )
-        except (httpx.InvalidURL, UnicodeError):  # of a key or a link in an answer
-            raise Rejected("what is to be asked for makes no address", system=self.system) from None
-
-    def _exchange(self, call: _Call, request: httpx.Request) -> Answer:
-        limits = PhaseLimits(lambda: self._left(call))
-        request.extensions = {"timeout": limits}
-        try:
-            response = self._client.send(request, stream=True)
-            limits.body = True
-            try:
-                return Answer(response.status_code, response.headers, self._body(call, response), call.write)
-            finally:
-                response.close()
-        except _NOT_SENT as error:
-            raise SystemUnavailable(f"not reached: {error}", system=self.system) from error
-        except httpx.LocalProtocolError:  # its text quotes the header
-            text = "a header cannot be sent: is there a line break in a secret or setting of this system?"
-            raise Rejected(text, system=self.system) from None
-        except _PERHAPS_SENT as error:
-            call.perhaps_applied = True
-            raise SystemUnavailable(f"no complete answer ({type(error).__name__})", system=self.system) from error
-
-    def _body(self, call: _Call, response: httpx.Response) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-        if "," in response.headers.get("content-encoding", ""):  # each layer may grow a thousandfold, in one piece
-            call.perhaps_applied = True
-            raise SystemUnavailable("the answer is packed more than once", system=self.system)
-        for piece in response.iter_bytes():
-            pieces.append(piece)
-            size += len(piece)
-            if size > BODY_LIMIT or self._left(call) < 0:
-                call.perhaps_applied = True
-                reason = "the answer is too large" if size > BODY_LIMIT else "the answer took too long"
-                raise SystemUnavailable(reason, system=self.system, status=response.status_code)
-        return b"".join(pieces)
+    def _tell(self, call: Call, result: str, status: int, seconds: float) -> None:
+        log.debug(
+            "vendor.call", system=self.system, operation=call.operation, status=status, ms=round(seconds * 1000, 1)
+        )
+        if self._observe:
+            self._observe(CallSeen(self.system, call.operation, result, seconds))

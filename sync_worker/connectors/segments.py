@@ -7,15 +7,32 @@ And an answer within its call's deadline: each read of a head that drips, or nev
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 from collections.abc import Iterable
 from typing import Any
 
 import httpcore
 
+from sync_worker.connectors.context import arrived
 from sync_worker.connectors.phases import Left
 
 LARGEST = 64 * 1024  # bytes; more is not put together: a copy would cost more than a packet saves
+
+
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+
+def whole(data: bytes) -> bool:
+    """Is this an answer from its first to its last byte, as far as its head tells? False if in doubt."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return False
+    length = _LENGTH.search(data, 0, end + 2)
+    if length is not None:
+        return len(data) - end - 4 >= int(length[1])
+    return data[9:12] == b"204" or (data.endswith(_LAST_CHUNK) and b"chunked" in data[:end].lower())
 
 
 class _Stream(httpcore.NetworkStream):
@@ -24,6 +41,7 @@ class _Stream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
         self._held = b""
+        self._asked = False  # a request left, and nothing of its answer came
         self._timeout: float | None = None
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -40,11 +58,16 @@ class _Stream(httpcore.NetworkStream):
             self._flush()
         if isinstance(timeout, Left) and (timeout := timeout.again()) <= 0:
             raise httpcore.ReadTimeout
-        return self._inner.read(max_bytes, timeout)
+        first, self._asked = self._asked, False
+        data = self._inner.read(max_bytes, timeout)
+        if first and (told := arrived.get()) is not None and whole(data):
+            told()
+        return data
 
     def _flush(self) -> None:
         held, self._held = self._held, b""
         if held:
+            self._asked = not held.startswith(b"CONNECT ")  # that is for a proxy: the vendor knows of nothing yet
             self._inner.write(held, self._timeout)
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ import httpx
 import pytest
 import structlog
 
+from sync_worker.connectors import exchange
 from sync_worker.connectors import http as seam
 from sync_worker.connectors.answers import Answer, retry_after, status_error
 from sync_worker.connectors.breaker import Breaker
@@ -243,7 +244,7 @@ def test_the_deadline_covers_a_server_that_never_answers() -> None:
 
 
 def test_a_body_beyond_the_limit_is_not_read_even_when_it_is_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seam, "BODY_LIMIT", 100_000)
+    monkeypatch.setattr(exchange, "BODY_LIMIT", 100_000)
     bomb = gzip.compress(b"0" * 10_000_000)
     reply_with_it = reply(200, bomb, Content_Encoding="gzip")
     with vendor(reply_with_it, tries=1) as (http, _), pytest.raises(SystemUnavailable, match="too large"):

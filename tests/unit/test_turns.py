@@ -1,0 +1,260 @@
+"""A call holds its slot from right before its request leaves until its answer is here, and no longer."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from sync_worker.connectors.context import call_class, guard
+from sync_worker.connectors.http import CallSeen, LocalLimiter, VendorHttp
+from sync_worker.connectors.segments import whole
+from sync_worker.connectors.turns import AHEAD, STALE
+from sync_worker.errors import RateLimited, SystemUnavailable
+from sync_worker.events import LinkClass
+from tests.support.waiting import until
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+SECONDS = 10.0  # for what happens at once
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (OK, True),
+        (OK[:-1], False),
+        (OK[:20], False),
+        (b"HTTP/1.1 200 OK\r\ncontent-length:0\r\nX: 1\r\n\r\n", True),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", False),
+        (b"HTTP/1.1 200 OK\r\n\r\n\r\n0\r\n\r\n", False),  # ends when the connection does
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, False),  # in doubt
+        (b"", False),
+    ],
+)
+def test_an_answer_is_whole_when_all_that_its_head_announces_is_there(data: bytes, expected: bool) -> None:
+    assert whole(data) is expected
+
+
+class Vendor:
+    """Answers what it is asked in ``pieces``, each when ``go`` is let through once; counts who connects and asks."""
+
+    def __init__(self, pieces: tuple[bytes, ...]) -> None:
+        self.pieces = pieces
+        self.go = threading.Semaphore(0)
+        self.asked = threading.Semaphore(0)
+        self.connected = threading.Semaphore(0)
+        self.requests: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connected.release()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            while request := connection.recv(1 << 16):
+                self.requests.append(request)
+                self.asked.release()
+                for piece in self.pieces:
+                    self.go.acquire()
+                    connection.sendall(piece)
+
+    def close(self) -> None:
+        with suppress(OSError):  # closed before
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@contextmanager
+def vendor(*pieces: bytes) -> Iterator[Vendor]:
+    server = Vendor(pieces or (OK,))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def calling(server: Vendor, klass: LinkClass, calls: int, http: VendorHttp) -> Iterator[list[Future[object]]]:
+    """So many calls side by side."""
+
+    def call() -> object:
+        call_class.set(klass)
+        return http.call("write", "PATCH", "x", json={"name": "A"})
+
+    with ThreadPoolExecutor(calls) as pool:
+        try:
+            yield [pool.submit(call) for _ in range(calls)]
+        finally:
+            for _ in range(10 * calls):
+                server.go.release()
+    http.close()
+
+
+def free(limiter: LocalLimiter) -> bool:
+    """Is the only slot free?"""
+    try:
+        with limiter.slot("erp", 1, "bulk", 0.0, lambda: None):
+            return True
+    except RateLimited:
+        return False
+
+
+@pytest.mark.parametrize("klass", ["live", "bulk"])
+def test_a_slot_is_free_again_when_the_answer_is_here_and_nobody_has_looked_at_it_yet(klass: LinkClass) -> None:
+    limiter = LocalLimiter()
+    seen: list[bool] = []
+    with vendor() as server:
+        http = VendorHttp("erp", server.url, classify=lambda _: seen.append(free(limiter)), limiter=limiter)
+        with calling(server, klass, 1, http) as (call,):
+            assert server.asked.acquire(timeout=SECONDS)
+            assert not free(limiter)
+            server.go.release()
+            call.result(SECONDS)
+    assert seen == [True]
+
+
+def test_a_slot_is_held_until_the_last_piece_of_an_answer() -> None:
+    limiter = LocalLimiter()
+    with vendor(OK[:-1], OK[-1:]) as server:
+        http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=limiter)
+        with calling(server, "bulk", 1, http) as (call,):
+            server.go.release()
+            assert server.asked.acquire(timeout=SECONDS)
+            assert not free(limiter)
+            assert not call.done()
+            server.go.release()
+            call.result(SECONDS)
+    assert free(limiter)
+
+
+def test_bulk_work_prepares_its_request_while_it_waits_and_sends_nothing() -> None:
+    limiter = LocalLimiter()
+    with vendor() as server:
+        http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1)
+        with calling(server, "bulk", 1, http) as (call,):
+            with limiter.slot("erp", 1, "bulk", 0.0, lambda: None):
+                assert server.connected.acquire(timeout=SECONDS)
+                until(lambda: limiter.waited_for("erp", by_live=False))
+                assert server.requests == []
+            server.go.release()
+            call.result(SECONDS)
+    assert [request.partition(b"\r\n\r\n")[2] for request in server.requests] == [b'{"name":"A"}']
+
+
+def test_live_work_waits_without_a_connection() -> None:
+    limiter = LocalLimiter()
+    waits = threading.Event()
+    token = guard.set(lambda _seconds: waits.set())
+    try:
+        with vendor() as server:
+            http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1)
+            with ThreadPoolExecutor(1) as pool:
+                with limiter.slot("erp", 1, "live", 0.0, lambda: None):
+                    call = pool.submit(_with_guard(waits, lambda: http.call("read", "GET", "x")))
+                    assert waits.wait(SECONDS)
+                    assert not server.connected.acquire(blocking=False)
+                server.go.release()
+                call.result(SECONDS)
+            http.close()
+    finally:
+        guard.reset(token)
+
+
+def _with_guard(waits: threading.Event, call: Callable[[], object]) -> Callable[[], object]:
+    def run() -> object:
+        guard.set(lambda _seconds: waits.set())  # asked while it waits
+        return call()
+
+    return run
+
+
+def test_only_a_few_requests_are_prepared_while_all_slots_are_taken() -> None:
+    with vendor() as server:
+        http = VendorHttp("erp", server.url, classify=lambda _: None, concurrency=2)
+        with calling(server, "bulk", 12, http) as calls:
+            for _ in range(2 + AHEAD):
+                assert server.connected.acquire(timeout=SECONDS)
+            for number in range(12):
+                server.go.release()
+                assert server.asked.acquire(timeout=SECONDS), number
+            for call in calls:
+                call.result(SECONDS)
+    assert not server.connected.acquire(blocking=False)
+    assert len(server.requests) == 12
+
+
+class Slow(LocalLimiter):
+    """Whoever asks has waited long on the given clock."""
+
+    def __init__(self, now: list[float]) -> None:
+        super().__init__()
+        self._now = now
+
+    @contextmanager
+    def slot(
+        self, system: str, limit: int, klass: LinkClass, wait_until: float, on_wait: Callable[[], None]
+    ) -> Iterator[None]:
+        self._now[0] += STALE + 1.0
+        yield
+
+
+def test_after_a_long_wait_a_request_leaves_on_another_connection_and_once() -> None:
+    now = [100.0]
+    with vendor() as server:
+        http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=Slow(now), clock=lambda: now[0])
+        with calling(server, "bulk", 1, http) as (call,):
+            server.go.release()
+            call.result(SECONDS)
+    assert len(server.requests) == 1
+    assert [server.connected.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+
+
+def test_a_guard_that_stops_a_prepared_call_lets_nothing_leave_and_nothing_is_counted() -> None:
+    class LeaseLost(Exception):
+        pass
+
+    def lost(_seconds: float) -> None:
+        raise LeaseLost
+
+    seen: list[CallSeen] = []
+    limiter = LocalLimiter()
+    tokens = guard.set(lost), call_class.set("bulk")
+    try:
+        with vendor() as server:
+            http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=limiter, observe=seen.append)
+            with pytest.raises(LeaseLost):
+                http.call("write", "PATCH", "x", json={"name": "A"})
+            http.close()
+        assert (server.requests, seen, free(limiter)) == ([], [], True)
+    finally:
+        guard.reset(tokens[0])
+        call_class.reset(tokens[1])
+
+
+def test_a_vendor_that_is_not_reached_is_counted_before_any_turn_has_begun() -> None:
+    seen: list[CallSeen] = []
+    with vendor() as server:
+        server.close()
+        http = VendorHttp("erp", server.url, classify=lambda _: None, observe=seen.append, tries=1)
+        token = call_class.set("bulk")
+        try:
+            with pytest.raises(SystemUnavailable):
+                http.call("read", "GET", "x")
+        finally:
+            call_class.reset(token)
+            http.close()
+    assert [(one.operation, one.result) for one in seen] == [("read", "system_unavailable")]
