@@ -27,12 +27,14 @@ _LAST_CHUNK = b"\r\n0\r\n\r\n"
 def whole(data: bytes) -> bool:
     """Is this an answer from its first to its last byte, as far as its head tells? False if in doubt."""
     end = data.find(b"\r\n\r\n")
-    if end < 0:
+    if end < 0 or data[9:10] == b"1":  # that only announces an answer
         return False
+    if b"chunked" in data[:end].lower():  # whatever length is told as well
+        return data.endswith(_LAST_CHUNK)
     length = _LENGTH.search(data, 0, end + 2)
     if length is not None:
         return len(data) - end - 4 >= int(length[1])
-    return data[9:12] == b"204" or (data.endswith(_LAST_CHUNK) and b"chunked" in data[:end].lower())
+    return data[9:12] == b"204"
 
 
 class _Stream(httpcore.NetworkStream):
@@ -42,11 +44,12 @@ class _Stream(httpcore.NetworkStream):
         self._inner = inner
         self._held = b""
         self._asked = False  # a request left, and nothing of its answer came
+        self._answered = False  # at least once
         self._timeout: float | None = None
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._timeout = timeout
-        if len(self._held) + len(buffer) <= LARGEST:
+        if not self._held or len(self._held) + len(buffer) <= LARGEST:  # a head is held however large it is
             self._held += buffer
             return
         self._flush()
@@ -60,6 +63,7 @@ class _Stream(httpcore.NetworkStream):
             raise httpcore.ReadTimeout
         first, self._asked = self._asked, False
         data = self._inner.read(max_bytes, timeout)
+        self._answered = True
         if first and (told := arrived.get()) is not None and whole(data):
             told()
         return data
@@ -67,6 +71,9 @@ class _Stream(httpcore.NetworkStream):
     def _flush(self) -> None:
         held, self._held = self._held, b""
         if held:
+            # httpcore looked when it took the connection, perhaps a second ago; TLS tickets wait on one that is new
+            if self._answered and self._inner.get_extra_info("is_readable"):
+                raise httpcore.ConnectionNotAvailable  # the server has hung up: the pool takes another one
             self._asked = not held.startswith(b"CONNECT ")  # that is for a proxy: the vendor knows of nothing yet
             self._inner.write(held, self._timeout)
 

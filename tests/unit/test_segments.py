@@ -73,6 +73,15 @@ def test_nothing_is_held_over_to_the_next_request() -> None:
     assert under.written == [b"one", b"two"]
 
 
+def test_a_head_is_held_back_however_large_it_is() -> None:
+    under = Recorder()
+    stream = connected(under)
+    stream.write(b"h" * (LARGEST + 1))
+    assert under.written == []
+    stream.write(b"body")
+    assert under.written == [b"h" * (LARGEST + 1), b"body"]
+
+
 def test_a_large_body_is_not_copied_but_follows_its_head() -> None:
     under = Recorder()
     stream = connected(under)

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -34,6 +34,8 @@ SECONDS = 10.0  # for what happens at once
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", False),
         (b"HTTP/1.1 200 OK\r\n\r\n\r\n0\r\n\r\n", False),  # ends when the connection does
         (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, False),  # in doubt
+        (b"HTTP/1.1 102 Processing\r\nContent-Length: 0\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{}", False),
         (b"", False),
     ],
 )
@@ -50,6 +52,7 @@ class Vendor:
         self.asked = threading.Semaphore(0)
         self.connected = threading.Semaphore(0)
         self.requests: list[bytes] = []
+        self._connections: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -60,6 +63,7 @@ class Vendor:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self._connections.append(connection)
             self.connected.release()
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
@@ -71,6 +75,12 @@ class Vendor:
                 for piece in self.pieces:
                     self.go.acquire()
                     connection.sendall(piece)
+
+    def hang_up(self) -> None:
+        """On all who have connected."""
+        for connection in self._connections:
+            with suppress(OSError):  # closed before
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         with suppress(OSError):  # closed before
@@ -145,13 +155,15 @@ def test_bulk_work_prepares_its_request_while_it_waits_and_sends_nothing() -> No
     limiter = LocalLimiter()
     with vendor() as server:
         http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1)
-        with calling(server, "bulk", 1, http) as (call,):
-            with limiter.slot("erp", 1, "bulk", 0.0, lambda: None):
+        with ExitStack() as slot:
+            slot.enter_context(limiter.slot("erp", 1, "bulk", 0.0, lambda: None))
+            with calling(server, "bulk", 1, http) as (call,):
                 assert server.connected.acquire(timeout=SECONDS)
                 until(lambda: limiter.waited_for("erp", by_live=False))
                 assert server.requests == []
-            server.go.release()
-            call.result(SECONDS)
+                slot.close()
+                server.go.release()
+                call.result(SECONDS)
     assert [request.partition(b"\r\n\r\n")[2] for request in server.requests] == [b'{"name":"A"}']
 
 
@@ -220,6 +232,26 @@ def test_after_a_long_wait_a_request_leaves_on_another_connection_and_once() -> 
             server.go.release()
             call.result(SECONDS)
     assert len(server.requests) == 1
+    assert [server.connected.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+
+
+def test_a_prepared_write_on_whose_connection_the_server_hangs_up_leaves_on_another_one_and_once() -> None:
+    limiter = LocalLimiter(clock=lambda: 100.0)
+    with vendor() as server:
+        http = VendorHttp(
+            "erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1, clock=lambda: 100.0
+        )
+        server.go.release()
+        http.call("first", "GET", "x")
+        with ExitStack() as slot:
+            slot.enter_context(limiter.slot("erp", 1, "bulk", 0.0, lambda: None))
+            with calling(server, "bulk", 1, http) as (call,):
+                until(lambda: limiter.waited_for("erp", by_live=False))
+                server.hang_up()
+                slot.close()
+                server.go.release()
+                call.result(SECONDS)
+    assert [request.partition(b" ")[0] for request in server.requests] == [b"GET", b"PATCH"]
     assert [server.connected.acquire(blocking=False) for _ in range(3)] == [True, True, False]
 
 
