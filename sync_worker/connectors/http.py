@@ -85,8 +85,8 @@ class VendorHttp:
         self.breaker = breaker or Breaker(clock=clock)
         self._classify = classify
         self._prepare = prepare
-        self._limiter = limiter or LocalLimiter()
-        self._anteroom = LocalLimiter()
+        self._limiter = limiter or LocalLimiter(clock=clock)
+        self._anteroom = LocalLimiter(clock=clock)
         self._concurrency = concurrency
         self._clock = clock
         self._observe = observe
@@ -184,8 +184,8 @@ class VendorHttp:
         call: Call = state.args[0]
         if not isinstance(error, (SystemUnavailable, RateLimited)) or (call.write and not call.keyed):
             return False
-        if isinstance(error, RateLimited) and error.after is None:
-            return False
+        if isinstance(error, RateLimited) and (error.after is None or error.status is None):
+            return False  # without a status it was no vendor's word: a wait for a slot is over and is not begun anew
         return (error.after or 0.0) <= SHORT_HINT and call.left(self._clock) > (error.after or 0.0) + 1.0
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
@@ -199,7 +199,7 @@ class VendorHttp:
         self._prepare(headers)
         request = self._exchange.request(call, headers)
         call.wait_until, call.sent_at = self._clock() + self.deadline, None
-        with Turn(lambda held: self._begin(call, held)) as turn:
+        with Turn(lambda held: self._begin(call, held), lambda held: self._answered(call, held)) as turn:
             if call_class.get() == "live" or not self._exchange.pooled:
                 turn.begin()
                 return self._send(call, request)
@@ -217,6 +217,15 @@ class VendorHttp:
             told()
         call.sent_at = self._clock()
         return waited
+
+    def _answered(self, call: Call, held: ExitStack) -> None:
+        """Give the slot back. What that takes (the queue server may be away) is no time of the call's."""
+        since = self._clock()
+        held.close()
+        taken = self._clock() - since
+        call.ends_at += taken
+        if call.sent_at is not None:
+            call.sent_at += taken
 
     def _wait(self, call: Call, held: ExitStack, limiter: Limiter, limit: int) -> float:
         """Be one of so many; seconds waited, which are added to the call's deadline."""

@@ -25,16 +25,17 @@ class Turn:
     """A context manager around one try of a call; ``begin`` may be called at any time within, and again.
 
     ``take(held)`` waits, enters what is held meanwhile, and tells how many seconds it waited; ``begin`` raises what it
-    raises.
+    raises. ``answered(held)`` is called when the answer is here, to let go of it.
     """
 
-    def __init__(self, take: Callable[[ExitStack], float]) -> None:
+    def __init__(self, take: Callable[[ExitStack], float], answered: Callable[[ExitStack], None]) -> None:
         self._take = take
+        self._answered = answered
         self._held = ExitStack()
         self.begun = False
 
     def __enter__(self) -> Turn:
-        self._told = arrived.set(self._held.close)
+        self._told = arrived.set(lambda: self._answered(self._held))
         return self
 
     def __exit__(

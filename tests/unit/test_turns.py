@@ -6,12 +6,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
 import pytest
 
 from sync_worker.connectors.context import call_class, guard
 from sync_worker.connectors.http import CallSeen, LocalLimiter, VendorHttp
+from sync_worker.connectors.limiter import no_slot
 from sync_worker.connectors.segments import whole
 from sync_worker.connectors.turns import AHEAD, STALE
 from sync_worker.errors import RateLimited, SystemUnavailable
@@ -196,7 +197,7 @@ def _with_guard(waits: threading.Event, call: Callable[[], object]) -> Callable[
 
 def test_only_a_few_requests_are_prepared_while_all_slots_are_taken() -> None:
     with vendor() as server:
-        http = VendorHttp("erp", server.url, classify=lambda _: None, concurrency=2)
+        http = VendorHttp("erp", server.url, classify=lambda _: None, concurrency=2, clock=lambda: 100.0)
         with calling(server, "bulk", 12, http) as calls:
             for _ in range(2 + AHEAD):
                 assert server.connected.acquire(timeout=SECONDS)
@@ -253,6 +254,53 @@ def test_a_prepared_write_on_whose_connection_the_server_hangs_up_leaves_on_anot
                 call.result(SECONDS)
     assert [request.partition(b" ")[0] for request in server.requests] == [b"GET", b"PATCH"]
     assert [server.connected.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+
+
+def test_an_answer_that_is_here_is_taken_however_long_it_takes_to_give_its_slot_back() -> None:
+    now = [100.0]
+
+    class Away(LocalLimiter):
+        """A queue server that is not reached when a slot is to be given back."""
+
+        @contextmanager
+        def slot(self, *_: object) -> Iterator[None]:
+            yield
+            now[0] += 20.0
+
+    seen: list[CallSeen] = []
+    with vendor() as server:
+        http = VendorHttp(
+            "erp", server.url, classify=lambda _: None, limiter=Away(), clock=lambda: now[0], observe=seen.append
+        )
+        server.go.release()
+        assert http.call("write", "POST", "x", json={}, write=True).content == b"{}"
+        http.close()
+    assert [(one.result, one.seconds) for one in seen] == [("ok", 0.0)]
+
+
+@pytest.mark.parametrize("klass", ["live", "bulk"])
+def test_who_has_waited_for_a_slot_in_vain_does_not_wait_anew(klass: LinkClass) -> None:
+    asked: list[LinkClass] = []
+
+    class Busy(LocalLimiter):
+        """All of the wait was over before the slot was asked for: it went by in front of it."""
+
+        def slot(
+            self, system: str, limit: int, klass: LinkClass, wait_until: float, on_wait: Callable[[], None]
+        ) -> AbstractContextManager[None]:
+            asked.append(klass)
+            raise no_slot(system)
+
+    with vendor() as server:
+        http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=Busy(), sleep=lambda _: None)
+        token = call_class.set(klass)
+        try:
+            with pytest.raises(RateLimited):
+                http.call("read", "GET", "x")
+        finally:
+            call_class.reset(token)
+            http.close()
+    assert (asked, server.requests) == ([klass], [])
 
 
 def test_a_guard_that_stops_a_prepared_call_lets_nothing_leave_and_nothing_is_counted() -> None:
