@@ -118,7 +118,8 @@ class Exchange:
             text = "a header cannot be sent: is there a line break in a secret or setting of this system?"
             raise Rejected(text, system=self._system) from None
         except _PERHAPS_SENT as error:
-            call.perhaps_applied = True
+            if call.sent_at is not None:  # a proxy can fail before the call's turn
+                call.perhaps_applied = True
             raise SystemUnavailable(f"no complete answer ({type(error).__name__})", system=self._system) from error
 
     def _body(self, call: Call, response: httpx.Response) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
+import httpx
 import pytest
 
 from sync_worker.connectors.context import call_class, guard
@@ -69,7 +70,7 @@ class Vendor:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
+        with connection, suppress(OSError):  # the other end has hung up
             while request := connection.recv(1 << 16):
                 self.requests.append(request)
                 self.asked.release()
@@ -170,29 +171,15 @@ def test_bulk_work_prepares_its_request_while_it_waits_and_sends_nothing() -> No
 
 def test_live_work_waits_without_a_connection() -> None:
     limiter = LocalLimiter()
-    waits = threading.Event()
-    token = guard.set(lambda _seconds: waits.set())
-    try:
-        with vendor() as server:
-            http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1)
-            with ThreadPoolExecutor(1) as pool:
-                with limiter.slot("erp", 1, "live", 0.0, lambda: None):
-                    call = pool.submit(_with_guard(waits, lambda: http.call("read", "GET", "x")))
-                    assert waits.wait(SECONDS)
-                    assert not server.connected.acquire(blocking=False)
-                server.go.release()
-                call.result(SECONDS)
-            http.close()
-    finally:
-        guard.reset(token)
-
-
-def _with_guard(waits: threading.Event, call: Callable[[], object]) -> Callable[[], object]:
-    def run() -> object:
-        guard.set(lambda _seconds: waits.set())  # asked while it waits
-        return call()
-
-    return run
+    with vendor() as server, ExitStack() as slot:
+        http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1)
+        slot.enter_context(limiter.slot("erp", 1, "live", 0.0, lambda: None))
+        with calling(server, "live", 1, http) as (call,):
+            until(lambda: limiter.waited_for("erp", by_live=True))
+            assert not server.connected.acquire(blocking=False)
+            slot.close()
+            server.go.release()
+            call.result(SECONDS)
 
 
 def test_only_a_few_requests_are_prepared_while_all_slots_are_taken() -> None:
@@ -254,6 +241,17 @@ def test_a_prepared_write_on_whose_connection_the_server_hangs_up_leaves_on_anot
                 call.result(SECONDS)
     assert [request.partition(b" ")[0] for request in server.requests] == [b"GET", b"PATCH"]
     assert [server.connected.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+
+
+def test_a_prepared_write_was_surely_not_sent_when_a_proxy_hangs_up_before_its_turn() -> None:
+    with vendor() as proxy:
+        transport = httpx.HTTPTransport(proxy=proxy.url)
+        http = VendorHttp("erp", "https://vendor.test", classify=lambda _: None, transport=transport)
+        with calling(proxy, "bulk", 1, http) as (call,):
+            assert proxy.asked.acquire(timeout=SECONDS)
+            proxy.hang_up()
+            assert type(call.exception(SECONDS)) is SystemUnavailable
+    assert [request.partition(b" ")[0] for request in proxy.requests] == [b"CONNECT"]
 
 
 def test_an_answer_that_is_here_is_taken_however_long_it_takes_to_give_its_slot_back() -> None:
