@@ -56,7 +56,7 @@ def _import(worker_app: App, flow: str, chosen: Selection, resume: Run | None, *
     from sync_worker.desk import importing
     from sync_worker.processes import settled
 
-    settled()  # a full garbage collection stops all calls for a tenth of a second, and there would be one every other
+    settled()  # a full garbage collection stops all calls for a tenth of a second, and they come every few seconds
 
     def run(*, unlimited: bool) -> Imported:
         with long_job(f"sync-worker import {flow} --resume") as tell:
