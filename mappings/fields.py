@@ -40,7 +40,7 @@ class Field:
 
     ``columns``: every native column it reads. ``get(native)``: value; only called when all columns are present.
     ``put(value, baseline)``: columns to write for it (all of them; FieldMap drops unchanged ones).
-    ``part``: the table it lives in, one of the connector's parts.
+    ``part``: the table it lives in, one of the connector's parts. ``row``: the row of it, where a record has several.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Field:
     columns: tuple[str, ...]
     get: Callable[[Native], Value]
     put: Callable[[Value, Native], dict[str, Any]]
+    row: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,10 @@ class FieldMap:
 
     def parts_of(self, names: Iterable[str]) -> set[str]:
         return {self.fields[n].part for n in names if n in self.fields}
+
+    def row_of(self, name: str) -> str:
+        """The row a field lives in, as ``Record.children`` names it; the main table's by its part."""
+        return self.fields[name].row or self.fields[name].part
 
     def field_of_column(self, column: str) -> str | None:
         """The field that a refused column belongs to, compared without case."""

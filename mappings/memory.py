@@ -1,4 +1,4 @@
-"""What a link remembers beyond its past, and how a read is believed before it is merged (E7, E11). Pure."""
+"""What a link remembers beyond its past. Pure."""
 
 from __future__ import annotations
 
@@ -6,30 +6,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mappings.fields import FieldMap, Value
+from mappings.fields import Value
 
 Side = Literal["erp", "crm"]
 SIDES: tuple[Side, Side] = ("erp", "crm")
 
-_PARTS = ("replaced", "wrote", "tried", "bounce", "blocked", "withheld", "take", "ids_due", "first")
+_PARTS = ("replaced", "wrote", "tried", "stamps", "bounce", "blocked", "withheld", "take", "ids_due", "first")
 _KEPT = 8  # replaced values remembered per field; more edits than that within one stale window are not told apart
 
 
 def other(side: Side) -> Side:
     return "crm" if side == "erp" else "erp"
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One side: its past and what was read. A name absent from ``now`` was not read or is unreadable.
-
-    ``read_at``: seconds since 1970, taken before the read was sent.
-    """
-
-    was: Mapping[str, Value]
-    now: Mapping[str, Value]
-    read_at: float
-    stale_seconds: float
 
 
 @dataclass
@@ -39,6 +26,8 @@ class Memory:
     ``replaced``: values lately replaced and when (E7). ``wrote``: the past is our own write: what it replaced, and
     whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value, source value, what
     stood there, when.
+    ``stamps``: what the row of a field said, before the last try at it, of when it was last changed; kept for as long
+    as nobody known has changed that row since, so that a row that moved speaks of an unknown edit.
     ``bounce``: count, side, time (E14). ``blocked``: fields that differ by direction, owner, a clearing (E13) or undo.
     ``withheld``: per side the fields of which it shows nothing by its installation's own rule, and the cause.
     ``take``: a person's choice: a side, ``{"value": v}`` for both, or ``{"values": {side: v}}`` (a side left out keeps
@@ -51,6 +40,7 @@ class Memory:
     replaced: dict[str, dict[str, list[list[Any]]]] = field(default_factory=dict)
     wrote: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     tried: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    stamps: dict[str, dict[str, str]] = field(default_factory=dict)
     bounce: dict[str, list[Any]] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     withheld: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -75,7 +65,7 @@ class Memory:
     def only(self, names: Collection[str]) -> Memory:
         """What is remembered of these fields; the rest is forgotten."""
         kept = Memory()
-        for part in ("replaced", "wrote", "tried", "withheld"):
+        for part in ("replaced", "wrote", "tried", "stamps", "withheld"):
             known: dict[str, dict[str, Any]] = getattr(self, part)
             setattr(kept, part, {side: {n: v for n, v in per.items() if n in names} for side, per in known.items()})
         kept.bounce = {n: v for n, v in self.bounce.items() if n in names}
@@ -96,11 +86,32 @@ class Memory:
         per_field = self.replaced.setdefault(side, {})
         per_field[name] = [*per_field.get(name, []), [value, at]][-_KEPT:]
 
-    def note_try(self, side: Side, name: str, value: Value, source: Value, at: float, *, held: Value = None) -> None:
-        """A write of ``value`` over ``held`` is about to be sent; ``source`` is what the other side held then."""
+    def note_try(
+        self,
+        side: Side,
+        name: str,
+        value: Value,
+        source: Value,
+        at: float,
+        *,
+        held: Value = None,
+        stamp: str | None = None,
+    ) -> None:
+        """A write of ``value`` over ``held`` is about to be sent; ``source`` is what the other side held then.
+
+        ``stamp``: what the row to be written says of when it was last changed, None where nothing is known of it.
+        """
         per_field = self.tried.setdefault(side, {})
         tried = {"value": value, "source": source, "held": held, "at": at}
         per_field[name] = [*per_field.get(name, []), tried][-_KEPT:]
+        self._stamp(side, name, stamp)
+
+    def _stamp(self, side: str, name: str, stamp: str | None) -> None:
+        stamps = self.stamps.setdefault(side, {})
+        if stamp is None:
+            stamps.pop(name, None)
+        else:
+            stamps[name] = stamp
 
     def unended(self, claimed: Memory) -> Memory:
         """What the next pass must find if this one never ends: all as it was ``claimed``, and the writes sent since.
@@ -112,7 +123,10 @@ class Memory:
             known = kept.tried.setdefault(side, {})
             for name, tries in per_field.items():
                 before = known.get(name, [])
-                known[name] = [*before, *(one for one in tries if one not in before)][-_KEPT:]
+                fresh = [one for one in tries if one not in before]
+                known[name] = [*before, *fresh][-_KEPT:]
+                if fresh:
+                    kept._stamp(side, name, self.stamps.get(side, {}).get(name))
         return kept
 
     def forget(
@@ -138,87 +152,6 @@ class Memory:
                 looked = min(limit, read_at.get(side, limit))
                 open_ = {n: [t for t in some if t["at"] >= looked or n not in read[side]] for n, some in tries.items()}
                 self.tried[side] = {n: t for n, t in open_.items() if t}
-
-
-@dataclass
-class Believed:
-    """A read after the doubts: pasts of both sides as they must be taken, the values believed, and the stale fields."""
-
-    was: dict[Side, dict[str, Value]]
-    now: dict[str, Value]
-    stale: dict[str, float] = field(default_factory=dict)  # field -> look again at
-    relearned: set[str] = field(default_factory=set)  # past changed without an edit: to be stored
-    landed: dict[str, Value] = field(default_factory=dict)  # our own write, found applied: what stood there before
-
-
-def believe(side: Side, look: Look, fmap: FieldMap, memory: Memory, other_was: Mapping[str, Value]) -> Believed:
-    """Sort out of one side's read what is no edit: our own write seen again, its known loss, an old version.
-
-    Run once per read and side, before anything is compared. ``memory`` is changed in place.
-    """
-    out = Believed({side: dict(look.was), other(side): dict(other_was)}, dict(look.now))
-    suspects = (
-        memory.tried.get(side, {}).keys() | memory.wrote.get(side, {}).keys() | memory.replaced.get(side, {}).keys()
-    )
-    for name in sorted(suspects & look.now.keys() & fmap.fields.keys()):
-        was, now = out.was[side], look.now[name]
-        if name in was and fmap.same(name, was[name], now):
-            _confirm(side, name, memory)
-        elif _landed(side, name, look, fmap, memory, out):
-            out.relearned.add(name)
-        elif (until := _stale_until(side, name, look, fmap, memory)) is not None:
-            out.stale[name] = until
-            del out.now[name]
-        elif _is_loss(side, name, look, fmap, memory, out):
-            out.relearned.add(name)
-    return out
-
-
-def _confirm(side: Side, name: str, memory: Memory) -> bool:
-    """The first read after our write has come; returns whether one was still expected."""
-    ours = memory.wrote.get(side, {}).get(name)
-    if ours is None or ours.get("sure"):
-        return False
-    memory.wrote[side][name] = {**ours, "sure": True}
-    return True
-
-
-def _landed(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory, out: Believed) -> bool:
-    """A write whose end we never learned was applied after all: take both pasts as if it had been saved then."""
-    now = look.now[name]
-    for tried in reversed(memory.tried.get(side, {}).get(name, [])):
-        if fmap.same(name, tried["value"], now) or fmap.loss(name, tried["value"], now):
-            old = out.was[side].get(name)
-            memory.note_replaced(side, name, old, look.read_at)
-            memory.wrote.setdefault(side, {})[name] = {"old": old, "sure": True}
-            memory.tried[side].pop(name)
-            out.was[side][name] = now
-            out.was[other(side)][name] = tried["source"]
-            out.landed[name] = tried.get("held", old)
-            return True
-    return False
-
-
-def _stale_until(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory) -> float | None:
-    """E7: a value replaced less than ``stale_seconds`` ago, seen again, is not believed before the window is over."""
-    ends = [
-        at + look.stale_seconds
-        for value, at in memory.replaced.get(side, {}).get(name, [])
-        if look.read_at < at + look.stale_seconds and fmap.same(name, value, look.now[name])
-    ]
-    return max(ends, default=None)
-
-
-def _is_loss(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory, out: Believed) -> bool:
-    """E11: the first read after our write differs only by a loss the codec knows: that is what the target stores."""
-    if not _confirm(side, name, memory) or name not in out.was[side]:
-        return False
-    if not fmap.loss(name, out.was[side][name], look.now[name]):
-        return False
-    out.was[side][name] = look.now[name]
-    return True
-
-
-def changed_fields(was: Mapping[str, Value], now: Mapping[str, Value], fmap: FieldMap) -> set[str]:
-    """Fields whose value is not what this side held, or that have no past yet (E6)."""
-    return {n for n, v in now.items() if n not in was or not fmap.same(n, was[n], v)}
+            if self.stamps.get(side):
+                in_doubt = self.tried.get(side, {})
+                self.stamps[side] = {n: s for n, s in self.stamps[side].items() if n in in_doubt}

@@ -1,7 +1,7 @@
 """Three-way merge per field: (was, is) of both sides + policy -> Plan. Pure: no clock, network or database.
 
 Each side is compared with its own past (idea 5), in its own terms; a translator turns a value of one side into the
-other's. What a read may be believed is settled before (``memory.believe``); here it is decided, field by field:
+other's. What a read may be believed is settled before (``belief.believe``); here it is decided, field by field:
 
     only one side changed          write the other          (E9)
     both, to the same              both pasts advance       (E9)
@@ -19,8 +19,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from mappings.belief import Look
 from mappings.fields import FieldMap, Value
-from mappings.memory import SIDES, Look, Memory, Side, other
+from mappings.memory import SIDES, Memory, Side, other
 
 BOUNCES = 3
 BOUNCE_HORIZON = 3600.0  # seconds: slower than that it is people, not systems, who change a value back

@@ -8,6 +8,7 @@ address, status and names that are empty, phones in two or three pieces. None of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mappings.canonical import KEY_COLUMNS, PHONE_TYPES, MapSettings
@@ -30,6 +31,7 @@ ADDRESS = {
 }
 PHONE_COLUMNS = ("Phon_CountryCode", "Phon_AreaCode", "Phon_Number")
 EMAIL_COLUMN = "Emai_EmailAddress@Business"
+EMAIL_ROW = "email@Business"
 EXTRA = ("Comp_CompanyId", "Comp_CreatedDate", "Comp_UpdatedDate", "Comp_Deleted")
 
 
@@ -44,7 +46,7 @@ def customer_map(settings: MapSettings) -> FieldMap:
     fields = [
         plain("name", NAME, "company", "Comp_Name", limit=limit("name")),
         contact("person", "Pers_FirstName", "Pers_LastName", settings),
-        email("email", EMAIL_COLUMN, limit("email")),
+        replace(email("email", EMAIL_COLUMN, limit("email")), row=EMAIL_ROW),
         *(_phone(name, phone_types[name], settings) for name in PHONE_TYPES if phone_types[name]),
         plain("website", URL, "company", "Comp_WebSite", limit=limit("website")),
         *(
@@ -83,7 +85,7 @@ def table_of(column: str) -> str:
 
 def _phone(name: str, kind: str, settings: MapSettings) -> Field:
     code, area, number = (f"{column}@{kind}" for column in PHONE_COLUMNS)
-    return phone_columns(name, "phone", (code, area, number), settings)
+    return replace(phone_columns(name, "phone", (code, area, number), settings), row=f"phone@{kind}")
 
 
 def _user(cell: Any) -> str | None:

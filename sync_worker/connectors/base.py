@@ -72,6 +72,8 @@ class Record:
     (``person`` -> ``30``, ``phone@Business`` -> ``77``); a child known to be absent has the empty string.
     ``parts``: which tables were read (mask). ``created_at`` / ``updated_at``: vendor's clock, seconds since 1970.
     ``withheld``: parts that were looked at and show nothing by this installation's own rule, and the cause.
+    ``stamps``: row, named as in ``children`` (the main table's by its part) -> the vendor's word of when it was last
+    changed, "" for one known to be absent. Only compared: a row whose stamp is another has been written meanwhile.
     """
 
     key: str
@@ -82,6 +84,7 @@ class Record:
     created_at: float | None = None
     updated_at: float | None = None
     withheld: Mapping[str, str] = field(default_factory=dict)
+    stamps: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

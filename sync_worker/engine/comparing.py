@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
+from mappings.belief import changed_fields
 from mappings.canonical import NOT_SHARED
-from mappings.memory import changed_fields
 from sync_worker.connectors.base import Record
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.rule import LeftOut

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from mappings.belief import Look
 from mappings.canonical import NOT_SHARED
-from mappings.memory import Look
 from mappings.merge import Plan, Sides, merge
 from mappings.settle import settle
 from sync_worker.engine import reading, states, writing
@@ -157,7 +157,7 @@ def _perform(desk: Desk, flow: Flow, plans: list[tuple[Pass, Sides, Plan]]) -> N
     now = desk.clock()
     for p, _, plan in plans:
         extra = _keys_on_link(p, flow)
-        if writing.note_tries(p, plan, now) or extra:
+        if writing.note_tries(p, flow, plan, now) or extra:
             writers.append(p)
         for side in SIDES:
             values = plan.writes(side)

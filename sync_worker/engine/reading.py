@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from mappings.belief import Look, believe, changed_fields
 from mappings.fields import Value, size_of
-from mappings.memory import Look, Memory, believe, changed_fields
+from mappings.memory import Memory
 from mappings.merge import Open
 from mappings.settle import Results
 from sync_worker.connectors.base import Ask, Record
@@ -148,7 +149,7 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
     for name, value in values.items():
         if size_of(value) > LONGEST_VALUE:
             raise TooLong(f"{name} in {flow.systems[side]} is longer than {LONGEST_VALUE:,} characters")
-    look = Look(p.was[side], values, at, flow.stale(side))
+    look = Look(p.was[side], values, at, flow.stale(side), record.stamps)
     _note_withheld(p, flow, side, record)
     believed = believe(side, look, fmap, p.memory, p.was[other(side)])
     p.was = {s: believed.was[s] for s in SIDES}
@@ -167,6 +168,7 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
             children={**before.children, **record.children},
             parts=before.parts | record.parts,
             withheld={**before.withheld, **record.withheld},
+            stamps={**before.stamps, **record.stamps},
         )
 
 

@@ -32,14 +32,14 @@ class Job:
         return {**flow.maps[side].put(values, self.p.records[side].native), **extra}
 
 
-def note_tries(p: Pass, plan: Plan, now: float) -> bool:
+def note_tries(p: Pass, flow: Flow, plan: Plan, now: float) -> bool:
     """Remember what is about to be written, so that a crash before the save is understood; False: nothing to write."""
     any_write = False
     for step in plan.steps:
         for side, value in step.writes.items():
             source: Side = "crm" if side == "erp" else "erp"
-            held = p.now[side].get(step.name)
-            p.memory.note_try(side, step.name, value, step.past.get(source), now, held=held)
+            held, stamp = p.now[side].get(step.name), p.records[side].stamps.get(flow.maps[side].row_of(step.name))
+            p.memory.note_try(side, step.name, value, step.past.get(source), now, held=held, stamp=stamp)
             any_write = True
     return any_write
 
@@ -116,6 +116,7 @@ def _done(
     names: Sequence[str],
 ) -> None:
     """These fields were written. What the answer shows of them is their past where it is our value or a known loss."""
+    job.p.memory.stamps.pop(side, None)  # rows that we moved ourselves
     fmap = flow.maps[side]
     native = {**job.p.records[side].native, **columns, **outcome.stored}
     shown = fmap.get(native)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from mappings.memory import changed_fields
+from mappings.belief import changed_fields
 from sync_worker.engine import comparing, reading
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass

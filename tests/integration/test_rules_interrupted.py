@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from support.rules import Make, pair, rest, row_of, when
+from support.judge import in_step, read_current
+from support.judged import COLUMNS
+from support.rules import Make, Pair, pair, rest, row_of, when
 from support.world import Crash, World
 
 NAME = "Comp_Name"
+NEW = {"website": "http://nordwind.example", "email": "nord@wind.example", "city": "York"}
 
 
 def written_and_never_saved(world: World, erp: str, name: str) -> None:
     """The customer is renamed; the worker dies after the CRM has taken the new name, and its lease runs out."""
     world.edit_erp(erp, name=name)
+    dies_when_written(world, "crm", "update company")
+
+
+def dies_when_written(world: World, side: str, operation: str = "write", *, applied: bool = True) -> None:
+    """What is known is carried to one side, whose first write is (or is not) applied; then the worker dies."""
     world.deliver()
-    when(world.crm, "update company", die, after=True)
+    when(world.vendors[side], operation, die, after=applied)
     with world.crashing_after(10_000):
         world.work()
 
@@ -52,3 +60,79 @@ def test_e11_an_edit_made_after_an_interrupted_write_travels(make_light: Make) -
     rest(world)
     assert world.crm_record(one.crm)[NAME] == "Westwind Tools"
     assert [w.after[NAME] for w in world.written("crm") if NAME in w.after] == ["Nordwind Tools", "Westwind Tools"]
+
+
+def types(world: World, side: str, one: Pair, **values: str) -> None:
+    """A person fills in fields of one side."""
+    for name, value in values.items():
+        column, table, crm_column = COLUMNS[name]
+        if side == "erp":
+            world.edit_erp(one.erp, **{column: value})
+        else:
+            key = one.crm if table == "Company" else world.crm_child_key(one.crm, table)
+            world.crm.person(table, key, {crm_column: value})
+
+
+def shown(world: World, one: Pair, name: str) -> dict[str, str]:
+    erp, crm = read_current(world, one.erp, one.crm)[name]
+    return {"erp": erp, "crm": crm}
+
+
+def edited_and_written(world: World, source: str, target: str, one: Pair, **values: str) -> None:
+    """Fields are edited at ``source``, and the worker dies as soon as ``target`` has taken them; nobody is told."""
+    world.clock.advance(60)
+    types(world, source, one, **values)
+    dies_when_written(world, target)
+    for vendor in world.vendors.values():
+        vendor.take_notices()
+    world.clock.advance(5)
+
+
+@pytest.mark.parametrize(("source", "target"), [("crm", "erp"), ("erp", "crm")])
+@pytest.mark.parametrize("name", ["website", "email", "city"])
+def test_e11_what_an_interrupted_write_replaced_and_a_person_put_back_is_a_conflict_and_not_written_over(
+    make_light: Make, source: str, target: str, name: str
+) -> None:
+    world = make_light()
+    one = pair(world)
+    before = shown(world, one, name)
+    edited_and_written(world, source, target, one, **{name: NEW[name]})
+    assert in_step(*shown(world, one, name).values()), "our write was applied"
+    types(world, target, one, **{name: before[target]})
+    rest(world)
+    assert shown(world, one, name) == {source: NEW[name], target: before[target]}
+    row = row_of(world, crm=one.crm)
+    assert (row.state, row.cause) == ("conflict", "both_changed")
+
+
+@pytest.mark.parametrize(("source", "target"), [("crm", "erp"), ("erp", "crm")])
+def test_e11_a_second_field_of_the_same_write_that_was_left_alone_tells_that_the_first_was_put_back(
+    make_light: Make, source: str, target: str
+) -> None:
+    world = make_light()
+    one = pair(world)
+    before = shown(world, one, "website")
+    edited_and_written(world, source, target, one, website=NEW["website"], tax_number="GB987654321")
+    types(world, target, one, website=before[target])
+    rest(world)
+    assert shown(world, one, "website") == {source: NEW["website"], target: before[target]}
+    assert set(row_of(world, crm=one.crm).opens) == {"website"}
+    assert in_step(*shown(world, one, "tax_number").values())
+
+
+@pytest.mark.parametrize("target", ["erp", "crm"])
+def test_e11_a_write_that_was_never_applied_is_made_again_also_where_another_field_was_edited(
+    make_light: Make, target: str
+) -> None:
+    world = make_light()
+    one = pair(world)
+    source = "crm" if target == "erp" else "erp"
+    world.clock.advance(60)
+    types(world, source, one, website=NEW["website"])
+    dies_when_written(world, target, applied=False)
+    assert not in_step(*shown(world, one, "website").values())
+    world.clock.advance(5)
+    types(world, target, one, tax_number="GB987654321")
+    rest(world)
+    assert in_step(*shown(world, one, "website").values()) and in_step(*shown(world, one, "tax_number").values())
+    assert row_of(world, crm=one.crm).state == "in_sync"

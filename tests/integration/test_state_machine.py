@@ -115,6 +115,7 @@ class Life(RuleBasedStateMachine):
         before = next((value for value in reversed(earlier) if value and value != now), None)
         if before is not None:
             self.put_back[customer, name] += 1
+            self.world.clock.advance(1.0)  # people take their time, and stamps of vendors tell seconds apart
             self.edit(side, customer, name, before)
 
     @rule(side=sides)
@@ -251,8 +252,7 @@ class Life(RuleBasedStateMachine):
         """What is wrong with a field at rest, if this is how it went; None: nothing."""
         told = {("city" if f["name"] == "address" else f["name"]): f["status"] for f in shown["fields"]}
         is_open, equal = told.get(at[1], "in_step") != "in_step", in_step(*values)
-        # Who does not know that our write was applied takes what it replaced, put back, for untouched (ADR 6).
-        for side, edited_at, over_at in story.lost if self.interrupted else (*story.lost, *story.undone):
+        for side, edited_at, over_at in story.lost:
             if not self.windows or over_at - edited_at > STALE + 1:
                 return f"an edit on {side} was overwritten"
         if rewritten:  # E14: people who put back each other's values look like two systems

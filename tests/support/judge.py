@@ -23,9 +23,8 @@ class FieldStory:
 
     Whoever puts back what a side held when both last agreed has undone the edit: nothing of it is left to travel.
     ``held``: all values of a side, in order. ``over_ours``: somebody edited what we had written there, and both have
-    not agreed since. ``undid_ours``: sides where somebody put back just what our last write there had replaced: whoever
-    does not know that this write was applied sees nothing. ``met``: how often people made both sides agree by
-    themselves; ``seen``: how many times of these, from the first on, somebody of us looked (None: always).
+    not agreed since. ``met``: how often people made both sides agree by themselves; ``seen``: how many times of these,
+    from the first on, somebody of us looked (None: always).
     """
 
     seen: int | None = None
@@ -39,23 +38,17 @@ class FieldStory:
     edited_at: dict[str, float] = field(default_factory=dict)
     last_by: dict[str, str] = field(default_factory=dict)
     over_ours: bool = False
-    undid_ours: set[str] = field(default_factory=set)
     lost: list[tuple[str, float, float]] = field(default_factory=list)  # side, edit at, overwritten at
-    undone: list[tuple[str, float, float]] = field(default_factory=list)  # the same, of edits that undid ours
 
     def happened(self, side: str, value: Any, actor: str, at: float) -> None:
         self.held[side].append(value)
         if actor == "person":
-            nothing_left = side in self.agreed and self.agreed[side] == value
-            (self.edited.discard if nothing_left else self.edited.add)(side)
+            undone = side in self.agreed and self.agreed[side] == value
+            (self.edited.discard if undone else self.edited.add)(side)
             self.edited_at[side] = at
-            ours = self.last_by.get(side) == "api"
-            self.over_ours = self.over_ours or ours
-            put_back = ours and self.held[side][-3:-2] == [value]
-            (self.undid_ours.add if put_back else self.undid_ours.discard)(side)
+            self.over_ours = self.over_ours or self.last_by.get(side) == "api"
         elif side in self.edited and not in_step(getattr(self, side), value):
-            over = self.undone if side in self.undid_ours else self.lost
-            over.append((side, self.edited_at[side], at))
+            self.lost.append((side, self.edited_at[side], at))
             self.edited.discard(side)
         setattr(self, side, value)
         self.last_by[side] = actor

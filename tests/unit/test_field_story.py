@@ -27,16 +27,6 @@ def test_a_write_of_ours_over_an_edit_is_a_lost_one() -> None:
     assert told(("erp", "B", "person"), ("crm", "B", "api")).lost == []
 
 
-def test_what_our_last_write_replaced_is_told_apart_when_somebody_puts_it_back_and_we_write_again() -> None:
-    ours = (("crm", "B", "person"), ("erp", "B", "api"))
-    put_back = told(*ours, ("erp", "A", "person"), ("erp", "B", "api"))
-    assert (put_back.lost, put_back.undone) == ([], [("erp", 4.0, 5.0)])
-    another = told(*ours, ("erp", "C", "person"), ("erp", "B", "api"))
-    assert (another.lost, another.undone) == ([("erp", 4.0, 5.0)], [])
-    later = told(*ours, ("erp", "A", "person"), ("erp", "C", "person"), ("erp", "B", "api"))
-    assert (later.lost, later.undone) == ([("erp", 5.0, 6.0)], [])
-
-
 def test_people_who_agree_by_themselves_may_or_may_not_have_been_seen_to() -> None:
     once_more = (*BY_THEMSELVES, ("erp", "C", "person"))
     assert (told(*once_more).conflict, told(*once_more).met) == (False, 1)

@@ -7,35 +7,15 @@ from typing import Any
 
 import pytest
 
-from mappings.fields import Field, FieldMap, Kind, Value
-from mappings.memory import Look, Memory, Side, believe, changed_fields
+from mappings.belief import Look
+from mappings.fields import FieldMap, Value
+from mappings.memory import Memory, Side
 from mappings.merge import FieldPolicy, Missing, Open, Plan, Policy, Sides, merge
 from mappings.settle import Results, Settled, Written, settle
+from support.text_fields import field_map
 
 STALE = 30.0
 NOW = 1000.0
-
-
-def text_kind() -> Kind:
-    def normal(value: Value) -> Value:
-        return " ".join(value.split()) if isinstance(value, str) else value
-
-    def loss(written: Value, found: Value) -> bool:
-        a, b = str(written or "").casefold(), str(found or "").casefold()
-        return bool(b) and a.startswith(b)
-
-    return Kind("text", normal, loss)
-
-
-def column(name: str, limit: int | None = None) -> Field:
-    def put(value: Value, baseline: Any) -> dict[str, Any]:
-        return {name: value[:limit] if isinstance(value, str) else value}
-
-    return Field(name, text_kind(), "main", (name,), lambda native: native[name], put)
-
-
-def field_map(*names: str, limit: int | None = None) -> FieldMap:
-    return FieldMap("customer", {n: column(n, limit) for n in names})
 
 
 def same(name: str, source: Side, value: Value) -> Value | Missing:
@@ -244,39 +224,6 @@ def test_e14_a_script_that_insists_against_overwrite_is_stopped_at_the_third_ret
         codes.append(plan.steps[0].code)
     assert codes == ["put_back", "put_back", "put_back", "conflict", "conflict"]
     assert opens["name"].cause == "rewritten"
-
-
-def test_e7_a_value_replaced_a_moment_ago_is_not_believed_and_after_the_window_it_is() -> None:
-    fmap, memory = field_map("name"), Memory()
-    memory.note_replaced("erp", "name", "old", 100.0)
-    early = believe("erp", Look({"name": "new"}, {"name": "old"}, 120.0, STALE), fmap, memory, {"name": "new"})
-    assert early.now == {} and early.stale == {"name": 130.0}
-    late = believe("erp", Look({"name": "new"}, {"name": "old"}, 131.0, STALE), fmap, memory, {"name": "new"})
-    assert late.now == {"name": "old"} and not late.stale
-
-
-def test_e11_the_first_read_after_our_write_that_lost_something_known_becomes_the_past() -> None:
-    fmap = field_map("name")
-    memory = Memory(wrote={"erp": {"name": {"old": "a", "sure": False}}})
-    cut = believe("erp", Look({"name": "Acme Trading"}, {"name": "ACME TRA"}, 100.0, STALE), fmap, memory, {})
-    assert cut.was["erp"] == {"name": "ACME TRA"}
-    assert changed_fields(cut.was["erp"], cut.now, fmap) == set()
-    later = believe("erp", Look({"name": "ACME TRA"}, {"name": "ACME"}, 200.0, STALE), fmap, memory, {})
-    assert changed_fields(later.was["erp"], later.now, fmap) == {"name"}
-
-
-def test_e11_any_other_difference_after_our_write_is_an_edit() -> None:
-    fmap = field_map("name")
-    memory = Memory(wrote={"erp": {"name": {"old": "a", "sure": False}}})
-    edited = believe("erp", Look({"name": "Acme"}, {"name": "Beta"}, 100.0, STALE), fmap, memory, {})
-    assert changed_fields(edited.was["erp"], edited.now, fmap) == {"name"}
-
-
-def test_e11_a_write_whose_end_was_never_learned_is_recognised_by_its_value() -> None:
-    fmap, memory = field_map("name"), Memory()
-    memory.note_try("crm", "name", "Acme Trading", "Acme Trading", 90.0)
-    seen = believe("crm", Look({"name": "Acme"}, {"name": "Acme Tra"}, 100.0, STALE), fmap, memory, {"name": "Acme"})
-    assert seen.was == {"crm": {"name": "Acme Tra"}, "erp": {"name": "Acme Trading"}}
 
 
 def test_a_value_is_in_step_when_the_target_holds_what_it_would_store_of_it() -> None:

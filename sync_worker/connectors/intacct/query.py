@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from mappings.intacct import PART
 from sync_worker.connectors import stamps
 from sync_worker.connectors.base import MAX_KEY, Record
 from sync_worker.connectors.http import Answer
@@ -197,4 +198,5 @@ def record_of(row: Row, columns: Sequence[str]) -> Record:
         parts=1,
         created_at=seconds_of(row.get(CREATED)),
         updated_at=seconds_of(row.get(MODIFIED)) or seconds_of(row.get(CREATED)),
+        stamps={PART: str(row.get(MODIFIED) or "")},
     )

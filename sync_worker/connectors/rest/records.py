@@ -7,6 +7,7 @@ from typing import Any
 
 from mappings.codecs import collapse, fold
 from mappings.fields import FieldMap
+from mappings.rest import PART
 from sync_worker.config.profile import Profile
 from sync_worker.connectors import stamps
 from sync_worker.connectors.base import MAX_KEY, Record
@@ -37,6 +38,7 @@ class Records:
             parts=1,
             created_at=self.stamp(document, layout.created_at),
             updated_at=self.stamp(document, layout.updated_at),
+            stamps={PART: pointers.text(document, layout.updated_at)} if layout.updated_at else {},
         )
 
     def live(self, documents: Iterable[dict[str, Any]]) -> list[Record]:

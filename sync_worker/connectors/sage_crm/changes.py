@@ -13,7 +13,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from sync_worker.connectors import stamps
 from sync_worker.connectors.base import Ask, FeedRow, Page, Record
 from sync_worker.connectors.sage_crm import where
-from sync_worker.connectors.sage_crm.reading import ALL, LINKED, Reader
+from sync_worker.connectors.sage_crm.known import LINKED
+from sync_worker.connectors.sage_crm.reading import ALL, Reader
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.tables import (
     ADDRESS,

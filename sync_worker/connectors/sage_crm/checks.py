@@ -9,7 +9,7 @@ from mappings.sage_crm import EXTRA
 from sync_worker.connectors import standard_webhooks
 from sync_worker.connectors.base import Check
 from sync_worker.connectors.sage_crm import where
-from sync_worker.connectors.sage_crm.reading import LINKED
+from sync_worker.connectors.sage_crm.known import LINKED
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.settings import SageCrmSettings
 from sync_worker.connectors.sage_crm.tables import (

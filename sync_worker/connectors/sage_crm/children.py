@@ -12,7 +12,8 @@ from typing import Any
 
 from sync_worker.connectors.base import Record
 from sync_worker.connectors.sage_crm import where
-from sync_worker.connectors.sage_crm.reading import LINKED, Reader
+from sync_worker.connectors.sage_crm.known import LINKED
+from sync_worker.connectors.sage_crm.reading import Reader
 from sync_worker.connectors.sage_crm.rest import Rest
 from sync_worker.connectors.sage_crm.tables import (
     ADDRESS,

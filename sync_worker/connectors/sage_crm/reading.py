@@ -8,48 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from mappings.sage_crm import PARTS
 from sync_worker.connectors.base import Ask, Record
 from sync_worker.connectors.fanout import Fanout
 from sync_worker.connectors.sage_crm import where
+from sync_worker.connectors.sage_crm.assembling import record_of
+from sync_worker.connectors.sage_crm.known import LINKED, TIED, Known, Tie, ticked
 from sync_worker.connectors.sage_crm.rest import Rest
-from sync_worker.connectors.sage_crm.tables import (
-    BIT,
-    COMPANY,
-    EMAIL,
-    PHONE,
-    PRIMARY,
-    TICKED,
-    Linked,
-    Row,
-    Shape,
-    Table,
-)
+from sync_worker.connectors.sage_crm.tables import BIT, COMPANY, PRIMARY, TICKED, Linked, Row, Shape, Table
 
-LINKED: tuple[Linked, ...] = (PHONE, EMAIL)
-TIED = (*LINKED, TICKED)
-NONE_TICKED, SEVERAL_TICKED = "no_address_ticked", "several_addresses_ticked"
 ALL = (1 << len(PARTS)) - 1
 _MAX_ROUNDS = 6  # known ids, links, what they name, and the same again after a stale id; then it settles
-
-
-@dataclass(frozen=True, slots=True)
-class Tie:
-    """A row of a link table: a child of some type on a company."""
-
-    link_id: int
-    kind: str  # case folded
-    child: str
-
-
-@dataclass
-class _Known:
-    """What one batch has read so far. Per table: key -> row, None when the vendor showed none."""
-
-    rows: dict[str, dict[str, Row | None]] = field(default_factory=lambda: {part: {} for part in PARTS})
-    ties: dict[str, dict[str, list[Tie]]] = field(default_factory=lambda: {of.part: {} for of in TIED})
 
 
 @dataclass
@@ -70,7 +40,7 @@ class Reader:
 
     def read(self, asks: Sequence[Ask], companies: Iterable[Row] = ()) -> dict[str, Record | None]:
         """One batch; ``companies``: main rows that are at hand already. None: the vendor shows no such company."""
-        known = _Known()
+        known = Known()
         known.rows["company"].update((row.key(COMPANY), row) for row in companies)
         valid = [ask for ask in asks if where.is_id(ask.key)]
         for _ in range(_MAX_ROUNDS):
@@ -82,12 +52,12 @@ class Reader:
                 break
             self._fanout.run(jobs)
         found: dict[str, Record | None] = {ask.key: None for ask in asks}
-        found.update((ask.key, self._record(ask, known)) for ask in valid)
+        found.update((ask.key, record_of(self._shape, ask, known)) for ask in valid)
         return found
 
     # --- what is needed ----------------------------------------------------------------------------------------------
 
-    def _need(self, ask: Ask, known: _Known, needs: _Needs) -> None:
+    def _need(self, ask: Ask, known: Known, needs: _Needs) -> None:
         asked = ask.parts & ALL
         companies = known.rows["company"]
         if ask.key in companies and companies[ask.key] is None:
@@ -97,10 +67,10 @@ class Reader:
             if part == TICKED.part and self._shape.address_type:
                 company_wanted = self._need_ticked(ask, known, needs) or company_wanted
                 continue
-            key = self._primary(part, ask, known)
+            key = known.primary(part, ask)
             if key is None:
                 company_wanted = company_wanted or bool(asked & BIT[part])
-            elif key and self._shows(part, key, ask, known):
+            elif key and known.shows(part, key, ask):
                 if key not in known.rows[part]:
                     needs.rows[part].add(key)
                 elif known.rows[part][key] is None:
@@ -111,21 +81,7 @@ class Reader:
         if company_wanted and ask.key not in companies:
             needs.rows["company"].add(ask.key)
 
-    def _shows(self, part: str, key: str, ask: Ask, known: _Known) -> bool:
-        """Asked for, or found to be another row than the one known."""
-        switched = ask.key in known.rows["company"] and key != ask.children.get(part)
-        return bool(ask.parts & BIT[part]) or (switched and not ask.alone)
-
-    def _primary(self, part: str, ask: Ask, known: _Known) -> str | None:
-        """Id of the primary child as far as known: "" = there is none, None = not known."""
-        company = known.rows["company"].get(ask.key)
-        if company is not None and company.has(PRIMARY[part][1]):
-            named = company.id(PRIMARY[part][1])
-            return named if not named or where.is_id(named) else None  # what is no id says nothing
-        key = ask.children.get(part, "")
-        return key if where.is_id(key) else None
-
-    def _need_linked(self, of: Linked, ask: Ask, known: _Known, needs: _Needs) -> bool:
+    def _need_linked(self, of: Linked, ask: Ask, known: Known, needs: _Needs) -> bool:
         """Note what is needed for phones or e-mails; True when a known one is gone, so the company may be too."""
         rows, ties = known.rows[of.part], known.ties[of.part].get(ask.key)
         ids: Collection[str]
@@ -144,7 +100,7 @@ class Reader:
             needs.ties[of.part].add(ask.key)
         return False
 
-    def _need_ticked(self, ask: Ask, known: _Known, needs: _Needs) -> bool:
+    def _need_ticked(self, ask: Ask, known: Known, needs: _Needs) -> bool:
         """Note what is needed of the ticked address; True when the company has to say which one is its primary."""
         if not self._looks_at_ticks(ask, known):
             return False
@@ -152,27 +108,23 @@ class Reader:
         if ties is None:
             needs.ties[TICKED.part].add(ask.key)
             return False
-        ticked = self._ticked(ties)
-        needs.rows[TICKED.part].update(key for key in ticked if key not in known.rows[TICKED.part])
-        return len(ticked) != 1
+        live = ticked(self._shape, ties)
+        needs.rows[TICKED.part].update(key for key in live if key not in known.rows[TICKED.part])
+        return len(live) != 1
 
-    def _looks_at_ticks(self, ask: Ask, known: _Known) -> bool:
+    def _looks_at_ticks(self, ask: Ask, known: Known) -> bool:
         """Asked for, or the company has got another primary address, which counts where several are ticked."""
         company, (_, column) = known.rows["company"].get(ask.key), PRIMARY[TICKED.part]
         held = ask.children.get(self._shape.primary_name(TICKED.part))
         switched = company is not None and company.has(column) and company.id(column) != held
         return bool(ask.parts & BIT[TICKED.part]) or (switched and not ask.alone)
 
-    def _ticked(self, ties: Iterable[Tie]) -> list[str]:
-        kind = self._shape.address_type.casefold()
-        return list(dict.fromkeys(tie.child for tie in ties if tie.kind == kind))
-
     def _kinds(self, of: Linked) -> set[str]:
         return {kind.casefold() for kind in self._shape.types[of.part]}
 
     # --- fetching ----------------------------------------------------------------------------------------------------
 
-    def _jobs(self, needs: _Needs, known: _Known) -> list[Callable[[], None]]:
+    def _jobs(self, needs: _Needs, known: Known) -> list[Callable[[], None]]:
         tables: Mapping[str, Table] = {
             "company": COMPANY,
             **{part: table for part, (table, _) in PRIMARY.items()},
@@ -205,89 +157,6 @@ class Reader:
         for ties in found.values():
             ties.sort(key=lambda tie: tie.link_id)
         return found
-
-    # --- putting together --------------------------------------------------------------------------------------------
-
-    def _record(self, ask: Ask, known: _Known) -> Record | None:
-        native: dict[str, Any] = {}
-        children: dict[str, str] = {}
-        parts = 0
-        company = None
-        if ask.key in known.rows["company"]:
-            company = known.rows["company"][ask.key]
-            if company is None:
-                return None
-            native |= self._shape.company(company)
-            parts |= BIT["company"]
-        withheld: dict[str, str] = {}
-        for part in PRIMARY:
-            if part == TICKED.part and self._shape.address_type:
-                shown = self._add_ticked(ask, known, native, children, withheld)
-            else:
-                shown = self._add_primary(part, ask, known, native, children)
-            parts |= BIT[part] if shown else 0
-        for of in LINKED:
-            if ask.parts & BIT[of.part]:
-                self._add_linked(of, ask, known, native, children)
-                parts |= BIT[of.part]
-        zone = self._shape.zone
-        created = company.created_at(COMPANY, zone) if company else None
-        changed = company.changed_at(COMPANY, zone) if company else None
-        return Record(ask.key, ask.key, native, children, parts, created, changed, withheld)
-
-    def _add_primary(
-        self, part: str, ask: Ask, known: _Known, native: dict[str, Any], children: dict[str, str]
-    ) -> bool:
-        key = self._primary(part, ask, known)
-        if key is None or not self._shows(part, key, ask, known):
-            if key is not None and ask.key in known.rows["company"]:
-                children[part] = key
-            return False
-        row = known.rows[part].get(key) if key else None
-        if key and row is None and part == "person":
-            # documented: a security profile hides persons by territory, so an unseen one is unknown, not empty
-            return False
-        children[part] = key if row else ""
-        native |= self._shape.child(part, row)
-        return True
-
-    def _add_ticked(
-        self, ask: Ask, known: _Known, native: dict[str, Any], children: dict[str, str], withheld: dict[str, str]
-    ) -> bool:
-        """GUMU-12: the address that is ticked; of several the primary one. Else it is unknown, and why is said (E8)."""
-        company, part = known.rows["company"].get(ask.key), TICKED.part
-        named = self._shape.primaries(company).get(self._shape.primary_name(part)) if company else None
-        if named is not None:
-            children[self._shape.primary_name(part)] = named
-        ties = known.ties[part].get(ask.key)
-        if ties is None:
-            return False
-        rows = known.rows[part]
-        ticked = [key for key in self._ticked(ties) if rows.get(key)]
-        shown = named if named in ticked else ticked[0] if len(ticked) == 1 else ""
-        children[part] = shown
-        if shown or (named == "" and not ties):
-            native |= self._shape.child(part, rows.get(shown))
-        else:
-            withheld[part] = SEVERAL_TICKED if ticked else NONE_TICKED
-        return True
-
-    def _add_linked(
-        self, of: Linked, ask: Ask, known: _Known, native: dict[str, Any], children: dict[str, str]
-    ) -> None:
-        rows, ties = known.rows[of.part], known.ties[of.part].get(ask.key)
-        for kind in self._shape.types[of.part]:
-            name = f"{of.part}@{kind}"
-            if ties is None and not ask.children.get(name):
-                children[name] = ""  # as it was known; not looked at, so not said to be empty (E8)
-                continue
-            if ties is None:
-                candidates = [ask.children[name]]
-            else:
-                candidates = [tie.child for tie in ties if tie.kind == kind.casefold()]
-            key = next((child for child in candidates if rows.get(child)), "")
-            children[name] = key
-            native |= self._shape.child(of.part, rows.get(key), kind)
 
 
 _UNREAD = Row({})

@@ -120,6 +120,10 @@ class Row:
         """When it was last changed; a row never updated counts from its creation."""
         return stamps.seconds(self.cell(table.updated), zone) or stamps.seconds(self.cell(table.created), zone)
 
+    def stamp(self, table: Table) -> str:
+        """When it was last changed, as the vendor writes it; a row never updated counts from its creation."""
+        return str(self.cell(table.updated) or self.cell(table.created) or "")
+
     def created_at(self, table: Table, zone: ZoneInfo) -> float | None:
         return stamps.seconds(self.cell(table.created), zone)
 
