@@ -38,10 +38,18 @@ def note_tries(p: Pass, flow: Flow, plan: Plan, now: float) -> bool:
     for step in plan.steps:
         for side, value in step.writes.items():
             source: Side = "crm" if side == "erp" else "erp"
-            held, stamp = p.now[side].get(step.name), p.records[side].stamps.get(flow.maps[side].row_of(step.name))
+            held, stamp = p.now[side].get(step.name), _stamp(p, flow, side, step.name)
             p.memory.note_try(side, step.name, value, step.past.get(source), now, held=held, stamp=stamp)
             any_write = True
     return any_write
+
+
+def _stamp(p: Pass, flow: Flow, side: Side, name: str) -> str | None:
+    """What the row of a field says of when it was last changed; None where an older version of it was read (E7)."""
+    row_of = flow.maps[side].row_of
+    if any(row_of(stale) == row_of(name) for stale in p.stale.keys() - p.now[side].keys()):
+        return None
+    return p.records[side].stamps.get(row_of(name))
 
 
 def write(flow: Flow, side: Side, jobs: Sequence[Job], clock: Callable[[], float]) -> None:

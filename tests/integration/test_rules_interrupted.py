@@ -6,7 +6,7 @@ import pytest
 
 from support.judge import in_step, read_current
 from support.judged import COLUMNS
-from support.rules import Make, Pair, pair, rest, row_of, when
+from support.rules import Make, Pair, pair, rest, row_of, stale_reads, when
 from support.world import Crash, World
 
 NAME = "Comp_Name"
@@ -136,3 +136,26 @@ def test_e11_a_write_that_was_never_applied_is_made_again_also_where_another_fie
     rest(world)
     assert in_step(*shown(world, one, "website").values()) and in_step(*shown(world, one, "tax_number").values())
     assert row_of(world, crm=one.crm).state == "in_sync"
+
+
+@pytest.mark.parametrize(("source", "target"), [("crm", "erp"), ("erp", "crm")])
+def test_e7_the_stamp_of_an_older_version_makes_no_conflict_of_a_write_that_was_never_applied(
+    make_light: Make, source: str, target: str
+) -> None:
+    world = make_light()
+    one = pair(world)
+    types(world, source, one, website=NEW["website"])
+    world.deliver()
+    world.work()
+    assert in_step(*shown(world, one, "website").values())
+    world.clock.advance(5)
+    stale_reads(world, target)
+    types(world, source, one, tax_number="GB987654321")
+    world.vendors[target].faults.merge({"fail_next": [{"operation": "write", "fault": "503"}]})
+    world.deliver()
+    world.work()
+    assert row_of(world, crm=one.crm).opens["website"].why == "stale", "it was an older version that was read"
+    assert not in_step(*shown(world, one, "tax_number").values())
+    world.vendors[target].faults.merge({"p_stale_read": 0.0})
+    rest(world)
+    assert row_of(world, crm=one.crm).state == "in_sync" and in_step(*shown(world, one, "tax_number").values())
