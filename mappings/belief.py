@@ -33,7 +33,7 @@ class Believed:
     stale: dict[str, float] = field(default_factory=dict)  # field -> look again at
     relearned: set[str] = field(default_factory=set)  # past changed without an edit: to be stored
     landed: dict[str, Value] = field(default_factory=dict)  # our own write, found applied: what stood there before
-    landed_of: dict[str, float] = field(default_factory=dict)  # the same: when that write was sent
+    landed_of: dict[str, set[float]] = field(default_factory=dict)  # the same: when writes of that value were sent
 
 
 def believe(side: Side, look: Look, fmap: FieldMap, memory: Memory, other_was: Mapping[str, Value]) -> Believed:
@@ -74,19 +74,20 @@ def _confirm(side: Side, name: str, memory: Memory) -> bool:
 def _landed(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory, out: Believed) -> bool:
     """A write whose end we never learned was applied after all: take both pasts as if it had been saved then."""
     now = look.now[name]
-    for tried in reversed(memory.tried.get(side, {}).get(name, [])):
-        if fmap.same(name, tried["value"], now) or fmap.loss(name, tried["value"], now):
-            old = out.was[side].get(name)
-            memory.note_replaced(side, name, old, look.read_at)
-            memory.wrote.setdefault(side, {})[name] = {"old": old, "sure": True}
-            memory.tried[side].pop(name)
-            memory.stamps.get(side, {}).pop(name, None)
-            out.was[side][name] = now
-            out.was[other(side)][name] = tried["source"]
-            out.landed[name] = tried.get("held", old)
-            out.landed_of[name] = tried["at"]
-            return True
-    return False
+    tries = memory.tried.get(side, {}).get(name, [])
+    ours = [t for t in tries if fmap.same(name, t["value"], now) or fmap.loss(name, t["value"], now)]
+    if not ours:
+        return False
+    old = out.was[side].get(name)
+    memory.note_replaced(side, name, old, look.read_at)
+    memory.wrote.setdefault(side, {})[name] = {"old": old, "sure": True}
+    memory.tried[side].pop(name)
+    memory.stamps.get(side, {}).pop(name, None)
+    out.was[side][name] = now
+    out.was[other(side)][name] = ours[-1]["source"]
+    out.landed[name] = ours[-1].get("held", old)
+    out.landed_of[name] = {t["at"] for t in ours}
+    return True
 
 
 def _put_back(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory, out: Believed) -> bool:
@@ -104,7 +105,8 @@ def _put_back(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory,
     tries = memory.tried.get(side, {}).get(name)
     if not tries or not fmap.same(name, tries[-1].get("held"), look.now[name]):
         return False
-    same_write = {n for n, at in out.landed_of.items() if at == tries[-1]["at"] and fmap.row_of(n) == row}
+    sent = {t["at"] for t in tries}
+    same_write = {n for n, at in out.landed_of.items() if at <= sent and fmap.row_of(n) == row}
     if not same_write and (out.landed or _others_changed(name, row, look, fmap)):
         return False
     ours = fmap.fit(name, tries[-1]["value"])

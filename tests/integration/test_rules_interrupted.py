@@ -6,7 +6,7 @@ import pytest
 
 from support.judge import in_step, read_current
 from support.judged import COLUMNS
-from support.rules import Make, Pair, pair, rest, row_of, stale_reads, when
+from support.rules import Make, Pair, pair, rest, row_of, run_once, stale_reads, when
 from support.world import Crash, World
 
 NAME = "Comp_Name"
@@ -157,5 +157,29 @@ def test_e7_the_stamp_of_an_older_version_makes_no_conflict_of_a_write_that_was_
     assert row_of(world, crm=one.crm).opens["website"].why == "stale", "it was an older version that was read"
     assert not in_step(*shown(world, one, "tax_number").values())
     world.vendors[target].faults.merge({"p_stale_read": 0.0})
+    rest(world)
+    assert row_of(world, crm=one.crm).state == "in_sync" and in_step(*shown(world, one, "tax_number").values())
+
+
+@pytest.mark.parametrize(("source", "target"), [("crm", "erp"), ("erp", "crm")])
+def test_e11_a_write_found_applied_that_was_sent_twice_does_not_say_that_what_went_with_the_second_was_put_back(
+    make_light: Make, source: str, target: str
+) -> None:
+    world = make_light()
+    one = pair(world)
+    vendor = world.vendors[target]
+    vendor.faults.merge({"fail_next": [{"operation": "write", "fault": "lost_after_apply"}]})
+    when(vendor, "write", lambda: world.clock.advance(1), after=True)
+    types(world, source, one, website=NEW["website"])
+    world.deliver()
+    run_once(world.app)
+    assert in_step(*shown(world, one, "website").values()), "our write was applied"
+    stale_reads(world, target)
+    types(world, source, one, tax_number="GB987654321")
+    vendor.faults.merge({"fail_next": [{"operation": "write", "fault": "503"}]})
+    world.deliver()
+    world.work()
+    assert not in_step(*shown(world, one, "tax_number").values())
+    vendor.faults.merge({"p_stale_read": 0.0})
     rest(world)
     assert row_of(world, crm=one.crm).state == "in_sync" and in_step(*shown(world, one, "tax_number").values())

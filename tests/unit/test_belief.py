@@ -111,6 +111,17 @@ def test_another_field_of_the_same_write_that_landed_proves_it_and_of_another_wr
     assert read(memory, name="old", website="new").was["crm"] == {"name": "old", "website": "new"}
 
 
+def test_a_field_that_landed_proves_nothing_where_it_may_have_been_an_earlier_write_of_the_same_value() -> None:
+    memory = tried(website="new")
+    for name in ("name", "website"):
+        memory.note_try("crm", name, "new", "new", 95.0, held="old", stamp=BEFORE)
+    assert read(memory, name="old", website="new").was["crm"] == {"name": "old", "website": "new"}
+    both = tried(name="new", website="new")
+    for name in ("name", "website"):
+        both.note_try("crm", name, "new", "new", 95.0, held="old", stamp=BEFORE)
+    assert read(both, name="old", website="new").was["crm"] == {"name": "new", "website": "new"}
+
+
 def test_a_write_of_ours_that_ended_well_moves_the_row_itself() -> None:
     memory = tried(name="new")
     memory.stamps.pop("crm")
