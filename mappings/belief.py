@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from mappings.fields import FieldMap, Value
@@ -14,7 +14,8 @@ class Look:
     """One side: its past and what was read. A name absent from ``now`` was not read or is unreadable.
 
     ``read_at``: seconds since 1970, taken before the read was sent. ``stamps``: row -> what it says of when it was last
-    changed; only compared.
+    changed; only compared. ``resting``: fields that may differ from their past and explain nothing: parked as they
+    are, or not shared with the other side.
     """
 
     was: Mapping[str, Value]
@@ -22,6 +23,7 @@ class Look:
     read_at: float
     stale_seconds: float
     stamps: Mapping[str, str] = field(default_factory=dict)
+    resting: Collection[str] = ()
 
 
 @dataclass
@@ -120,7 +122,7 @@ def _put_back(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory,
 
 def _others_changed(name: str, row: str, look: Look, fmap: FieldMap) -> bool:
     """Does an edit that shows explain why the row has moved?"""
-    edited = changed_fields(look.was, look.now, fmap) - {name}
+    edited = changed_fields(look.was, look.now, fmap) - {name, *look.resting}
     return any(fmap.row_of(other_name) == row for other_name in edited)
 
 

@@ -183,3 +183,35 @@ def test_e11_a_write_found_applied_that_was_sent_twice_does_not_say_that_what_we
     vendor.faults.merge({"p_stale_read": 0.0})
     rest(world)
     assert row_of(world, crm=one.crm).state == "in_sync" and in_step(*shown(world, one, "tax_number").values())
+
+
+def put_back_is_asked_about(world: World, one: Pair, source: str, target: str) -> None:
+    before = shown(world, one, "website")
+    edited_and_written(world, source, target, one, website=NEW["website"])
+    types(world, target, one, website=before[target])
+    rest(world)
+    assert shown(world, one, "website") == {source: NEW["website"], target: before[target]}
+    assert row_of(world, crm=one.crm).opens["website"].why == "conflict"
+
+
+@pytest.mark.parametrize(("source", "target"), [("crm", "erp"), ("erp", "crm")])
+@pytest.mark.parametrize("parked", ["conflict", "waiting"])
+def test_e11_a_parked_field_of_the_row_explains_nothing_for_as_long_as_it_stays_as_it_was_seen(
+    make_light: Make, source: str, target: str, parked: str
+) -> None:
+    world = make_light()
+    one = pair(world)
+    if parked == "conflict":
+        types(world, "erp", one, tax_number="GB111111111")
+        types(world, "crm", one, tax_number="GB222222222")
+    else:
+        world.edit_crm(one.crm, Comp_PrimaryUserId=5)
+    rest(world)
+    assert [parked] == [one.why for one in row_of(world, crm=one.crm).opens.values()]
+    put_back_is_asked_about(world, one, source, target)
+
+
+@pytest.mark.parametrize(("source", "target"), [("crm", "erp"), ("erp", "crm")])
+def test_e11_a_field_that_only_one_side_has_explains_nothing(make_light: Make, source: str, target: str) -> None:
+    world = make_light(crm='  [systems.crm.phone_types]\n  fax = ""')
+    put_back_is_asked_about(world, pair(world), source, target)

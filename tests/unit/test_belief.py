@@ -99,6 +99,11 @@ def test_another_edit_in_the_row_explains_that_it_moved_and_what_moves_it_later_
     assert later.was["crm"]["name"] == "old"
 
 
+def test_a_field_that_has_long_differed_does_not_explain_it() -> None:
+    look = Look({"name": "old"}, {"name": "old", "website": "else"}, 200.0, STALE, {"company": AFTER}, ["website"])
+    assert believe("crm", look, FMAP, tried(name="new"), {"name": "old"}).was["crm"] == {"name": "new"}
+
+
 def test_an_edit_in_another_row_explains_nothing() -> None:
     assert read(tried(name="new"), name="old", phone="edited").was["crm"] == {"name": "new", "phone": "old"}
 
