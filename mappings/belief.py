@@ -109,7 +109,8 @@ def _put_back(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory,
         return False
     sent = {t["at"] for t in tries}
     same_write = {n for n, at in out.landed_of.items() if at <= sent and fmap.row_of(n) == row}
-    if not same_write and (out.landed or _others_changed(name, row, look, fmap)):
+    landed = any(row in (fmap.main, fmap.row_of(n)) for n in out.landed)
+    if not same_write and (landed or _others_changed(name, row, look, fmap)):
         return False
     ours = fmap.fit(name, tries[-1]["value"])
     if fmap.same(name, ours, look.now[name]):

@@ -101,6 +101,11 @@ class FieldMap:
         """The row a field lives in, as ``Record.children`` names it; the main table's by its part."""
         return self.fields[name].row or self.fields[name].part
 
+    @property
+    def main(self) -> str:
+        """The main table's row: that of the first field. Writes of other rows may move it, too (it names them)."""
+        return self.row_of(next(iter(self.fields)))
+
     def field_of_column(self, column: str) -> str | None:
         """The field that a refused column belongs to, compared without case."""
         wanted = column.lower()

@@ -124,8 +124,10 @@ def _done(
     names: Sequence[str],
 ) -> None:
     """These fields were written. What the answer shows of them is their past where it is our value or a known loss."""
-    job.p.memory.stamps.pop(side, None)  # rows that we moved ourselves
     fmap = flow.maps[side]
+    moved = {fmap.main, *(fmap.row_of(name) for name in names)}  # by ourselves
+    stamps = job.p.memory.stamps
+    stamps[side] = {n: stamp for n, stamp in stamps.get(side, {}).items() if fmap.row_of(n) not in moved}
     native = {**job.p.records[side].native, **columns, **outcome.stored}
     shown = fmap.get(native)
     done = job.p.results.done.setdefault(side, {})

@@ -215,3 +215,26 @@ def test_e11_a_parked_field_of_the_row_explains_nothing_for_as_long_as_it_stays_
 def test_e11_a_field_that_only_one_side_has_explains_nothing(make_light: Make, source: str, target: str) -> None:
     world = make_light(crm='  [systems.crm.phone_types]\n  fax = ""')
     put_back_is_asked_about(world, pair(world), source, target)
+
+
+@pytest.mark.parametrize("end", ["dies", "lost_after_apply"])
+def test_e11_another_row_of_the_same_record_that_was_written_explains_nothing(make_light: Make, end: str) -> None:
+    world = make_light()
+    one = pair(world)
+    before = shown(world, one, "city")
+    types(world, "erp", one, website=NEW["website"], city=NEW["city"])
+    if end == "dies":
+        dies_when_written(world, "crm", "update address")
+    else:
+        world.crm.faults.merge({"fail_next": [{"operation": "update address", "fault": end}]})
+        world.deliver()
+        run_once(world.app)
+    assert shown(world, one, "city")["crm"] == NEW["city"], "our write was applied"
+    for vendor in world.vendors.values():
+        vendor.take_notices()
+    world.clock.advance(1)
+    types(world, "crm", one, city=before["crm"])
+    rest(world)
+    assert shown(world, one, "city") == {"erp": NEW["city"], "crm": before["crm"]}
+    assert set(row_of(world, crm=one.crm).opens) == {"address"}
+    assert in_step(*shown(world, one, "website").values())
