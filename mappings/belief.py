@@ -99,17 +99,16 @@ def _put_back(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory,
     field of the very same write is there. Taken as an edit on this side: where the other side's has not been carried
     yet, both have changed, and a person decides.
     """
-    stood, row = memory.stamps[side][name], fmap.row_of(name)
-    stamp = look.stamps.get(row)
-    if stamp is None or stamp == stood or name not in out.was[side]:
+    (row, stood), stamp = memory.stamps[side][name], fmap.stamp_of(name, look.stamps)
+    if stamp is None or stamp[0] != row or stamp[1] == stood or name not in out.was[side]:
         return False
     del memory.stamps[side][name]  # whatever moved the row, it tells of nothing that comes
     tries = memory.tried.get(side, {}).get(name)
     if not tries or not fmap.same(name, tries[-1].get("held"), look.now[name]):
         return False
     sent = {t["at"] for t in tries}
-    same_write = {n for n, at in out.landed_of.items() if at <= sent and fmap.row_of(n) == row}
-    landed = any(row in (fmap.main, fmap.row_of(n)) for n in out.landed)
+    same_write = any(at <= sent and fmap.stamped_row(n, look.stamps) == row for n, at in out.landed_of.items())
+    landed = any(row in (fmap.main, fmap.stamped_row(n, look.stamps)) for n in out.landed)
     if not same_write and (landed or _others_changed(name, row, look, fmap)):
         return False
     ours = fmap.fit(name, tries[-1]["value"])
@@ -124,7 +123,7 @@ def _put_back(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory,
 def _others_changed(name: str, row: str, look: Look, fmap: FieldMap) -> bool:
     """Does an edit that shows explain why the row has moved?"""
     edited = changed_fields(look.was, look.now, fmap) - {name, *look.resting}
-    return any(fmap.row_of(other_name) == row for other_name in edited)
+    return any(fmap.stamped_row(other_name, look.stamps) == row for other_name in edited)
 
 
 def _stale_until(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory) -> float | None:

@@ -56,14 +56,16 @@ class Field:
 class FieldMap:
     """All fields of one entity in one system. Pure: no network, clock, randomness.
 
-    ``main``: extra columns of the main table that must be read too (filters, correlation, stamps).
-    ``create(values)``: native columns of a new record, defaults included, beyond what ``put`` gives.
+    ``extra_columns``: of the main table, that must be read too (filters, correlation, stamps).
+    ``create_extra(values)``: native columns of a new record, defaults included, beyond what ``put`` gives.
+    ``main``: the row of the main table. Writes of other rows may move it, too, since it names them.
     """
 
     entity: str
     fields: Mapping[str, Field]
     extra_columns: tuple[str, ...] = ()
     create_extra: Callable[[Mapping[str, Value]], dict[str, Any]] = field(default=lambda _values: {})
+    main: str = ""
 
     def get(self, native: Native) -> dict[str, Value]:
         """Canonical values of what was read; fields with an absent column are left out (E8)."""
@@ -101,10 +103,15 @@ class FieldMap:
         """The row a field lives in, as ``Record.children`` names it; the main table's by its part."""
         return self.fields[name].row or self.fields[name].part
 
-    @property
-    def main(self) -> str:
-        """The main table's row: that of the first field. Writes of other rows may move it, too (it names them)."""
-        return self.row_of(next(iter(self.fields)))
+    def stamped_row(self, name: str, stamps: Mapping[str, str]) -> str:
+        """The row whose stamp tells of a field: its own where that has one, else the main one."""
+        row = self.row_of(name)
+        return row if row in stamps else self.main
+
+    def stamp_of(self, name: str, stamps: Mapping[str, str]) -> list[str] | None:
+        """That row and its stamp; None where there is none."""
+        row = self.stamped_row(name, stamps)
+        return [row, stamps[row]] if row in stamps else None
 
     def field_of_column(self, column: str) -> str | None:
         """The field that a refused column belongs to, compared without case."""

@@ -9,6 +9,7 @@ becomes an American one, so a country is always sent.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mappings.canonical import InvoiceState, MapSettings
@@ -26,7 +27,7 @@ INVOICE_STATES: Mapping[str, InvoiceState] = {
     "reversed": "void",
     "reversal": "void",
 }
-CONTACT = "contacts.default."
+CONTACT, CONTACT_ROW = "contacts.default.", "contact"
 ADDRESS = {
     "line1": CONTACT + "mailingAddress.addressLine1",
     "line2": CONTACT + "mailingAddress.addressLine2",
@@ -59,7 +60,8 @@ def customer_map(settings: MapSettings) -> FieldMap:
         plain("account_manager", KEY, PART, settings.columns.get("account_manager", SALES_REPRESENTATIVE)),
         *(custom(name, PART, _column(name, column), limit(name)) for name, column in settings.custom.items()),
     ]
-    table = {f.name: f for f in fields}
+    # seldom a row of its own: some companies take the contact by its own key only
+    table = {f.name: replace(f, row=CONTACT_ROW) if f.columns[0].startswith(CONTACT) else f for f in fields}
 
     def create_extra(values: Mapping[str, Value]) -> dict[str, Any]:
         """Defaults for a new customer, the names its contact must have, and a country where no address is sent."""
@@ -72,7 +74,7 @@ def customer_map(settings: MapSettings) -> FieldMap:
             out.setdefault(ADDRESS["country"], table["address"].put(None, {})[ADDRESS["country"]])
         return out
 
-    return FieldMap("customer", table, (*EXTRA, *settings.extra), create_extra)
+    return FieldMap("customer", table, (*EXTRA, *settings.extra), create_extra, PART)
 
 
 def invoice_state(state: object) -> InvoiceState:

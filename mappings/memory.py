@@ -26,8 +26,8 @@ class Memory:
     ``replaced``: values lately replaced and when (E7). ``wrote``: the past is our own write: what it replaced, and
     whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value, source value, what
     stood there, when.
-    ``stamps``: what the row of a field said, before the last try at it, of when it was last changed; kept for as long
-    as nobody known has changed that row since, so that a row that moved speaks of an unknown edit.
+    ``stamps``: before the last try at a field, a row and what it said of when it was last changed; kept for as long as
+    nobody known has changed that row since, so that a row that moved speaks of an unknown edit.
     ``bounce``: count, side, time (E14). ``blocked``: fields that differ by direction, owner, a clearing (E13) or undo.
     ``withheld``: per side the fields of which it shows nothing by its installation's own rule, and the cause.
     ``take``: a person's choice: a side, ``{"value": v}`` for both, or ``{"values": {side: v}}`` (a side left out keeps
@@ -40,7 +40,7 @@ class Memory:
     replaced: dict[str, dict[str, list[list[Any]]]] = field(default_factory=dict)
     wrote: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     tried: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
-    stamps: dict[str, dict[str, str]] = field(default_factory=dict)
+    stamps: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     bounce: dict[str, list[Any]] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     withheld: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -95,18 +95,18 @@ class Memory:
         at: float,
         *,
         held: Value = None,
-        stamp: str | None = None,
+        stamp: list[str] | None = None,
     ) -> None:
         """A write of ``value`` over ``held`` is about to be sent; ``source`` is what the other side held then.
 
-        ``stamp``: what the row to be written says of when it was last changed, None where nothing is known of it.
+        ``stamp``: the row to be written and what it says of when it was last changed; None where that is not known.
         """
         per_field = self.tried.setdefault(side, {})
         tried = {"value": value, "source": source, "held": held, "at": at}
         per_field[name] = [*per_field.get(name, []), tried][-_KEPT:]
         self._stamp(side, name, stamp)
 
-    def _stamp(self, side: str, name: str, stamp: str | None) -> None:
+    def _stamp(self, side: str, name: str, stamp: list[str] | None) -> None:
         stamps = self.stamps.setdefault(side, {})
         if stamp is None:
             stamps.pop(name, None)

@@ -30,7 +30,7 @@ def customer_map(settings: MapSettings, active: str = "active", inactive: str = 
         return {column: v for column, v in settings.defaults.items() if column not in filled}
 
     own = tuple(columns[name] for name in KEY_COLUMNS if name in columns)
-    return FieldMap("customer", table, (*own, *settings.extra), create_extra)
+    return FieldMap("customer", table, (*own, *settings.extra), create_extra, PART)
 
 
 def _fields(settings: MapSettings, active: str, inactive: str) -> list[Field]:

@@ -72,7 +72,7 @@ def customer_map(settings: MapSettings) -> FieldMap:
     for column in own:
         if table_of(column) != "company":
             raise ValueError(f"columns: {column} must be a column of the company, comp_…")
-    return FieldMap("customer", table, (*EXTRA, *own, *settings.extra), create_extra)
+    return FieldMap("customer", table, (*EXTRA, *own, *settings.extra), create_extra, PARTS[0])
 
 
 def table_of(column: str) -> str:

@@ -11,7 +11,7 @@ from mappings.belief import Look
 from mappings.canonical import NOT_SHARED
 from mappings.merge import Plan, Sides, merge
 from mappings.settle import settle
-from sync_worker.engine import reading, states, writing
+from sync_worker.engine import reading, states, tries, writing
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
@@ -119,7 +119,7 @@ def _rest(p: Pass, flow: Flow, desk: Desk) -> Save:
     states.settle_state(row, p.memory, set())
     row.due_at = states.next_due(row)
     row.klass = "bulk" if row.due_at is not None else row.klass
-    return Save(row, journal=writing.landed(p, desk.clock()))
+    return Save(row, journal=tries.landed(p, desk.clock()))
 
 
 def _merge_and_write(desk: Desk, flow: Flow, rule: Rule, moved: list[Pass]) -> list[Save]:
@@ -157,7 +157,7 @@ def _perform(desk: Desk, flow: Flow, plans: list[tuple[Pass, Sides, Plan]]) -> N
     now = desk.clock()
     for p, _, plan in plans:
         extra = _keys_on_link(p, flow)
-        if writing.note_tries(p, flow, plan, now) or extra:
+        if tries.note(p, flow, plan, now) or extra:
             writers.append(p)
         for side in SIDES:
             values = plan.writes(side)
@@ -192,7 +192,7 @@ def _settled(desk: Desk, flow: Flow, p: Pass, sides: Sides, plan: Plan) -> Save:
     row = p.row
     now = desk.clock()
     settled = settle(sides, plan, p.results, p.memory)
-    entries = [*writing.landed(p, now), *writing.journal_of(p, plan, now), *settled.journal]
+    entries = [*tries.landed(p, now), *writing.journal_of(p, plan, now), *settled.journal]
     for side in SIDES:
         row.put(side, was=settled.was[side])
     row.opens = {**p.stale, **settled.opens}

@@ -149,7 +149,8 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
     for name, value in values.items():
         if size_of(value) > LONGEST_VALUE:
             raise TooLong(f"{name} in {flow.systems[side]} is longer than {LONGEST_VALUE:,} characters")
-    look = Look(p.was[side], values, at, flow.stale(side), record.stamps, _resting(p, flow, side, values))
+    resting = _resting(p, flow, side, values) if p.memory.stamps.get(side) else ()
+    look = Look(p.was[side], values, at, flow.stale(side), record.stamps, resting)
     _note_withheld(p, flow, side, record)
     believed = believe(side, look, fmap, p.memory, p.was[other(side)])
     p.was = {s: believed.was[s] for s in SIDES}

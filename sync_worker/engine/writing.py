@@ -10,6 +10,7 @@ from mappings.fields import Value
 from mappings.merge import Plan
 from mappings.settle import Written
 from sync_worker.connectors.base import Outcome, Write
+from sync_worker.engine import tries
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.errors import AuthFailed, NotFound, PermanentError, Rejected, RetryableError
@@ -30,26 +31,6 @@ class Job:
         values = self.values if names is None else {n: self.values[n] for n in names}
         extra = self.extra if names is None or len(names) == len(self.values) else {}
         return {**flow.maps[side].put(values, self.p.records[side].native), **extra}
-
-
-def note_tries(p: Pass, flow: Flow, plan: Plan, now: float) -> bool:
-    """Remember what is about to be written, so that a crash before the save is understood; False: nothing to write."""
-    any_write = False
-    for step in plan.steps:
-        for side, value in step.writes.items():
-            source: Side = "crm" if side == "erp" else "erp"
-            held, stamp = p.now[side].get(step.name), _stamp(p, flow, side, step.name)
-            p.memory.note_try(side, step.name, value, step.past.get(source), now, held=held, stamp=stamp)
-            any_write = True
-    return any_write
-
-
-def _stamp(p: Pass, flow: Flow, side: Side, name: str) -> str | None:
-    """What the row of a field says of when it was last changed; None where an older version of it was read (E7)."""
-    row_of = flow.maps[side].row_of
-    if any(row_of(stale) == row_of(name) for stale in p.stale.keys() - p.now[side].keys()):
-        return None
-    return p.records[side].stamps.get(row_of(name))
 
 
 def write(flow: Flow, side: Side, jobs: Sequence[Job], clock: Callable[[], float]) -> None:
@@ -125,9 +106,7 @@ def _done(
 ) -> None:
     """These fields were written. What the answer shows of them is their past where it is our value or a known loss."""
     fmap = flow.maps[side]
-    moved = {fmap.main, *(fmap.row_of(name) for name in names)}  # by ourselves
-    stamps = job.p.memory.stamps
-    stamps[side] = {n: stamp for n, stamp in stamps.get(side, {}).items() if fmap.row_of(n) not in moved}
+    tries.moved(job.p, fmap, side, names)
     native = {**job.p.records[side].native, **columns, **outcome.stored}
     shown = fmap.get(native)
     done = job.p.results.done.setdefault(side, {})
@@ -225,22 +204,6 @@ def _refuse(side: Side, job: Job, names: Sequence[str], error: PermanentError) -
     refused = job.p.results.refused.setdefault(side, {})
     for name in names:
         refused[name] = error.in_words
-
-
-def landed(p: Pass, now: float) -> list[dict[str, Any]]:
-    """One entry per side for writes of an earlier pass that ended before it could say so: they were applied."""
-    return [
-        {
-            "what": "update",
-            "side": side,
-            "key": p.row.key(side),
-            "before": dict(held),
-            "after": {name: p.was[side].get(name) for name in held},
-            "why": "written by a pass that was interrupted",
-            "at": now,
-        }
-        for side, held in p.landed.items()
-    ]
 
 
 def journal_of(p: Pass, plan: Plan, now: float) -> list[dict[str, Any]]:

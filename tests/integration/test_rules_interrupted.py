@@ -238,3 +238,25 @@ def test_e11_another_row_of_the_same_record_that_was_written_explains_nothing(ma
     assert shown(world, one, "city") == {"erp": NEW["city"], "crm": before["crm"]}
     assert set(row_of(world, crm=one.crm).opens) == {"address"}
     assert in_step(*shown(world, one, "website").values())
+
+
+@pytest.mark.parametrize("end", ["503", "dies"])
+def test_e11_a_contact_that_is_written_apart_from_its_customer_is_written_again_where_only_the_customer_was(
+    make_light: Make, end: str
+) -> None:
+    world = make_light()
+    world.erp.faults.merge({"writable_default_contact": False})
+    one = pair(world)
+    types(world, "crm", one, website="http://learnt.example")
+    rest(world)  # the writer has learnt it
+    types(world, "crm", one, email=NEW["email"], tax_number="GB987654321")
+    if end == "dies":
+        dies_when_written(world, "erp", "patch contact", applied=False)
+    else:
+        world.erp.faults.merge({"fail_next": [{"operation": "patch contact", "fault": end}]})
+        world.deliver()
+        run_once(world.app)
+    assert in_step(*shown(world, one, "tax_number").values()) and not in_step(*shown(world, one, "email").values())
+    rest(world)
+    assert row_of(world, crm=one.crm).state == "in_sync"
+    assert in_step(*shown(world, one, "email").values())

@@ -56,7 +56,7 @@ def in_rows(**rows: str) -> FieldMap:
     fields: dict[str, Field] = {}
     for name, row in rows.items():
         fields[name] = replace(field_map(name).fields[name], row=row)
-    return FieldMap("customer", fields)
+    return FieldMap("customer", fields, main="company")
 
 
 FMAP = in_rows(name="company", website="company", phone="phone@Business")
@@ -66,7 +66,7 @@ def tried(**values: str) -> Memory:
     """A pass wrote these over ``old`` and never ended; the other side held the same."""
     memory = Memory()
     for name, value in values.items():
-        memory.note_try("crm", name, value, value, 90.0, held="old", stamp=BEFORE)
+        memory.note_try("crm", name, value, value, 90.0, held="old", stamp=["company", BEFORE])
     return memory
 
 
@@ -89,7 +89,7 @@ def test_what_was_put_back_over_our_write_is_an_edit_since_its_row_has_moved() -
 def test_a_row_that_has_not_moved_or_says_nothing_was_never_written(stamp: str | None) -> None:
     memory = tried(name="new")
     assert read(memory, stamp, name="old").was["crm"] == {"name": "old"}
-    assert memory.tried["crm"]["name"] and memory.stamps["crm"]["name"] == BEFORE
+    assert memory.tried["crm"]["name"] and memory.stamps["crm"]["name"] == ["company", BEFORE]
 
 
 def test_another_edit_in_the_row_explains_that_it_moved_and_what_moves_it_later_tells_nothing() -> None:
@@ -112,19 +112,25 @@ def test_another_field_of_the_same_write_that_landed_proves_it_and_of_another_wr
     both = read(tried(name="new", website="new"), name="old", website="new")
     assert both.was["crm"] == {"name": "new", "website": "new"} and set(both.landed) == {"website"}
     memory = tried(name="new")
-    memory.note_try("crm", "website", "new", "new", 95.0, held="old", stamp=BEFORE)
+    memory.note_try("crm", "website", "new", "new", 95.0, held="old", stamp=["company", BEFORE])
     assert read(memory, name="old", website="new").was["crm"] == {"name": "old", "website": "new"}
 
 
 def test_a_field_that_landed_proves_nothing_where_it_may_have_been_an_earlier_write_of_the_same_value() -> None:
     memory = tried(website="new")
     for name in ("name", "website"):
-        memory.note_try("crm", name, "new", "new", 95.0, held="old", stamp=BEFORE)
+        memory.note_try("crm", name, "new", "new", 95.0, held="old", stamp=["company", BEFORE])
     assert read(memory, name="old", website="new").was["crm"] == {"name": "old", "website": "new"}
     both = tried(name="new", website="new")
     for name in ("name", "website"):
-        both.note_try("crm", name, "new", "new", 95.0, held="old", stamp=BEFORE)
+        both.note_try("crm", name, "new", "new", 95.0, held="old", stamp=["company", BEFORE])
     assert read(both, name="old", website="new").was["crm"] == {"name": "new", "website": "new"}
+
+
+def test_a_row_that_was_not_looked_at_by_itself_then_or_now_tells_nothing() -> None:
+    memory = Memory()
+    memory.note_try("crm", "name", "new", "new", 90.0, held="old", stamp=["contact", ""])
+    assert read(memory, name="old").was["crm"] == {"name": "old"}
 
 
 def test_a_write_of_ours_that_ended_well_moves_the_row_itself() -> None:
@@ -136,7 +142,7 @@ def test_a_write_of_ours_that_ended_well_moves_the_row_itself() -> None:
 def test_a_value_that_is_neither_ours_nor_what_it_replaced_is_an_edit_as_ever() -> None:
     assert read(tried(name="new"), name="third").was["crm"] == {"name": "old"}
     unlike = Memory()
-    unlike.note_try("crm", "name", "new", "new", 90.0, held="other", stamp=BEFORE)
+    unlike.note_try("crm", "name", "new", "new", 90.0, held="other", stamp=["company", BEFORE])
     assert read(unlike, name="old").was["crm"] == {"name": "old"}
 
 
@@ -144,10 +150,10 @@ def test_what_a_row_said_is_kept_for_a_pass_that_never_ends_and_forgotten_with_t
     claimed = tried(name="new")
     mine = Memory.load(claimed.dump())
     mine.stamps["crm"].pop("name")  # judged by this pass, whose end nobody knows
-    mine.note_try("crm", "website", "new", "new", 300.0, held="old", stamp=AFTER)
+    mine.note_try("crm", "website", "new", "new", 300.0, held="old", stamp=["company", AFTER])
     mine.note_try("crm", "phone", "new", "new", 300.0, held=None)
     kept = mine.unended(claimed)
-    assert kept.stamps["crm"] == {"name": BEFORE, "website": AFTER}
+    assert kept.stamps["crm"] == {"name": ["company", BEFORE], "website": ["company", AFTER]}
     again = Memory.load(kept.dump())
     again.forget(1_000.0, {"erp": STALE, "crm": STALE}, {"crm": 1_000.0}, {"erp": (), "crm": ("name", "website")})
     assert again.stamps == {"crm": {}}

@@ -155,8 +155,8 @@ class IntacctConnector:
             page = self._queries.page(
                 "read customer", CUSTOMER, self._columns, [{"$in": {"key": asked}}], size=READ_BATCH
             )
-            columns = self._columns.current()
-            found.update((str(row["key"]), record_of(row, columns)) for row in page.rows)
+            columns, apart = self._columns.current(), self._writer.contact_apart
+            found.update((str(row["key"]), record_of(row, columns, contact_apart=apart)) for row in page.rows)
         return found
 
     def find_many(self, entity: str, criteria: Sequence[Criteria]) -> list[list[Record]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from mappings.intacct import PART
+from mappings.intacct import CONTACT_ROW, PART
 from sync_worker.connectors import stamps
 from sync_worker.connectors.base import MAX_KEY, Record
 from sync_worker.connectors.http import Answer
@@ -187,8 +187,11 @@ def readable_key(row: Row) -> bool:
     return isinstance(key, str | int) and not isinstance(key, bool) and 0 < len(str(key)) <= MAX_KEY
 
 
-def record_of(row: Row, columns: Sequence[str]) -> Record:
-    """A customer row as a record: only the columns that came back."""
+def record_of(row: Row, columns: Sequence[str], *, contact_apart: bool = False) -> Record:
+    """A customer row as a record: only the columns that came back.
+
+    ``contact_apart``: the contact is written by itself, and nothing is read of when that was done last.
+    """
     contact = {"contact": str(row[CONTACT_KEY] or "")[:MAX_KEY]} if CONTACT_KEY in row else {}
     return Record(
         key=str(row["key"]),
@@ -198,5 +201,5 @@ def record_of(row: Row, columns: Sequence[str]) -> Record:
         parts=1,
         created_at=seconds_of(row.get(CREATED)),
         updated_at=seconds_of(row.get(MODIFIED)) or seconds_of(row.get(CREATED)),
-        stamps={PART: str(row.get(MODIFIED) or "")},
+        stamps={PART: str(row.get(MODIFIED) or ""), **({CONTACT_ROW: ""} if contact_apart else {})},
     )
