@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mappings.fields import FieldMap, Value
 from mappings.memory import Memory, Side, other
@@ -14,8 +15,7 @@ class Look:
     """One side: its past and what was read. A name absent from ``now`` was not read or is unreadable.
 
     ``read_at``: seconds since 1970, taken before the read was sent. ``stamps``: row -> what it says of when it was last
-    changed; only compared. ``resting``: fields that may differ from their past and explain nothing: parked as they
-    are, or not shared with the other side.
+    changed; only compared.
     """
 
     was: Mapping[str, Value]
@@ -23,7 +23,6 @@ class Look:
     read_at: float
     stale_seconds: float
     stamps: Mapping[str, str] = field(default_factory=dict)
-    resting: Collection[str] = ()
 
 
 @dataclass
@@ -58,10 +57,22 @@ def believe(side: Side, look: Look, fmap: FieldMap, memory: Memory, other_was: M
             del out.now[name]
         elif _is_loss(side, name, look, fmap, memory, out):
             out.relearned.add(name)
-    for name in sorted(memory.stamps.get(side, {}).keys() & look.now.keys() - out.stale.keys()):
+    for name in sorted(memory.stood.get(side, {}).keys() & look.now.keys() - out.stale.keys()):
         if _put_back(side, name, look, fmap, memory, out):
             out.relearned.add(name)
     return out
+
+
+def stood(name: str, look: Look, fmap: FieldMap, edited: Iterable[str]) -> dict[str, Any] | None:
+    """How a field's row stands: its name, its stamp, and what of it differs from its past already (``edited``).
+
+    None where nothing is said of when the row was last changed.
+    """
+    row = fmap.stamped_row(name, look.stamps)
+    if row not in look.stamps:
+        return None
+    seen = {n: look.now[n] for n in sorted(edited) if n != name and fmap.stamped_row(n, look.stamps) == row}
+    return {"row": row, "stamp": look.stamps[row], "seen": seen}
 
 
 def _confirm(side: Side, name: str, memory: Memory) -> bool:
@@ -84,7 +95,7 @@ def _landed(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory, o
     memory.note_replaced(side, name, old, look.read_at)
     memory.wrote.setdefault(side, {})[name] = {"old": old, "sure": True}
     memory.tried[side].pop(name)
-    memory.stamps.get(side, {}).pop(name, None)
+    memory.stood.get(side, {}).pop(name, None)
     out.was[side][name] = now
     out.was[other(side)][name] = ours[-1]["source"]
     out.landed[name] = ours[-1].get("held", old)
@@ -99,17 +110,16 @@ def _put_back(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory,
     field of the very same write is there. Taken as an edit on this side: where the other side's has not been carried
     yet, both have changed, and a person decides.
     """
-    (row, stood), stamp = memory.stamps[side][name], fmap.stamp_of(name, look.stamps)
-    if stamp is None or stamp[0] != row or stamp[1] == stood or name not in out.was[side]:
+    before, row = memory.stood[side][name], fmap.stamped_row(name, look.stamps)
+    if row != before["row"] or look.stamps.get(row, before["stamp"]) == before["stamp"]:
         return False
-    del memory.stamps[side][name]  # whatever moved the row, it tells of nothing that comes
+    del memory.stood[side][name]  # whatever moved the row, it tells of nothing that comes
     tries = memory.tried.get(side, {}).get(name)
-    if not tries or not fmap.same(name, tries[-1].get("held"), look.now[name]):
+    if not tries or name not in out.was[side] or not fmap.same(name, tries[-1].get("held"), look.now[name]):
         return False
     sent = {t["at"] for t in tries}
     same_write = any(at <= sent and fmap.stamped_row(n, look.stamps) == row for n, at in out.landed_of.items())
-    landed = any(row in (fmap.main, fmap.stamped_row(n, look.stamps)) for n in out.landed)
-    if not same_write and (landed or _others_changed(name, row, look, fmap)):
+    if not same_write and _explained(name, before, look, fmap, out):
         return False
     ours = fmap.fit(name, tries[-1]["value"])
     if fmap.same(name, ours, look.now[name]):
@@ -120,10 +130,15 @@ def _put_back(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory,
     return True
 
 
-def _others_changed(name: str, row: str, look: Look, fmap: FieldMap) -> bool:
-    """Does an edit that shows explain why the row has moved?"""
-    edited = changed_fields(look.was, look.now, fmap) - {name, *look.resting}
-    return any(fmap.stamped_row(other_name, look.stamps) == row for other_name in edited)
+def _explained(name: str, before: Mapping[str, Any], look: Look, fmap: FieldMap, out: Believed) -> bool:
+    """Did something move the row that shows, and did not show before? Of what we wrote elsewhere the main one may."""
+    row, seen = before["row"], before["seen"]
+    for another in changed_fields(look.was, look.now, fmap) - {name}:
+        if another in seen and fmap.same(another, seen[another], look.now[another]):
+            continue
+        if fmap.stamped_row(another, look.stamps) == row or (row == fmap.main and another in out.landed):
+            return True
+    return False
 
 
 def _stale_until(side: Side, name: str, look: Look, fmap: FieldMap, memory: Memory) -> float | None:

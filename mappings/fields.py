@@ -108,11 +108,6 @@ class FieldMap:
         row = self.row_of(name)
         return row if row in stamps else self.main
 
-    def stamp_of(self, name: str, stamps: Mapping[str, str]) -> list[str] | None:
-        """That row and its stamp; None where there is none."""
-        row = self.stamped_row(name, stamps)
-        return [row, stamps[row]] if row in stamps else None
-
     def field_of_column(self, column: str) -> str | None:
         """The field that a refused column belongs to, compared without case."""
         wanted = column.lower()

@@ -11,7 +11,7 @@ from mappings.fields import Value
 Side = Literal["erp", "crm"]
 SIDES: tuple[Side, Side] = ("erp", "crm")
 
-_PARTS = ("replaced", "wrote", "tried", "stamps", "bounce", "blocked", "withheld", "take", "ids_due", "first")
+_PARTS = ("replaced", "wrote", "tried", "stood", "bounce", "blocked", "withheld", "take", "ids_due", "first")
 _KEPT = 8  # replaced values remembered per field; more edits than that within one stale window are not told apart
 
 
@@ -26,8 +26,8 @@ class Memory:
     ``replaced``: values lately replaced and when (E7). ``wrote``: the past is our own write: what it replaced, and
     whether a read has confirmed it (E11, E14). ``tried``: writes whose end is not known: value, source value, what
     stood there, when.
-    ``stamps``: before the last try at a field, a row and what it said of when it was last changed; kept for as long as
-    nobody known has changed that row since, so that a row that moved speaks of an unknown edit.
+    ``stood``: how a field's row stood before the last try at it (``belief.stood``); kept for as long as nobody known
+    has changed that row since, so that a row that moved speaks of an unknown edit.
     ``bounce``: count, side, time (E14). ``blocked``: fields that differ by direction, owner, a clearing (E13) or undo.
     ``withheld``: per side the fields of which it shows nothing by its installation's own rule, and the cause.
     ``take``: a person's choice: a side, ``{"value": v}`` for both, or ``{"values": {side: v}}`` (a side left out keeps
@@ -40,7 +40,7 @@ class Memory:
     replaced: dict[str, dict[str, list[list[Any]]]] = field(default_factory=dict)
     wrote: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     tried: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
-    stamps: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    stood: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     bounce: dict[str, list[Any]] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     withheld: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Memory:
     def only(self, names: Collection[str]) -> Memory:
         """What is remembered of these fields; the rest is forgotten."""
         kept = Memory()
-        for part in ("replaced", "wrote", "tried", "stamps", "withheld"):
+        for part in ("replaced", "wrote", "tried", "stood", "withheld"):
             known: dict[str, dict[str, Any]] = getattr(self, part)
             setattr(kept, part, {side: {n: v for n, v in per.items() if n in names} for side, per in known.items()})
         kept.bounce = {n: v for n, v in self.bounce.items() if n in names}
@@ -95,23 +95,23 @@ class Memory:
         at: float,
         *,
         held: Value = None,
-        stamp: list[str] | None = None,
+        stood: dict[str, Any] | None = None,
     ) -> None:
         """A write of ``value`` over ``held`` is about to be sent; ``source`` is what the other side held then.
 
-        ``stamp``: the row to be written and what it says of when it was last changed; None where that is not known.
+        ``stood``: how the row to be written stands; None where that is not known.
         """
         per_field = self.tried.setdefault(side, {})
         tried = {"value": value, "source": source, "held": held, "at": at}
         per_field[name] = [*per_field.get(name, []), tried][-_KEPT:]
-        self._stamp(side, name, stamp)
+        self._note_stood(side, name, stood)
 
-    def _stamp(self, side: str, name: str, stamp: list[str] | None) -> None:
-        stamps = self.stamps.setdefault(side, {})
-        if stamp is None:
-            stamps.pop(name, None)
+    def _note_stood(self, side: str, name: str, stood: dict[str, Any] | None) -> None:
+        per_field = self.stood.setdefault(side, {})
+        if stood is None:
+            per_field.pop(name, None)
         else:
-            stamps[name] = stamp
+            per_field[name] = stood
 
     def unended(self, claimed: Memory) -> Memory:
         """What the next pass must find if this one never ends: all as it was ``claimed``, and the writes sent since.
@@ -126,7 +126,7 @@ class Memory:
                 fresh = [one for one in tries if one not in before]
                 known[name] = [*before, *fresh][-_KEPT:]
                 if fresh:
-                    kept._stamp(side, name, self.stamps.get(side, {}).get(name))
+                    kept._note_stood(side, name, self.stood.get(side, {}).get(name))
         return kept
 
     def forget(
@@ -152,6 +152,6 @@ class Memory:
                 looked = min(limit, read_at.get(side, limit))
                 open_ = {n: [t for t in some if t["at"] >= looked or n not in read[side]] for n, some in tries.items()}
                 self.tried[side] = {n: t for n, t in open_.items() if t}
-            if self.stamps.get(side):
+            if self.stood.get(side):
                 in_doubt = self.tried.get(side, {})
-                self.stamps[side] = {n: s for n, s in self.stamps[side].items() if n in in_doubt}
+                self.stood[side] = {n: one for n, one in self.stood[side].items() if n in in_doubt}

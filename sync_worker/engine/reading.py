@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from mappings.belief import Look, believe, changed_fields
@@ -149,8 +149,7 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
     for name, value in values.items():
         if size_of(value) > LONGEST_VALUE:
             raise TooLong(f"{name} in {flow.systems[side]} is longer than {LONGEST_VALUE:,} characters")
-    resting = _resting(p, flow, side, values) if p.memory.stamps.get(side) else ()
-    look = Look(p.was[side], values, at, flow.stale(side), record.stamps, resting)
+    look = Look(p.was[side], values, at, flow.stale(side), record.stamps)
     _note_withheld(p, flow, side, record)
     believed = believe(side, look, fmap, p.memory, p.was[other(side)])
     p.was = {s: believed.was[s] for s in SIDES}
@@ -171,15 +170,6 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
             withheld={**before.withheld, **record.withheld},
             stamps={**before.stamps, **record.stamps},
         )
-
-
-def _resting(p: Pass, flow: Flow, side: Side, values: Mapping[str, Value]) -> set[str]:
-    """Fields that cannot have moved their row since the last pass, however they differ from their past."""
-    same, opens = flow.maps[side].same, p.row.opens
-    parked = {
-        n for n, v in values.items() if n in opens and opens[n].why != "stale" and same(n, opens[n].seen(side), v)
-    }
-    return parked | (values.keys() - flow.maps[other(side)].fields.keys())
 
 
 def _note_withheld(p: Pass, flow: Flow, side: Side, record: Record) -> None:

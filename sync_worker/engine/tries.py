@@ -5,38 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from mappings.belief import Look, changed_fields, stood
 from mappings.fields import FieldMap
 from mappings.merge import Plan
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
-from sync_worker.events import Side, other
+from sync_worker.events import SIDES, Side, other
 
 
 def note(p: Pass, flow: Flow, plan: Plan, now: float) -> bool:
     """Remember what is about to be written, so that a crash before the save is understood; False: nothing to write."""
     any_write = False
-    for step in plan.steps:
-        for side, value in step.writes.items():
-            held, stamp = p.now[side].get(step.name), _stamp(p, flow, side, step.name)
-            p.memory.note_try(side, step.name, value, step.past.get(other(side)), now, held=held, stamp=stamp)
+    for side in SIDES:
+        steps = {step.name: step for step in plan.steps if side in step.writes}
+        stands = _stood(p, flow, side, steps) if steps else {}
+        for name, step in steps.items():
+            held, source = p.now[side].get(name), step.past.get(other(side))
+            p.memory.note_try(side, name, step.writes[side], source, now, held=held, stood=stands.get(name))
             any_write = True
     return any_write
 
 
-def _stamp(p: Pass, flow: Flow, side: Side, name: str) -> list[str] | None:
-    """What the row of a field says of when it was last changed; None where an older version of it was read (E7)."""
-    fmap, stamps = flow.maps[side], p.records[side].stamps
-    row = fmap.stamped_row(name, stamps)
-    if any(fmap.stamped_row(stale, stamps) == row for stale in p.stale.keys() - p.now[side].keys()):
-        return None
-    return fmap.stamp_of(name, stamps)
+def _stood(p: Pass, flow: Flow, side: Side, names: Iterable[str]) -> dict[str, dict[str, Any] | None]:
+    """How the rows of these fields stand; left out where an older version of the row was read (E7)."""
+    fmap, stamps, now = flow.maps[side], p.records[side].stamps, p.now[side]
+    look = Look(p.row.was(side), now, p.read_at[side], flow.stale(side), stamps)
+    edited = changed_fields(look.was, now, fmap)
+    old = {fmap.stamped_row(name, stamps) for name in p.stale.keys() - now.keys()}
+    return {n: stood(n, look, fmap, edited) for n in names if fmap.stamped_row(n, stamps) not in old}
 
 
 def moved(p: Pass, fmap: FieldMap, side: Side, names: Iterable[str]) -> None:
     """These fields were written: what was said of their rows, and of the main one, tells of nobody else any more."""
     stamps = p.records[side].stamps
     rows = {fmap.main, *(fmap.stamped_row(name, stamps) for name in names)}
-    p.memory.stamps[side] = {n: stamp for n, stamp in p.memory.stamps.get(side, {}).items() if stamp[0] not in rows}
+    per_field = p.memory.stood.get(side, {})
+    p.memory.stood[side] = {name: one for name, one in per_field.items() if one["row"] not in rows}
 
 
 def landed(p: Pass, now: float) -> list[dict[str, Any]]:

@@ -252,7 +252,7 @@ class Life(RuleBasedStateMachine):
         """What is wrong with a field at rest, if this is how it went; None: nothing."""
         told = {("city" if f["name"] == "address" else f["name"]): f["status"] for f in shown["fields"]}
         is_open, equal = told.get(at[1], "in_step") != "in_step", in_step(*values)
-        for side, edited_at, over_at in story.lost:
+        for side, edited_at, over_at in story.lost if self.interrupted else (*story.lost, *story.undone):
             if not self.windows or over_at - edited_at > STALE + 1:
                 return f"an edit on {side} was overwritten"
         if rewritten:  # E14: people who put back each other's values look like two systems
@@ -262,6 +262,8 @@ class Life(RuleBasedStateMachine):
             return "open, but equal" if equal else None
         if story.conflict:
             return None if is_open else "edited on both sides, but no conflict"
+        if self.interrupted and story.blurred and is_open:
+            return "open, but equal" if equal else None  # asked in vain
         if not equal:
             return f"{values} differ at rest"
         return "open without cause" if is_open else None
@@ -282,7 +284,12 @@ class Life(RuleBasedStateMachine):
                 column = erp_column if side == "erp" else crm_column if row.entity == table else None
                 if column in row.after:
                     actor = "api" if row.op == "create" else row.actor
+                    put_back = row.after[column] in stories[number, name].held[side]
                     stories[number, name].happened(side, row.after[column], actor, row.at)
+                    if actor == "person":
+                        for another, (_, place, _) in COLUMNS.items():
+                            if another != name and (side == "erp" or place == row.entity):
+                                stories[number, another].row_edited(side, put_back=put_back)
         return stories
 
     def judge_creates(self) -> None:

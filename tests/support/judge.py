@@ -22,9 +22,15 @@ class FieldStory:
     """One field of one pair: current values, who edited since they agreed, edits of ours that overwrote one.
 
     Whoever puts back what a side held when both last agreed has undone the edit: nothing of it is left to travel.
-    ``held``: all values of a side, in order. ``over_ours``: somebody edited what we had written there, and both have
-    not agreed since. ``met``: how often people made both sides agree by themselves; ``seen``: how many times of these,
-    from the first on, somebody of us looked (None: always).
+    ``held``: all values of a side, in order. ``over_ours``: sides where somebody edited what we had written there, and
+    both have not agreed since, but for such an undoing. ``met``: how often people made both sides agree by themselves;
+    ``seen``: how many times of these, from the first on, somebody of us looked (None: always).
+
+    ``undone``: edits overwritten by us that nobody need have seen, where a write of ours had an end that nobody learned
+    (ADR 6). Either they put back what that write had replaced, and people edited another field of the row since
+    (``clouded``: such sides), so that its having moved tells nothing. Or they took back the very edit that write had
+    carried, while somebody edited over it on the other side. ``blurred``: sides where people put another field of the
+    row back: it has moved, and shows nothing of why.
     """
 
     seen: int | None = None
@@ -33,32 +39,53 @@ class FieldStory:
     erp: Any = None
     crm: Any = None
     agreed: dict[str, Any] = field(default_factory=dict)
+    agreed_before: dict[str, Any] = field(default_factory=dict)
     held: dict[str, list[Any]] = field(default_factory=lambda: {"erp": [], "crm": []})
     edited: set[str] = field(default_factory=set)
     edited_at: dict[str, float] = field(default_factory=dict)
     last_by: dict[str, str] = field(default_factory=dict)
-    over_ours: bool = False
+    over_ours: set[str] = field(default_factory=set)
+    replaced: dict[str, Any] = field(default_factory=dict)  # by our last write of a side
+    clouded: set[str] = field(default_factory=set)
+    blurred: set[str] = field(default_factory=set)
     lost: list[tuple[str, float, float]] = field(default_factory=list)  # side, edit at, overwritten at
+    undone: list[tuple[str, float, float]] = field(default_factory=list)
 
     def happened(self, side: str, value: Any, actor: str, at: float) -> None:
         self.held[side].append(value)
         if actor == "person":
-            undone = side in self.agreed and self.agreed[side] == value
-            (self.edited.discard if undone else self.edited.add)(side)
+            nothing_left = side in self.agreed and self.agreed[side] == value
+            (self.edited.discard if nothing_left else self.edited.add)(side)
             self.edited_at[side] = at
-            self.over_ours = self.over_ours or self.last_by.get(side) == "api"
+            if self.last_by.get(side) == "api":
+                self.over_ours.add(side)
         elif side in self.edited and not in_step(getattr(self, side), value):
-            self.lost.append((side, self.edited_at[side], at))
+            current = getattr(self, side)
+            put_back = side in self.clouded and self.replaced.get(side) == current
+            taken_back = bool(self.over_ours - {side}) and self.agreed_before.get(side) == current
+            (self.undone if put_back or taken_back else self.lost).append((side, self.edited_at[side], at))
             self.edited.discard(side)
+        if actor != "person":
+            self.replaced[side] = getattr(self, side)
+            self.clouded.discard(side)
+            self.blurred.discard(side)
         setattr(self, side, value)
         self.last_by[side] = actor
         if in_step(self.erp, self.crm):
-            self.met += actor == "person" and bool(self.edited)
+            by_themselves = actor == "person" and bool(self.edited)
+            self.met += by_themselves
             if self.seen is not None and self.met > self.seen:
                 return
             self.edited.clear()
-            self.over_ours = False
-            self.agreed = {"erp": self.erp, "crm": self.crm}
+            if actor != "person" or by_themselves:
+                self.over_ours.clear()
+            self.agreed_before, self.agreed = self.agreed, {"erp": self.erp, "crm": self.crm}
+
+    def row_edited(self, side: str, *, put_back: bool) -> None:
+        """People edited another field of the row: gave it a value it had before, or a new one."""
+        self.clouded.add(side)
+        if put_back:
+            self.blurred.add(side)
 
     @property
     def conflict(self) -> bool:

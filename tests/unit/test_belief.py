@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from mappings.belief import Believed, Look, believe, changed_fields
+from mappings.belief import Believed, Look, believe, changed_fields, stood
 from mappings.fields import Field, FieldMap, Value
 from mappings.memory import Memory
 from support.text_fields import field_map
@@ -62,11 +63,15 @@ def in_rows(**rows: str) -> FieldMap:
 FMAP = in_rows(name="company", website="company", phone="phone@Business")
 
 
+def stands(stamp: str, row: str = "company", **seen: Value) -> dict[str, Any]:
+    return {"row": row, "stamp": stamp, "seen": seen}
+
+
 def tried(**values: str) -> Memory:
     """A pass wrote these over ``old`` and never ended; the other side held the same."""
     memory = Memory()
     for name, value in values.items():
-        memory.note_try("crm", name, value, value, 90.0, held="old", stamp=["company", BEFORE])
+        memory.note_try("crm", name, value, value, 90.0, held="old", stood=stands(BEFORE))
     return memory
 
 
@@ -82,14 +87,14 @@ def test_what_was_put_back_over_our_write_is_an_edit_since_its_row_has_moved() -
     memory.take["name"] = "erp"
     seen = read(memory, name="old")
     assert (seen.was["crm"], seen.was["erp"], seen.relearned) == ({"name": "new"}, {"name": "old"}, {"name"})
-    assert not memory.tried["crm"] and not memory.stamps["crm"] and not memory.take
+    assert not memory.tried["crm"] and not memory.stood["crm"] and not memory.take
 
 
 @pytest.mark.parametrize("stamp", [BEFORE, None])
 def test_a_row_that_has_not_moved_or_says_nothing_was_never_written(stamp: str | None) -> None:
     memory = tried(name="new")
     assert read(memory, stamp, name="old").was["crm"] == {"name": "old"}
-    assert memory.tried["crm"]["name"] and memory.stamps["crm"]["name"] == ["company", BEFORE]
+    assert memory.tried["crm"]["name"] and memory.stood["crm"]["name"]["stamp"] == BEFORE
 
 
 def test_another_edit_in_the_row_explains_that_it_moved_and_what_moves_it_later_tells_nothing() -> None:
@@ -99,9 +104,21 @@ def test_another_edit_in_the_row_explains_that_it_moved_and_what_moves_it_later_
     assert later.was["crm"]["name"] == "old"
 
 
-def test_a_field_that_has_long_differed_does_not_explain_it() -> None:
-    look = Look({"name": "old"}, {"name": "old", "website": "else"}, 200.0, STALE, {"company": AFTER}, ["website"])
-    assert believe("crm", look, FMAP, tried(name="new"), {"name": "old"}).was["crm"] == {"name": "new"}
+def test_an_edit_that_was_seen_before_the_write_does_not_explain_it_and_one_made_to_it_since_does() -> None:
+    memory = Memory()
+    look = Look({"name": "old", "website": "w"}, {"name": "old", "website": "x"}, 80.0, STALE, {"company": BEFORE})
+    stands_now = stood("name", look, FMAP, changed_fields(look.was, look.now, FMAP))
+    assert stands_now == stands(BEFORE, website="x")
+    memory.note_try("crm", "name", "new", "new", 90.0, held="old", stood=stands_now)
+    again = Memory.load(memory.dump())
+    later = replace(look, stamps={"company": AFTER})
+    assert believe("crm", later, FMAP, memory, {"name": "old"}).was["crm"] == {"name": "new", "website": "w"}
+    since = replace(later, now={"name": "old", "website": "y"})
+    assert believe("crm", since, FMAP, again, {"name": "old"}).was["crm"] == {"name": "old", "website": "w"}
+
+
+def test_of_a_row_that_says_nothing_of_when_it_was_changed_nothing_is_noted() -> None:
+    assert stood("name", Look({"name": "old"}, {"name": "old"}, 80.0, STALE), FMAP, ()) is None
 
 
 def test_an_edit_in_another_row_explains_nothing() -> None:
@@ -112,48 +129,48 @@ def test_another_field_of_the_same_write_that_landed_proves_it_and_of_another_wr
     both = read(tried(name="new", website="new"), name="old", website="new")
     assert both.was["crm"] == {"name": "new", "website": "new"} and set(both.landed) == {"website"}
     memory = tried(name="new")
-    memory.note_try("crm", "website", "new", "new", 95.0, held="old", stamp=["company", BEFORE])
+    memory.note_try("crm", "website", "new", "new", 95.0, held="old", stood=stands(BEFORE))
     assert read(memory, name="old", website="new").was["crm"] == {"name": "old", "website": "new"}
 
 
 def test_a_field_that_landed_proves_nothing_where_it_may_have_been_an_earlier_write_of_the_same_value() -> None:
     memory = tried(website="new")
     for name in ("name", "website"):
-        memory.note_try("crm", name, "new", "new", 95.0, held="old", stamp=["company", BEFORE])
+        memory.note_try("crm", name, "new", "new", 95.0, held="old", stood=stands(BEFORE))
     assert read(memory, name="old", website="new").was["crm"] == {"name": "old", "website": "new"}
     both = tried(name="new", website="new")
     for name in ("name", "website"):
-        both.note_try("crm", name, "new", "new", 95.0, held="old", stamp=["company", BEFORE])
+        both.note_try("crm", name, "new", "new", 95.0, held="old", stood=stands(BEFORE))
     assert read(both, name="old", website="new").was["crm"] == {"name": "new", "website": "new"}
 
 
 def test_a_row_that_was_not_looked_at_by_itself_then_or_now_tells_nothing() -> None:
     memory = Memory()
-    memory.note_try("crm", "name", "new", "new", 90.0, held="old", stamp=["contact", ""])
+    memory.note_try("crm", "name", "new", "new", 90.0, held="old", stood=stands("", "contact"))
     assert read(memory, name="old").was["crm"] == {"name": "old"}
 
 
 def test_a_write_of_ours_that_ended_well_moves_the_row_itself() -> None:
     memory = tried(name="new")
-    memory.stamps.pop("crm")
+    memory.stood.pop("crm")
     assert read(memory, name="old").was["crm"] == {"name": "old"}
 
 
 def test_a_value_that_is_neither_ours_nor_what_it_replaced_is_an_edit_as_ever() -> None:
     assert read(tried(name="new"), name="third").was["crm"] == {"name": "old"}
     unlike = Memory()
-    unlike.note_try("crm", "name", "new", "new", 90.0, held="other", stamp=["company", BEFORE])
+    unlike.note_try("crm", "name", "new", "new", 90.0, held="other", stood=stands(BEFORE))
     assert read(unlike, name="old").was["crm"] == {"name": "old"}
 
 
 def test_what_a_row_said_is_kept_for_a_pass_that_never_ends_and_forgotten_with_the_try() -> None:
     claimed = tried(name="new")
     mine = Memory.load(claimed.dump())
-    mine.stamps["crm"].pop("name")  # judged by this pass, whose end nobody knows
-    mine.note_try("crm", "website", "new", "new", 300.0, held="old", stamp=["company", AFTER])
+    mine.stood["crm"].pop("name")  # judged by this pass, whose end nobody knows
+    mine.note_try("crm", "website", "new", "new", 300.0, held="old", stood=stands(AFTER))
     mine.note_try("crm", "phone", "new", "new", 300.0, held=None)
     kept = mine.unended(claimed)
-    assert kept.stamps["crm"] == {"name": ["company", BEFORE], "website": ["company", AFTER]}
+    assert kept.stood["crm"] == {"name": stands(BEFORE), "website": stands(AFTER)}
     again = Memory.load(kept.dump())
     again.forget(1_000.0, {"erp": STALE, "crm": STALE}, {"crm": 1_000.0}, {"erp": (), "crm": ("name", "website")})
-    assert again.stamps == {"crm": {}}
+    assert again.stood == {"crm": {}}

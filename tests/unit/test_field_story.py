@@ -39,3 +39,33 @@ def test_people_who_agree_by_themselves_may_or_may_not_have_been_seen_to() -> No
 def test_putting_back_what_both_had_is_no_new_agreement() -> None:
     assert told(("erp", "B", "person"), ("erp", "A", "person")).met == 0
     assert told(("erp", "B", "person"), ("crm", "B", "api")).met == 0
+
+
+def test_what_a_write_of_ours_replaced_and_somebody_put_back_may_be_missed_where_the_row_was_edited_elsewhere() -> None:
+    story = told(("crm", "B", "person"), ("erp", "B", "api"))
+    story.row_edited("erp", put_back=False)
+    story.happened("erp", "A", "person", 4.0)
+    story.happened("erp", "B", "api", 5.0)
+    assert (story.lost, story.undone, story.clouded) == ([], [("erp", 4.0, 5.0)], set())
+    plain = told(("crm", "B", "person"), ("erp", "B", "api"), ("erp", "A", "person"), ("erp", "B", "api"))
+    assert (plain.lost, plain.undone) == ([("erp", 4.0, 5.0)], [])
+    another = told(("crm", "B", "person"), ("erp", "B", "api"))
+    another.row_edited("erp", put_back=True)
+    another.happened("erp", "C", "person", 4.0)
+    assert another.blurred == {"erp"}
+    another.happened("erp", "B", "api", 5.0)
+    assert (another.lost, another.undone, another.blurred) == ([("erp", 4.0, 5.0)], [], set())
+
+
+def test_an_edit_over_a_write_of_ours_stays_one_when_people_agree_by_themselves() -> None:
+    ours = (("crm", "B", "person"), ("erp", "B", "api"), ("erp", "C", "person"), ("erp", "B", "person"))
+    assert told(*ours).over_ours
+    assert not told(*ours, ("erp", "D", "person"), ("crm", "D", "api")).over_ours
+
+
+def test_an_edit_that_was_taken_back_while_somebody_edited_over_our_write_of_it_may_be_missed() -> None:
+    carried = (("erp", "B", "person"), ("crm", "B", "api"))
+    story = told(*carried, ("crm", "C", "person"), ("erp", "A", "person"), ("erp", "C", "api"))
+    assert (story.lost, story.undone) == ([], [("erp", 5.0, 6.0)])
+    another = told(*carried, ("crm", "C", "person"), ("erp", "D", "person"), ("erp", "C", "api"))
+    assert (another.lost, another.undone) == ([("erp", 5.0, 6.0)], [])
