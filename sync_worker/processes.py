@@ -144,8 +144,8 @@ class CannotListen(SyncError):
     code = "cannot_listen"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises ``CannotListen``."""
+def listen(host: str, port: int, options: str = "--host or --port") -> socket.socket:
+    """A listening socket; port 0 takes a free one. ``options``: those that choose. Raises ``CannotListen``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -155,5 +155,5 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         reason = error.strerror or type(error).__name__
-        raise CannotListen(f"cannot listen on {host}:{port}: {reason}; choose another with --host or --port") from None
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}; choose another with {options}") from None
     return sock

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from typer.exceptions import TyperException
+from typer.exceptions import Abort, TyperException
 
 from sync_worker.cli import (
     alerts,
@@ -76,7 +76,7 @@ def main() -> None:
         if error.filename is None and error.errno not in _NO_ROOM:
             raise
         _fail(_about_a_file(error), 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Abort):  # a question was left without an answer
         _fail("stopped", 130)
     raise SystemExit(code)
 

@@ -17,7 +17,10 @@ class Run(Protocol[T_co]):
 
 
 def within_limits(run: Run[T_co], *, yes: bool) -> T_co:
-    """Asks on a terminal; elsewhere passing a limit is refused. ``yes``: it was asked for. Raises LimitReached."""
+    """Asks on a terminal; elsewhere, or if the answer is no, it is refused. ``yes``: it was asked for.
+
+    Raises LimitReached.
+    """
     from sync_worker.desk.limits import LimitReached
 
     try:
@@ -25,5 +28,14 @@ def within_limits(run: Run[T_co], *, yes: bool) -> T_co:
     except LimitReached as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
-        typer.confirm(f"{error.why}; go on?", default=False, abort=True, err=True)
+        if not _agreed(f"{error.why}; go on?"):
+            raise
         return run(unlimited=True)
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return typer.confirm(question, default=False, err=True)
+    except typer.Abort:  # the question was left by Ctrl-C or Ctrl-D
+        print(file=sys.stderr)
+        return False

@@ -11,7 +11,7 @@ import typer
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.connectors import EMULATORS
 from sync_worker.output import Printer, records
-from sync_worker.processes import end_with_parent, exit_on_signal
+from sync_worker.processes import end_with_parent, exit_on_signal, listen
 
 Threads = Annotated[int, typer.Option("--threads", min=1, max=64)]
 Processes = Annotated[int, typer.Option("--processes", min=1, max=64)]
@@ -124,4 +124,4 @@ def emulate(
 
     end_with_parent()
     make: Callable[..., Any] = importlib.import_module(EMULATORS[name]).make
-    serve(make(seed=seed), port=port)
+    serve(make(seed=seed), listen("127.0.0.1", port, "--port"))

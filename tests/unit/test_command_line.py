@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +125,13 @@ def test_an_error_of_a_vendor_names_the_system_and_what_to_do(
     assert typed("preview", "customers") == (1, "", f"sync-worker: {said}\n")
 
 
+def test_an_emulator_whose_port_is_taken_says_so_in_one_line(typed: Typed) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = f"sync-worker: cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --port\n"
+        assert typed("emulate", "intacct", "--port", str(port)) == (1, "", said)
+
+
 def test_a_disk_that_is_full_where_the_output_goes_is_one_line(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(**_options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")  # as print does: no file is named
@@ -159,3 +169,43 @@ def test_a_database_url_with_an_option_that_is_none_is_one_line(
     code, out, err = typed("status", "--config", str(tmp_path / "sync.toml"))
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "the database cannot be used: " in err and "sslmod" in err and "hunter22" not in err
+
+
+ASKING = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # its own terminal, as a shell gives it
+from sync_worker import cli
+from sync_worker.cli.asking import within_limits
+from sync_worker.desk.limits import LimitReached
+
+def run(*, unlimited):
+    if not unlimited:
+        raise LimitReached("up to 900 records would be created or changed", "sync-worker import f --dry-run")
+    print("done")
+    return 0
+
+cli.app = lambda **_options: within_limits(run, yes=False)
+sys.argv = ["sync-worker", "import", "f"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"n\n", 1), (b"\n", 1), (b"\x04", 1), (b"\x03", 1)])
+def test_a_limit_that_is_not_agreed_to_on_a_terminal_is_one_line_and_nothing_is_done(answer: bytes, code: int) -> None:
+    person, terminal = os.openpty()
+    asking = subprocess.Popen(
+        [sys.executable, "-c", ASKING], stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, start_new_session=True
+    )
+    os.close(terminal)
+    shown = b""
+    while b"go on?" not in shown:
+        shown += os.read(person, 4096)
+    os.write(person, answer)
+    out, _ = asking.communicate(timeout=30)
+    with contextlib.suppress(OSError):  # on Linux the end of a terminal is an error
+        while more := os.read(person, 4096):
+            shown += more
+    os.close(person)
+    assert (asking.returncode, out.strip()) == (code, b"done" if code == 0 else b"")
+    said = b"900 records would be created or changed; nothing was done; look with sync-worker import f --dry-run"
+    assert (said in shown) == (code != 0) and b"Traceback" not in shown

@@ -126,10 +126,10 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def serve(emulator: Emulator, *, host: str = "127.0.0.1", port: int) -> None:
-    """Serve until SIGTERM or SIGINT, then return. Raises ``OSError`` when the port is taken."""
-    sock = _bind(host, port)
-    where = f"http://{host}:{sock.getsockname()[1]}"
+def serve(emulator: Emulator, sock: socket.socket) -> None:
+    """Serve on a bound socket until SIGTERM or SIGINT, then return."""
+    host, port = sock.getsockname()
+    where = f"http://{host}:{port}"
     sender = NoticeSender(emulator, threads=16)
 
     def ready() -> None:
