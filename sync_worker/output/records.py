@@ -41,7 +41,7 @@ def _explanation(out: Printer, one: Mapping[str, Any]) -> None:
     out.line("state", one["state"])
     print(shown(f"because: {one['cause']['text']}"))
     at = one["next_step"]["at"]
-    print(shown(f"next: {one['next_step']['what']}" + (f" at {at}" if at else "")))
+    print(shown(f"next: {one['next_step']['what']}" + (f" at {moment(at)}" if at else "")))
     if one["waiting_on"]:
         print(shown(f"waits on: {one['waiting_on']}"))
     for candidate in one["candidates"]:
