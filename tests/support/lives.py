@@ -36,6 +36,15 @@ def template() -> Path:
     return _template[0]
 
 
+def moved_with(side: str, table: str, actor: str) -> set[str]:
+    """Fields whose row moves when one of this table is written; what we write in other tables may move the main one."""
+    if actor != "person":
+        table = "Company" if side == "crm" and table != "Company" else ""
+    elif side == "erp":
+        return set(COLUMNS)
+    return {name for name, (_, place, _) in COLUMNS.items() if place == table}
+
+
 class Life(RuleBasedStateMachine):
     """Two linked customers and whatever is created beside them."""
 
@@ -259,10 +268,10 @@ class Life(RuleBasedStateMachine):
             return "open, but equal" if equal else None
         if story.conflict:
             return None if is_open else "edited on both sides, but no conflict"
-        if self.interrupted and story.blurred and is_open:
-            return "open, but equal" if equal else None  # asked in vain
         if is_open and story.met and equal and values[0] != values[1]:
             return None  # two people typed nearly the same: whether it is the same is for a person to say
+        if self.interrupted and story.blurred and is_open:
+            return "open, but equal" if equal else None  # asked in vain
         if not equal:
             return f"{values} differ at rest"
         return "open without cause" if is_open else None
@@ -285,10 +294,8 @@ class Life(RuleBasedStateMachine):
                     actor = "api" if row.op == "create" else row.actor
                     put_back = row.after[column] in stories[number, name].held[side]
                     stories[number, name].happened(side, row.after[column], actor, row.at)
-                    if actor == "person":
-                        for another, (_, place, _) in COLUMNS.items():
-                            if another != name and (side == "erp" or place == row.entity):
-                                stories[number, another].row_edited(side, put_back=put_back)
+                    for another in moved_with(side, row.entity, actor) - {name}:
+                        stories[number, another].row_edited(side, put_back=put_back and actor == "person")
         return stories
 
     def judge_creates(self) -> None:
