@@ -6,13 +6,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from sync_worker import causes, reports
+from sync_worker import causes, imports, reports
 from sync_worker.desk.managers import flow_of
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.events import SIDES
 from sync_worker.reports import iso
 from sync_worker.rewrites import LEFT
 from sync_worker.store import lists
+from sync_worker.store.runs import UNDER_WAY
 from sync_worker.store.tables import link
 from sync_worker.wiring import App
 
@@ -23,11 +24,20 @@ def latest(app: App, flow: str | None, limit: int) -> list[dict[str, Any]]:
     return [
         {
             "run": one["id"], "kind": one["kind"], "flow": one["flow"], "params": one["params"] or {},
-            "actor": one["actor"], "state": one["state"], "counts": one["counts"] or {},
+            "actor": one["actor"], "state": one["state"], "counts": _counts(app, one),
             "started_at": iso(one["started_at"]), "ended_at": iso(one["ended_at"]),
         }
         for one in lists.latest_runs(app.db, where, None, limit).rows
     ]  # fmt: skip
+
+
+def _counts(app: App, one: lists.Row) -> dict[str, Any]:
+    """What a run says in numbers: of an import that rests, as far as its customers have come by now."""
+    said: dict[str, Any] = one["counts"] or {}
+    open_ended = one["state"] in ("stopped", "replaced") and (not said or UNDER_WAY in said)
+    if one["kind"] != imports.KIND or not open_ended:
+        return said
+    return imports.settle(app.db, one["id"], one["state"])
 
 
 def records(app: App, run_id: int, verdict: str | None, after: str | None, limit: int) -> dict[str, Any]:
@@ -35,8 +45,10 @@ def records(app: App, run_id: int, verdict: str | None, after: str | None, limit
 
     ``next``: what to give as ``after`` for the next page; None at the end.
     """
-    if lists.one_run(app.db, run_id) is None:
+    run = lists.one_run(app.db, run_id)
+    if run is None:
         raise NotKnown(f"there is no run {run_id}: sync-worker runs lists them")
+    _counts(app, run)
     page = lists.rows_of_run(app.db, run_id, verdict, (after,) if after else None, limit)
     ids = [row["link_id"] for row in page.rows if row["link_id"] is not None]
     with app.db.read() as conn:

@@ -9,6 +9,7 @@ from sync_worker.imports.foresight import preview
 from sync_worker.imports.foretold import kept, planned_anew
 from sync_worker.imports.run import KIND, Import, Progress
 from sync_worker.imports.selection import Selection, select_by
+from sync_worker.imports.verdicts import settle
 
 __all__ = [
     "KIND",
@@ -20,4 +21,5 @@ __all__ = [
     "planned_anew",
     "preview",
     "select_by",
+    "settle",
 ]

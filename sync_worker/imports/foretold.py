@@ -70,7 +70,7 @@ def planned_anew(db: Database, run_id: int, preview_id: int) -> Iterator[str]:
     """ERP keys of the customers with whom the run did something else than the preview foretold, by key."""
     for chunk in runs.rows(db, run_id, tuple(set(VERDICTS.values())), CHUNK):
         told = {row.key: row for row in runs.rows_by_key(db, preview_id, [row.key for row in chunk])}
-        done = _written(db, chunk)
+        done = _written(db, run_id, chunk)
         for row in chunk:
             mine = told.get(row.key)
             plan = digest(done.get(row.link_id or 0, {}))
@@ -78,11 +78,13 @@ def planned_anew(db: Database, run_id: int, preview_id: int) -> Iterator[str]:
                 yield row.key
 
 
-def _written(db: Database, rows: Sequence[Row]) -> dict[int, dict[tuple[str, str], Any]]:
-    """Link -> what was written of it since the run took it, the last value of each field."""
+def _written(db: Database, run_id: int, rows: Sequence[Row]) -> dict[int, dict[tuple[str, str], Any]]:
+    """Link -> what was written of it for the run since that took it, the last value of each field."""
     since = {row.link_id: taken_at(row) for row in rows if row.link_id is not None and taken_at(row)}
     j = journal.c
-    query = select(j.link_id, j.what, j.side, j.at, j.after).where(j.link_id.in_(since), j.what.in_(DONE))
+    query = select(j.link_id, j.what, j.side, j.at, j.after).where(
+        j.run_id == run_id, j.link_id.in_(since), j.what.in_(DONE)
+    )
     found: dict[int, dict[tuple[str, str], Any]] = {}
     with db.read() as conn:
         for link_id, what, side, at, after in conn.execute(query.order_by(j.id)):

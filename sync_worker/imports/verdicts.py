@@ -1,4 +1,7 @@
-"""What became of a customer in a run: read from its link and from what was journalled since it was taken."""
+"""What became of a customer in a run: read from its link and from what was journalled for the run since it took it.
+
+What passes of another run, or of none, did meanwhile is theirs: a run counts just what an undo of it takes back.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, select
 
 from sync_worker.store import runs
-from sync_worker.store.runs import UNDER_WAY, Row
+from sync_worker.store.runs import UNDER_WAY, Row, State
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link
 
@@ -59,19 +62,29 @@ class Verdicts:
             if row.verdict == UNDER_WAY:
                 self.under_way[row.key] = row
 
-    def judge(self) -> None:
-        """Give a verdict to everybody whose pass has ended."""
+    def judge(self, *, only_done: bool = False) -> None:
+        """Give a verdict to everybody whose pass has ended. ``only_done``: where it has done something for this run."""
         waiting = list(self.under_way.values())
         for start in range(0, len(waiting), CHUNK):
             some = waiting[start : start + CHUNK]
-            self.note(self.db.run(lambda conn, some=some: _judge_in(conn, self.run_id, some)))  # type: ignore[misc]
+            self.note(self.db.run(lambda conn, some=some: _judge_in(conn, self.run_id, some, only_done)))  # type: ignore[misc]
 
     def tally(self) -> dict[str, int]:
         """Customers by verdict; none of those that nobody has."""
         return {verdict: self.counts[verdict] for verdict in VERDICTS if self.counts[verdict]}
 
 
-def _judge_in(conn: Connection, run_id: int, chunk: list[Row]) -> list[Row]:
+def settle(db: Database, run_id: int, state: State) -> dict[str, int]:
+    """Workers go on with what a run had begun that rests in ``state``: give those verdicts too; customers by verdict.
+
+    Those that a ``replaced`` run has not come to are the newer run's: they stay under way.
+    """
+    found = Verdicts.load(db, run_id)
+    found.judge(only_done=state == "replaced")
+    return runs.recount(db, run_id)
+
+
+def _judge_in(conn: Connection, run_id: int, chunk: list[Row], only_done: bool) -> list[Row]:
     asked: Mapping[int, Row] = {row.link_id: row for row in chunk if row.link_id is not None}
     c = link.c
     states = conn.execute(select(c.id, c.state, c.erp_done).where(c.id.in_(asked), c.state != "pending")).all()
@@ -79,13 +92,16 @@ def _judge_in(conn: Connection, run_id: int, chunk: list[Row]) -> list[Row]:
     told: dict[int, set[str]] = {}
     since = min((taken_at(row) for row in asked.values()), default=0.0)
     j = journal.c
-    written = select(j.link_id, j.what, j.at).where(j.link_id.in_(ended), j.at >= since, j.what.in_(DONE))
+    written = select(j.link_id, j.what, j.at).where(
+        j.run_id == run_id, j.link_id.in_(ended), j.at >= since, j.what.in_(DONE)
+    )
     for link_id, what, at in conn.execute(written):
         if at >= taken_at(asked[link_id]):
             told.setdefault(link_id, set()).add(what)
     rows = [
         Row(asked[i].key, verdict_of(state, told.get(i, ())), i, {"state": state, "at": taken_at(asked[i])})
         for i, state in sorted(ended.items())
+        if i in told or not only_done
     ]
     runs.put_rows_in(conn, run_id, rows)
     return rows

@@ -121,6 +121,14 @@ def stop(db: Database, run_id: int, about: Mapping[str, Any] | None = None) -> N
     end(db, run_id, "stopped", {**(about or {}), **tally(db, run_id)})
 
 
+def recount(db: Database, run_id: int) -> dict[str, int]:
+    """Show a run that rests with its findings as they are by now; these."""
+    found = tally(db, run_id)
+    resting = update(run).where(run.c.id == run_id, run.c.state.in_(("stopped", "replaced")))
+    db.run(lambda conn: conn.execute(resting.values(counts=found)).close())
+    return found
+
+
 def put_rows_in(conn: Connection, run_id: int, rows: Iterable[Row]) -> None:
     """Store findings; a later one under the same key takes the place of the earlier."""
     values = [

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from mappings.canonical import in_words
-from support.rules import FLOW, Make, api_writes, entries, in_the_past, pair, rest, row_of
+from support.rules import FLOW, Make, api_writes, entries, in_the_past, pair, rest, row_of, when
 from support.world import World
 from sync_worker import sheets
 from sync_worker.connectors.base import Ask
-from sync_worker.desk import importing, link_upload, linking, rewriting
+from sync_worker.desk import importing, link_upload, linking, rewriting, run_lists
 from sync_worker.desk.anew import Anew
 from sync_worker.desk.limits import LimitReached
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.rewriting import Ended, Plan
 from sync_worker.errors import PermanentError
-from sync_worker.imports import Import, Selection
+from sync_worker.imports import Import, Selection, select_by
 from sync_worker.store import runs
 from sync_worker.store.tables import run
 
@@ -307,15 +307,10 @@ def working(world: World) -> Any:
     return lambda _at: world.work()
 
 
-def test_undo_refuses_what_it_cannot_know_and_what_is_still_due(world: World) -> None:
-    with pytest.raises(NotKnown, match="no run 77: sync-worker runs"):
-        rewriting.plan_undo(world.app, run=77)
-    with pytest.raises(NotKnown, match="no link 77"):
-        rewriting.plan_undo(world.app, link=77)
-    with in_the_past(world):
-        two(world, 1)
-    begun = runs.begin(world.db, "import", FLOW, "test", {})
-    job = Import(world.db, world.app.inbox, world.app.engine, world.app.flows[FLOW], begun, Selection(), threads=0)
+def stopped_import(world: World, selection: Selection) -> int:
+    """An import that was stopped when it had taken its customers, and before any of them was worked on; its run."""
+    begun = runs.begin(world.db, "import", FLOW, "test", selection.as_params())
+    job = Import(world.db, world.app.inbox, world.app.engine, world.app.flows[FLOW], begun, selection, threads=0)
 
     def stop(_progress: object) -> None:
         raise KeyboardInterrupt
@@ -323,8 +318,52 @@ def test_undo_refuses_what_it_cannot_know_and_what_is_still_due(world: World) ->
     job.progress = stop
     with pytest.raises(KeyboardInterrupt):
         job.go()
+    job.stop()
+    return begun.id
+
+
+def said(world: World) -> dict[int, dict[str, int]]:
+    """What ``runs`` says of every import: run -> customers by verdict."""
+    return {one["run"]: one["counts"] for one in run_lists.latest(world.app, FLOW, 20) if one["kind"] == "import"}
+
+
+def test_of_two_imports_of_the_same_customers_each_says_what_an_undo_of_it_takes_back(make: Make) -> None:
+    world = make()
+    with in_the_past(world):
+        for n in range(1, 6):
+            world.new_erp(f"New {n} Ltd", id=f"C-{n}")
+    first = stopped_import(world, select_by(None, "C-1", "C-3"))
+    second: list[int] = []
+    # while a worker makes those of the first one, which it claimed for that
+    when(world.crm, "create company", lambda: second.append(stopped_import(world, Selection())))
+    world.work()
+    assert said(world)[first] == {"created": 3}, "which a worker made once it had been stopped"
+    importing.run_import(world.app, FLOW, Selection(), resume=runs.get(world.db, second[0]))
+    rest(world)
+    assert said(world) == {first: {"created": 3}, second[0]: {"created": 2, "unchanged": 3}}
+    assert undone(world, second[0]).counts == {"unlinked": 2}
+    assert undone(world, first).counts == {"unlinked": 3}
+
+
+def test_an_import_that_another_one_took_over_says_of_whom_it_did_not_come_to_the_end(world: World) -> None:
+    with in_the_past(world):
+        world.new_erp("New Ltd", id="C-1")
+    first = stopped_import(world, Selection())
+    second = stopped_import(world, Selection())
+    rest(world)
+    assert said(world) == {first: {"under_way": 1}, second: {"created": 1}}
+
+
+def test_undo_refuses_what_it_cannot_know_and_what_is_still_due(world: World) -> None:
+    with pytest.raises(NotKnown, match="no run 77: sync-worker runs"):
+        rewriting.plan_undo(world.app, run=77)
+    with pytest.raises(NotKnown, match="no link 77"):
+        rewriting.plan_undo(world.app, link=77)
+    with in_the_past(world):
+        two(world, 1)
+    begun = stopped_import(world, Selection())
     with pytest.raises(PermanentError, match="1 record is still due for run"):
-        rewriting.plan_undo(world.app, run=begun.id)
+        rewriting.plan_undo(world.app, run=begun)
 
 
 def test_undo_leaves_a_link_alone_that_a_person_ended(world: World) -> None:
