@@ -9,7 +9,7 @@ import typer
 
 from sync_worker.cli.asking import within_limits
 from sync_worker.cli.previews import show
-from sync_worker.cli.progress import long_job, say
+from sync_worker.cli.progress import long_job, once, say
 from sync_worker.cli.shared import ConfigPath, Json, Out, app, done, load, out_needs_dry_run
 from sync_worker.output import Printer, runs
 
@@ -43,8 +43,6 @@ def import_customers(
             show(importing.preview(worker_app, flow, chosen), flow, out, json=json)
             return
         found = importing.unfinished(worker_app, flow)
-        if found is not None and not resume:
-            print("sync-worker: an import was stopped; beginning anew (--resume goes on with it)", file=sys.stderr)
         if found is None and resume:
             print(f"sync-worker: no stopped import of {flow}: beginning at the start", file=sys.stderr)
         ended = _import(worker_app, flow, chosen, found if resume else None, yes=yes)
@@ -56,6 +54,7 @@ def _import(worker_app: App, flow: str, chosen: Selection, resume: Run | None, *
     from sync_worker.desk import importing
     from sync_worker.processes import settled
 
+    tell_once = once(say)
     settled()  # a full garbage collection stops all calls for a tenth of a second, and they come every few seconds
 
     def run(*, unlimited: bool) -> Imported:
@@ -65,7 +64,7 @@ def _import(worker_app: App, flow: str, chosen: Selection, resume: Run | None, *
                 tell("customers", at.seen - at.under_way, at.total)
 
             return importing.run_import(
-                worker_app, flow, chosen, resume=resume, unlimited=unlimited, progress=progress, say=say
+                worker_app, flow, chosen, resume=resume, unlimited=unlimited, progress=progress, say=tell_once
             )
 
     return within_limits(run, yes=yes)

@@ -66,6 +66,18 @@ def say(text: str) -> None:
     print(f"sync-worker: {text}", file=sys.stderr, flush=True)
 
 
+def once(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """The same, for a job that may begin twice: no line is said again."""
+    said: set[str] = set()
+
+    def new(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            tell(text)
+
+    return new
+
+
 @contextmanager
 def progress() -> Iterator[Tell]:
     """Shows how far it is until the block ends."""

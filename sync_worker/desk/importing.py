@@ -16,7 +16,7 @@ from sync_worker.desk.stalls import Stall
 from sync_worker.engine.core import LANES, Lanes
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.preview import Foreseen
-from sync_worker.errors import PermanentError
+from sync_worker.errors import PermanentError, RetryableError
 from sync_worker.imports import Import, Progress, Selection, foretold
 from sync_worker.routing import rule_for
 from sync_worker.store import runs
@@ -79,7 +79,8 @@ def run_import(
 ) -> Imported:
     """Import, or go on. ``unlimited``: also beyond the flow's limits; a run to go on with has passed them.
 
-    ``say``: is told when the lease of a run that was killed is waited for, and why nobody comes to an end.
+    ``say``: is told when the lease of a run that was killed is waited for, that one which was stopped is not gone on
+    with, and why nobody comes to an end.
     Raises LimitReached before anything is done, and PermanentError while another import of the flow runs or where
     ``chosen`` is not what ``resume`` takes.
     """
@@ -97,10 +98,7 @@ def run_import(
                 f"the stopped import (run {resume.id}) takes other customers: leave out --updated-since, --from and "
                 "--to to go on with it, or leave out --resume"
             )
-        if resume is None and not unlimited:
-            look = f"sync-worker import {flow} --dry-run"
-            limits.check(extent(app, flow, chosen), app.config.flows[flow].limits, look)
-        run = resume or runs.begin(app.db, imports.KIND, flow, ACTOR, chosen.as_params())
+        run = resume or _begun(app, flow, chosen, unlimited=unlimited, say=say)
         if resume is not None:
             chosen = Selection(**resume.params)
         stall = Stall(app.db, [one], run.id, ("import", "customer"), say, app.clock) if say is not None else None
@@ -113,6 +111,17 @@ def run_import(
         return _run(app, one, run, chosen, watch)
 
 
+def _begun(app: App, flow: str, chosen: Selection, *, unlimited: bool, say: Say | None) -> Run:
+    """A new run, with the flow's lease held: whatever is unfinished now is under way no more. Raises LimitReached."""
+    stopped = unfinished(app, flow)
+    if stopped is not None and say is not None:
+        say(f"an import was stopped (run {stopped.id}); beginning anew (--resume would go on with it)")
+    if not unlimited:
+        look = f"sync-worker import {flow} --dry-run"
+        limits.check(extent(app, flow, chosen), app.config.flows[flow].limits, look)
+    return runs.begin(app.db, imports.KIND, flow, ACTOR, chosen.as_params())
+
+
 def _run(app: App, flow: Flow, run: Run, chosen: Selection, tell: Callable[[Progress], None]) -> Imported:
     threads = 1 + max(BATCHES, int(app.config.systems[flow.systems["crm"]].concurrency))  # one for what is not bulk
     engine = replace(app.engine, lanes=Lanes({**LANES, "bulk": BATCHES}))
@@ -120,7 +129,7 @@ def _run(app: App, flow: Flow, run: Run, chosen: Selection, tell: Callable[[Prog
     work = Import(app.db, app.inbox, engine, flow, run, chosen, threads, tell)
     try:
         counts = work.go()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RetryableError):
         work.stop()
         raise
     anew = Anew.of(imports.planned_anew(app.db, run.id, before.id)) if before is not None else None

@@ -110,6 +110,24 @@ def test_an_import_that_came_to_its_end_while_it_was_waited_for_is_not_gone_on_w
         importing.run_import(world.app, FLOW, Selection(), resume=run, say=lambda _text: None)
 
 
+def test_an_import_says_that_another_one_was_stopped_only_once_that_has_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.begin(world.db, "import", FLOW, "a person", Selection().as_params())
+    token = schedules.claim(world.db, f"import:{FLOW}", lease=holding.LEASE)
+    assert token is not None
+    said: list[str] = []
+
+    def stops() -> None:
+        assert said == ["an import of customers is running, or was killed just now: waiting, at most 30 s"]
+        runs.stop(world.db, run.id)
+        schedules.finish(world.db, f"import:{FLOW}", token, world.clock())
+
+    sleeping(world, monkeypatch, stops)
+    importing.run_import(world.app, FLOW, Selection(), say=said.append)
+    assert said[1:] == [f"an import was stopped (run {run.id}); beginning anew (--resume would go on with it)"]
+
+
 @pytest.mark.parametrize("flow", [None, FLOW])
 def test_a_second_upload_of_links_of_a_flow_is_refused_in_one_line_and_a_dry_run_is_not(
     world: World, tmp_path: Path, flow: str | None

@@ -12,7 +12,7 @@ from support.world import World
 from sync_worker import desk
 from sync_worker.connectors.intacct import query
 from sync_worker.desk import importing, linking
-from sync_worker.errors import PermanentError
+from sync_worker.errors import PermanentError, RetryableError
 from sync_worker.imports import KIND, Progress, Selection, select_by
 from sync_worker.store import managers, runs
 
@@ -300,6 +300,17 @@ def test_an_import_that_stands_still_says_why_once_and_goes_on_by_itself(world: 
     ended = importing.run_import(world.app, FLOW, Selection(), progress=pass_time, say=said.append)
     assert ended.counts == {"created": 1}
     assert said == ["1 customer waits: the system cannot be reached; the import goes on by itself"]
+
+
+def test_an_import_whose_erp_cannot_name_its_customers_rests_and_can_be_gone_on_with(world: World) -> None:
+    customer(world, "C-1")
+    world.erp.faults.merge({"p_503": 1.0})
+    with pytest.raises(RetryableError):
+        importing.run_import(world.app, FLOW, Selection(), unlimited=True)
+    stopped = importing.unfinished(world.app, FLOW)
+    assert stopped is not None and stopped.state == "stopped"
+    world.erp.faults.merge({"p_503": 0.0})
+    assert importing.run_import(world.app, FLOW, Selection(), resume=stopped).counts == {"created": 1}
 
 
 def test_a_company_deleted_in_the_crm_before_it_was_ever_linked_is_no_partner_and_a_new_one_is_made(

@@ -8,7 +8,7 @@ import signal
 import pytest
 import typer
 
-from sync_worker.cli.progress import LINE_SECONDS, Lines, long_job
+from sync_worker.cli.progress import LINE_SECONDS, Lines, long_job, once
 from sync_worker.errors import RetryableError, SystemUnavailable
 
 
@@ -39,6 +39,14 @@ def test_the_end_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     lines.tell("erp", 5, 5)
     lines.tell("erp", 5, 5)
     assert capsys.readouterr().err == "erp: 5 of 5\n"
+
+
+def test_a_job_that_begins_twice_says_nothing_twice() -> None:
+    said: list[str] = []
+    tell = once(said.append)
+    for line in ("one", "two", "one"):
+        tell(line)
+    assert said == ["one", "two"]
 
 
 def test_slow_work_is_told_by_the_minute_and_in_hours(capsys: pytest.CaptureFixture[str]) -> None:
