@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sync_worker.cli.progress import long_job
+from sync_worker.cli.progress import long_job, say
 from sync_worker.cli.shared import ConfigPath, Json, app, done, load
 from sync_worker.output import Printer, runs
 
@@ -31,7 +31,7 @@ def verify(
     with opened(load(config)) as worker_app:
         run = _which(worker_app, flow, resume=resume)
         with long_job(f"sync-worker verify {flow} --resume") as tell:
-            report = verifying.verify(worker_app, flow, resume=run, unlimited=yes, progress=tell)
+            report = verifying.verify(worker_app, flow, resume=run, unlimited=yes, progress=tell, say=say)
         runs.verified(Printer(json), report.document())
     done(0 if report.ok else 1)
 

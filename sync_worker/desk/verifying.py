@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sync_worker import reconcile
+from sync_worker.desk.holding import Say
 from sync_worker.desk.shared import ACTOR
 from sync_worker.errors import PermanentError
 from sync_worker.events import Side
@@ -29,8 +30,10 @@ def verify(
     resume: Run | None = None,
     unlimited: bool = False,
     progress: Callable[[Side, int, int | None], None] = lambda _side, _seen, _total: None,
+    say: Say = lambda _text: None,
 ) -> Report:
-    """Compare both sides of a flow. ``unlimited``: hand over whatever is found. Raises SyncError."""
+    """Compare both sides of a flow. ``unlimited``: hand over whatever is found. ``say``: is told why a vendor is waited
+    for. Raises SyncError."""
     _known(app, flow)
     one = app.flows[flow]
     given = app.config.flows[flow].limits
@@ -44,6 +47,7 @@ def verify(
         resume=resume,
         limits=limits,
         progress=progress,
+        say=say,
     )
 
 

@@ -114,15 +114,16 @@ def verify(
     limits: Limits | None = None,
     progress: Callable[[Side, int, int | None], None] = lambda _side, _seen, _total: None,
     sleep: Callable[[float], None] = time.sleep,
+    say: Callable[[str], None] = lambda _text: None,
 ) -> Report:
     """Walk both sides, judge what differs, hand it over. ``resume``: an unfinished run to go on with.
 
-    ``limits``: None hands over whatever is found. Raises SyncError when a vendor stays away, and KeyboardInterrupt;
-    either leaves a run to go on with.
+    ``limits``: None hands over whatever is found. ``say``: is told why a vendor is waited for. Raises SyncError when a
+    vendor stays away, and KeyboardInterrupt; either leaves a run to go on with.
     """
     run = resume or runs.begin(db, KIND, flow.name, actor)
     position = Position.load(run.position)
-    walk = Walk(db, flow, rule, run.id, position, progress, sleep)
+    walk = Walk(db, flow, rule, run.id, position, progress, sleep, say)
     began, before = time.monotonic() - position.seconds, dict(position.calls)
     kind = call_class.set("bulk")
     try:

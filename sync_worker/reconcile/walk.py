@@ -28,6 +28,7 @@ from sync_worker.store.session import Database
 T = TypeVar("T")
 
 PATIENCE = 8  # failures in a row of one call before the run gives up: about five minutes
+SILENT = 1  # failures in a row that pass without a word: one costs a second, and is nothing to worry about
 ROUNDS = 5  # times that ranges which do not add up are walked again
 ONLY = "only"
 SUSPECT = "suspect"
@@ -38,7 +39,8 @@ LEFT_OUT = Row("", "left_out")
 class Walk:
     """``position`` is changed as the walk goes on and stored with every page that found something.
 
-    ``progress``: told the side, how many records were seen, and how many there are (None: not known).
+    ``progress``: told the side, how many records were seen, and how many there are (None: not known). ``say``: told why
+    a read is waited for.
     """
 
     db: Database
@@ -48,6 +50,7 @@ class Walk:
     position: Position
     progress: Callable[[Side, int, int | None], None]
     sleep: Callable[[float], None] = time.sleep
+    say: Callable[[str], None] = lambda _text: None
     save_seconds: float = 2.0
     _saved_at: float = field(default_factory=time.monotonic)
 
@@ -81,6 +84,8 @@ class Walk:
             try:
                 return ask()
             except RetryableError as error:
+                if attempt == SILENT:
+                    self.say(f"{error.of_system}; waiting, and going on by itself")
                 self.sleep(backoff(attempt + 1, 1.0, error.after))
         return ask()
 

@@ -12,8 +12,10 @@ from sqlalchemy import func, select
 
 from support.rules import FLOW, Make, Pair, in_the_past, pair, rest, row_of, when, worlds
 from support.world import World
+from sync_worker import reconcile
 from sync_worker.desk import verifying
 from sync_worker.reconcile import Limits, Report
+from sync_worker.routing import rule_for
 from sync_worker.store import leases, runs
 from sync_worker.store.tables import event, link
 
@@ -140,6 +142,27 @@ def test_records_without_a_link_are_only_here_and_only_there_and_the_handler_dec
     assert counts(again) == {"matched": 2, "only_erp": 1, "only_crm": 1}
     assert not again.ok
     assert again.handed_over == 0, "what is known and at rest is not made due again and again"
+
+
+def test_a_verify_that_waits_for_a_vendor_says_so_once_and_goes_on_by_itself(world: World) -> None:
+    pair(world)
+    world.erp.faults.merge({"p_503": 1.0})
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        world.clock.advance(60)
+        if len(waited) == 4:
+            world.erp.faults.merge({"p_503": 0.0})
+
+    said: list[str] = []
+    app, flow = world.app, world.app.flows[FLOW]
+    report = reconcile.verify(
+        app.db, app.inbox, flow, rule_for(flow.entity), actor="test", sleep=sleep, say=said.append
+    )
+    assert report.ok and len(waited) == 4
+    (line,) = said
+    assert line.startswith("erp: HTTP 503") and line.endswith("; waiting, and going on by itself")
 
 
 def test_what_the_flows_settings_leave_on_one_side_is_shown_and_is_no_difference(make: Make) -> None:
