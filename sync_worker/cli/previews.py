@@ -53,4 +53,4 @@ def write(out: Path, flow: str, columns: Sequence[str], lines: Lines, *, json: b
     counts: Counter[str] = Counter()
     written = sheets.write(out, columns, lines(counts))
     print(f"{out}: {counted(written, 'line')}", file=sys.stderr)
-    runs.imported(Printer(json), {"flow": flow, "seen": counts.total(), **counts})
+    runs.imported(Printer(json), {"flow": flow, "seen": counts.total(), **dict(sorted(counts.items()))})

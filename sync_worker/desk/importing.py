@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from sqlalchemy import select
 
 from sync_worker import imports
 from sync_worker.desk import limits
@@ -21,6 +23,7 @@ from sync_worker.imports import Import, Progress, Selection, foretold
 from sync_worker.routing import rule_for
 from sync_worker.store import runs
 from sync_worker.store.runs import Run
+from sync_worker.store.tables import link
 from sync_worker.wiring import App
 
 # At a time in the import's own process: one stores what it did, another reads, and a third has calls for the slots.
@@ -29,16 +32,23 @@ BATCHES = 3
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """``counts``: customers by verdict. ``anew``: ERP keys, where a preview of the same selection was looked at."""
+    """``counts``: customers by verdict. ``anew``: ERP keys, where a preview of the same selection was looked at.
+
+    ``refs``: their customer numbers, where they are known.
+    """
 
     run: int
     flow: str
     counts: dict[str, int]
     anew: Anew[str] | None = None
+    refs: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As the command line shows it."""
-        told = self.anew.document("keys") if self.anew is not None else {}
+        told: dict[str, Any] = {}
+        if self.anew is not None:
+            told = self.anew.document("keys")
+            told["planned_anew_refs"] = [self.refs.get(key) or key for key in self.anew.named]
         return {"flow": self.flow, "run": self.run, "seen": sum(self.counts.values()), **self.counts, **told}
 
 
@@ -133,7 +143,15 @@ def _run(app: App, flow: Flow, run: Run, chosen: Selection, tell: Callable[[Prog
         work.stop()
         raise
     anew = Anew.of(imports.planned_anew(app.db, run.id, before.id)) if before is not None else None
-    return Imported(run.id, flow.name, counts, anew)
+    return Imported(run.id, flow.name, counts, anew, _refs(app, flow, anew.named) if anew is not None else {})
+
+
+def _refs(app: App, flow: Flow, keys: Sequence[str]) -> dict[str, str]:
+    """Customers as people number them, by ERP key."""
+    c = link.c
+    query = select(c.erp_key, c.erp_ref).where(c.flow == flow.name, c.entity == flow.entity, c.erp_key.in_(keys))
+    with app.db.read() as conn:
+        return {str(key): str(ref or "") for key, ref in conn.execute(query)}
 
 
 def _importable(app: App, flow: str) -> Flow:

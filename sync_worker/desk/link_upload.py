@@ -263,7 +263,7 @@ class _Upload:
             for name, rows in by_flow.items():
                 self._link(self._app.flows[name], rows)
             done += len(some)
-            self._progress("linked", done, total)
+            self._progress("decided", done, total)
 
     def _link(self, flow: Flow, rows: Sequence[Row]) -> None:
         anew = link_preview.planned_anew(self._db, flow, self._told(rows), rows)
@@ -283,14 +283,15 @@ class _Upload:
             return {}
         return {row.key: row for row in runs.rows_by_key(self._db, self._before.id, [row.key for row in rows])}
 
-    def _planned_anew(self) -> Iterator[int]:
-        """Lines that ended otherwise than the preview said, or whose records were edited before they were linked."""
+    def _planned_anew(self) -> Iterator[tuple[int, bool]]:
+        """Lines that ended otherwise than the preview said, or whose records were edited before they were linked; and
+        whether the preview knew them."""
         for some in runs.rows(self._db, self._run.id, VERDICTS):
             told = self._told(some)
             for row in some:
                 mine = told.get(row.key)
                 if mine is None or _ids(mine) != _ids(row) or (row.detail or {}).get("anew"):
-                    yield int(row.key)
+                    yield int(row.key), mine is not None
 
     def stopped(self) -> None:
         """It rests, and can be gone on with."""

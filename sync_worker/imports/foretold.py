@@ -49,7 +49,7 @@ def kept(db: Database, run: Run, found: Iterable[Foreseen]) -> Iterator[Foreseen
             chunk = []
         yield one
     _put(db, run.id, chunk)
-    runs.end(db, run.id, "done", counts)
+    runs.end(db, run.id, "done", dict(sorted(counts.items())))
 
 
 def _put(db: Database, run_id: int, rows: Sequence[Row]) -> None:
@@ -66,8 +66,9 @@ def digest(written: Mapping[tuple[str, str], Any]) -> str:
     return hashlib.sha256(dumps([told, emptied]).encode()).hexdigest() if written else ""
 
 
-def planned_anew(db: Database, run_id: int, preview_id: int) -> Iterator[str]:
-    """ERP keys of the customers with whom the run did something else than the preview foretold, by key."""
+def planned_anew(db: Database, run_id: int, preview_id: int) -> Iterator[tuple[str, bool]]:
+    """ERP keys of the customers with whom the run did something else than the preview foretold, in order; and whether
+    that knew them."""
     for chunk in runs.rows(db, run_id, tuple(set(VERDICTS.values())), CHUNK):
         told = {row.key: row for row in runs.rows_by_key(db, preview_id, [row.key for row in chunk])}
         done = _written(db, run_id, chunk)
@@ -75,7 +76,7 @@ def planned_anew(db: Database, run_id: int, preview_id: int) -> Iterator[str]:
             mine = told.get(row.key)
             plan = digest(done.get(row.link_id or 0, {}))
             if mine is None or mine.verdict != row.verdict or (mine.detail or {}).get("plan") != plan:
-                yield row.key
+                yield row.key, mine is not None
 
 
 def _written(db: Database, run_id: int, rows: Sequence[Row]) -> dict[int, dict[tuple[str, str], Any]]:

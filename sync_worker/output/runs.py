@@ -10,23 +10,29 @@ from mappings.canonical import in_words
 from sync_worker.output.printer import Printer, moment, shown
 from sync_worker.wording import counted
 
+NAMED = 10  # records that one line names; ``--json`` has more of them
+
 
 def imported(out: Printer, found: Mapping[str, Any]) -> None:
     """``import``: customers by verdict, which add up to those seen, and who was planned anew since a preview."""
     if out.document(found):
         return
-    apart = ("flow", "run", "seen", "planned_anew", "planned_anew_keys")
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if verdict not in apart)
+    apart = ("flow", "run", "seen")
+    told = {name: n for name, n in found.items() if name not in apart and not name.startswith("planned_anew")}
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in told.items())
     print(f"{counted(found['seen'], 'customer')}: {counts or 'none'}")
-    _anew(found, "customer", "keys")
+    _anew(found, "customer", "refs")
 
 
 def _anew(found: Mapping[str, Any], what: str, named: str) -> None:
     """Who was planned anew since a preview, of what kind, by names of this kind."""
-    if found.get("planned_anew"):
-        names = [str(name) for name in found[f"planned_anew_{named}"]]
-        told = ", ".join(names) + (", …" if found["planned_anew"] > len(names) else "")
-        print(shown(f"{counted(found['planned_anew'], what)} not as the preview said, edited since: {told}"))
+    count = found.get("planned_anew", 0)
+    if count:
+        new = found["planned_anew_new"]
+        since = "new since" if new == count else f"{new} new and {count - new} edited since" if new else "edited since"
+        names = [str(name) for name in found[f"planned_anew_{named}"][:NAMED]]
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        print(shown(f"{counted(count, what)} not as the preview said, {since}: {', '.join(names)}{more}"))
 
 
 def foreseen(out: Printer, found: Iterable[Mapping[str, Any]]) -> None:
@@ -187,7 +193,13 @@ def _next_steps(found: Mapping[str, Any]) -> list[str]:
     if found["only_erp"] or found["only_crm"]:
         listed = f"sync-worker links list --flow {flow} --unsynced"
         lines.append(f"on one side only: {listed}; explain SYSTEM KEY says what would create the partner")
-    return lines or [f"both sides of {flow} agree"]
+    return lines or [f"both sides of {flow} agree{_but_unlinked(found['unlinked'])}"]
+
+
+def _but_unlinked(count: int) -> str:
+    """Two systems with nothing linked in them agree, too."""
+    told = counted(count, "record is", "records are")
+    return f", as far as they are linked; {told} unlinked, and left alone" if count else ""
 
 
 def _why(one: Mapping[str, Any]) -> str:

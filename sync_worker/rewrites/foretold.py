@@ -45,11 +45,12 @@ def _put(db: Database, run_id: int, rows: Sequence[Row]) -> None:
     db.run(work)
 
 
-def planned_anew(db: Database, run_id: int, preview_id: int) -> Iterator[int]:
-    """Links with which the run did something else than the preview foretold; then those it did not come to at all."""
+def planned_anew(db: Database, run_id: int, preview_id: int) -> Iterator[tuple[int, bool]]:
+    """Links with which the run did something else than the preview foretold, and whether that knew them; then those it
+    did not come to at all."""
     for chunk in runs.rows(db, run_id, VERDICTS, CHUNK):
         told = {row.key: row for row in runs.rows_by_key(db, preview_id, [row.key for row in chunk])}
-        yield from (int(row.key) for row in chunk if told.get(row.key) != row)
+        yield from ((int(row.key), row.key in told) for row in chunk if told.get(row.key) != row)
     for chunk in runs.rows(db, preview_id, VERDICTS, CHUNK):
         done = {row.key for row in runs.rows_by_key(db, run_id, [row.key for row in chunk])}
-        yield from (int(row.key) for row in chunk if row.key not in done)
+        yield from ((int(row.key), True) for row in chunk if row.key not in done)

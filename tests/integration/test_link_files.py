@@ -295,8 +295,8 @@ def test_an_upload_that_was_interrupted_goes_on_and_does_nothing_twice(
 
         return tell
 
-    for phase, count in (("checked", 4), ("linked", 2)):
-        resume = phase == "linked"
+    for phase, count in (("checked", 4), ("decided", 2)):
+        resume = phase == "decided"
         with pytest.raises(KeyboardInterrupt):
             link_upload.upload(world.app, path, progress=stop_at(phase, count), resume=resume)
         run = runs.unfinished(world.db, "links_upload", "")

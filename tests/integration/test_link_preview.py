@@ -217,7 +217,7 @@ def test_lay_8_a_row_that_ends_otherwise_than_the_dry_upload_said_is_named_also_
         world.edit_erp(pairs[0][0], name="Edited")
 
     def stop(what: str, done: int, total: int) -> None:
-        if what == "linked":
+        if what == "decided":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

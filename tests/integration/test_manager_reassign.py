@@ -285,7 +285,7 @@ def test_am_7_customers_edited_since_the_preview_are_planned_anew_and_named(make
     world.crm.take_notices()  # lost
     ended = carried(world, rewriting.plan_reapply(world.app, FLOW))
     assert [of(world, one) for one in (same, late)] == [("E-10", 3), ("E-12", 2)]
-    assert ended.anew == Anew((silent.id, late.id, gone.id), 3), ended.counts
+    assert ended.anew == Anew((silent.id, late.id, gone.id), 3, new=1), ended.counts
     assert ended.document()["planned_anew_links"] == [silent.id, late.id, gone.id]
     assert reapply(world).anew is None, "that preview was used"
 

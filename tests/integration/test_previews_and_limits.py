@@ -96,6 +96,7 @@ def test_records_edited_since_the_preview_are_planned_anew_and_named(make: Make)
     ended = importing.run_import(world.app, FLOW, Selection())
     assert ended.counts == {"created": 5}
     assert ended.anew is not None and set(ended.anew.named) == {keys[1], late} and ended.anew.count == 2
+    assert ended.anew.new == 1 and set(ended.document()["planned_anew_refs"]) == {"C-2", "C-9"}
     assert world.crm_record(str(row_of(world, erp=keys[1]).crm_key))["Comp_Name"] == "Renamed Ltd"
     assert importing.run_import(world.app, FLOW, Selection()).anew is None, "that preview was used"
 

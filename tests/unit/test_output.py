@@ -6,11 +6,14 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sync_worker.cli.previews import write
 from sync_worker.errors import SystemUnavailable
 from sync_worker.output import Printer, records, runs, shown
 from sync_worker.output.printer import PAGE
@@ -90,6 +93,21 @@ def test_a_verify_names_the_command_that_lists_what_is_left(capsys: pytest.Captu
     ]
 
 
+def test_a_verify_under_which_all_agree_says_how_many_it_did_not_compare(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = dict.fromkeys(("differing", "gone", "in_flight", "left_out", "handed_over", "waiting"), 0)
+    about = {"flow": "customers", "ok": True, "complete": True, "held_back": "", "calls": {}, "seconds": 0.1}
+    sides: dict[str, Any] = {side: {"erp": 3, "crm": 3} for side in ("seen", "totals", "by_settings")}
+    found = {**about, **counts, **sides, "examples": [], "matched": 3, "only_erp": 0, "only_crm": 0}
+    for unlinked in (0, 1, 5002):
+        runs.verified(Printer(False), {**found, "unlinked": unlinked})
+    last = [line for line in capsys.readouterr().out.splitlines() if line.startswith("both")]
+    assert last == [
+        "both sides of customers agree",
+        "both sides of customers agree, as far as they are linked; 1 record is unlinked, and left alone",
+        "both sides of customers agree, as far as they are linked; 5002 records are unlinked, and left alone",
+    ]
+
+
 def foreseen(
     verdict: str, text: str = "", candidates: tuple[str, ...] = (), **fields: dict[str, Any]
 ) -> dict[str, Any]:
@@ -115,6 +133,22 @@ def test_a_preview_says_which_side_is_written_and_who_may_be_the_partner(capsys:
         "ambiguous\tC-2\t\t\t\t\t\tmay be its partner: 7, 9",
         "2 records: 1 ambiguous, 1 update",
     ]
+
+
+def test_the_verdicts_of_a_preview_stand_in_one_order_whether_it_is_shown_or_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    verdicts = ("link", "ambiguous", "create")
+    runs.foreseen(Printer(False), [foreseen(verdict) for verdict in verdicts])
+
+    def lines(counts: Counter[str]) -> Iterator[list[str]]:
+        for verdict in verdicts:
+            counts[verdict] += 1
+            yield [verdict]
+
+    write(tmp_path / "preview.csv", "customers", ("Verdict",), lines, json=False)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("3 ")]
+    assert told == ["3 records: 1 ambiguous, 1 create, 1 link", "3 customers: 1 ambiguous, 1 create, 1 link"]
 
 
 class Kept(dict[str, Any]):
@@ -245,17 +279,25 @@ def test_one_of_a_kind_is_said_in_the_singular_and_all_else_in_the_plural(capsys
 
 
 def test_who_was_planned_anew_since_a_preview_is_named_in_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
-    anew = {"planned_anew": 3, "planned_anew_keys": ["77", "78"]}
+    refs = [f"C-{n}" for n in range(1, 101)]
+    anew = {"planned_anew": 2500, "planned_anew_new": 2500, "planned_anew_keys": [*range(100)]}
+    runs.imported(
+        Printer(False), {"flow": "customers", "run": 7, "seen": 3, "created": 3, **anew, "planned_anew_refs": refs}
+    )
+    anew = {"planned_anew": 2, "planned_anew_new": 1, "planned_anew_refs": ["C-1", "C-2"]}
     runs.imported(Printer(False), {"flow": "customers", "run": 7, "seen": 3, "created": 3, **anew})
-    left = {"left": [], "linked_by_it": [], "planned_anew": 1, "planned_anew_links": [345]}
+    left = {"left": [], "linked_by_it": [], "planned_anew": 1, "planned_anew_new": 0, "planned_anew_links": [345]}
     runs.rewritten(Printer(False), {"run": 8, "seen": 1, "changed": 1, **left}, ("changed",))
     verdicts = {"linked": 2, "relinked": 0, "unchanged": 0, "skipped": 0, "refused": 0, "wrong": 0}
     told = {"run": 9, "dry_run": False, "rows": 2, **verdicts, "errors": [], "planned_anew": 0}
     runs.uploaded(Printer(False), {**told, "planned_anew_lines": []})
-    runs.uploaded(Printer(False), {**told, "planned_anew": 2, "planned_anew_lines": [2, 3]})
+    runs.uploaded(Printer(False), {**told, "planned_anew": 2, "planned_anew_new": 0, "planned_anew_lines": [2, 3]})
     assert capsys.readouterr().out.splitlines() == [
         "3 customers: 3 created",
-        "3 customers not as the preview said, edited since: 77, 78, …",
+        "2500 customers not as the preview said, new since: C-1, C-2, C-3, C-4, C-5, C-6, C-7, C-8, C-9, C-10 and 2490 "
+        "more",
+        "3 customers: 3 created",
+        "2 customers not as the preview said, 1 new and 1 edited since: C-1, C-2",
         "run 8: 1 link: 1 changed",
         "1 link not as the preview said, edited since: 345",
         "run 9: 2 rows: 2 linked",
