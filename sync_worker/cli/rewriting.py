@@ -157,4 +157,4 @@ def _carry_out(worker_app: App, plan: Plan, *, dry_run: bool, out: Path | None, 
 
     ended = within_limits(run, yes=yes)
     runs.rewritten(Printer(json), ended.document(), VERDICTS)
-    return 1 if ended.counts.get("failed") else 0
+    return 0 if ended.ok else 1

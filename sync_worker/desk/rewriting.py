@@ -59,6 +59,12 @@ class Ended:
     linked: list[int] = field(default_factory=list)
     anew: Anew[int] | None = None
 
+    @property
+    def ok(self) -> bool:
+        """Did no vendor refuse anything, and was anything to be undone at all?"""
+        nothing = self.kind == UNDO and set(self.counts) == {"left_out"}
+        return not (nothing or self.counts.get("failed"))
+
     def document(self) -> dict[str, Any]:
         about = {"run": self.run, "kind": self.kind, "params": dict(self.params), "seen": sum(self.counts.values())}
         anew = self.anew.document("links") if self.anew is not None else {}
@@ -92,7 +98,18 @@ def _undo_run(app: App, run_id: int) -> Plan:
     def wishes(after: int) -> Wishes:
         return history.of_run(app.db, app.flows, run_id, after, of_undo=found["kind"] == UNDO)
 
-    return Plan(UNDO, str(found["flow"]), {"run": run_id}, wishes, f"sync-worker undo --run {run_id}")
+    plan = Plan(UNDO, str(found["flow"]), {"run": run_id}, wishes, f"sync-worker undo --run {run_id}")
+    before = history.undone_by(app.db, run_id)
+    if before is not None and runs.unfinished(app.db, UNDO, plan.flow) is None and _idle(plan):
+        raise PermanentError(
+            f"run {run_id} is undone already, by run {before}: sync-worker runs --run {before} says what that has left"
+        )
+    return plan
+
+
+def _idle(plan: Plan) -> bool:
+    """Would it leave everything as it is?"""
+    return all(wish.idle for _, portion in plan.wishes(0) for wish in portion)
 
 
 def _undo_link(app: App, link_id: int) -> Plan:

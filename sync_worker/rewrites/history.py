@@ -12,7 +12,7 @@ from sync_worker.rewrites.undoing import Entry, wish_of
 from sync_worker.rewrites.wishes import Wish, Wishes
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens
 from sync_worker.store.session import Database
-from sync_worker.store.tables import journal, link
+from sync_worker.store.tables import journal, link, run
 
 PORTION = 500
 UNDO = "undo"
@@ -110,6 +110,16 @@ def wrote(db: Database, run_id: int) -> bool:
     c = journal.c
     with db.read() as conn:
         return conn.execute(select(c.id).where(c.run_id == run_id, c.what.in_(_WRITES)).limit(1)).first() is not None
+
+
+def undone_by(db: Database, run_id: int) -> int | None:
+    """The last undo of a run that has come to its end, and was not undone itself."""
+    c = run.c
+    query = select(c.id, c.params).where(c.kind == UNDO, c.state == "done", c.id > run_id).order_by(c.id.desc())
+    with db.read() as conn:
+        undos = {int(one.id): one.params or {} for one in conn.execute(query)}
+    mine = (i for i, params in undos.items() if params.get("run") == run_id)
+    return next((i for i in mine if undone_by(db, i) is None), None)
 
 
 def under_way(db: Database, run_id: int) -> int:
