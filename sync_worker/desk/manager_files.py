@@ -9,11 +9,12 @@ from typing import Any
 
 from mappings.suggestions import Suggestion, suggest
 from sync_worker import sheets
-from sync_worker.desk.managers import People, Proposal, flow_of, listing
+from sync_worker.desk.managers import People, Proposal, check_managers, flow_of, listing
 from sync_worker.errors import PermanentError
 from sync_worker.events import SIDES
 from sync_worker.store import directory, managers
 from sync_worker.store.directory import Known
+from sync_worker.store.managers import AmbiguousMapping
 from sync_worker.wiring import App
 
 FLOW, ERP, CRM, PREFERRED = "Flow", "ErpManager", "CrmUser", "Preferred"
@@ -91,6 +92,7 @@ def read(app: App, path: Path, flow_name: str | None = None) -> Upload:
     """
     required = (ERP, CRM) if flow_name is not None else (FLOW, ERP, CRM)
     upload = Upload()
+    good: list[tuple[int, Proposal]] = []  # by line
     seen: dict[tuple[str, str], int] = {}
     ways: dict[tuple[str, str], int] = {}  # back to an ERP manager, by the rows marked so
     people = {name: People(app, flow) for name, flow in app.flows.items()}
@@ -115,8 +117,30 @@ def read(app: App, path: Path, flow_name: str | None = None) -> Upload:
         elif made.unchanged:
             upload.same += 1
         else:
+            good.append((line.number, made))
+    for flow in app.flows:
+        for _, made in _unambiguous(app, [(n, made) for n, made in good if made.flow == flow], upload.errors):
             upload.rows.append(made)
+    upload.errors.sort()
     return upload
+
+
+def _unambiguous(
+    app: App, rows: list[tuple[int, Proposal]], errors: list[tuple[int, list[str]]]
+) -> list[tuple[int, Proposal]]:
+    """The rows of a flow but for those that would leave several ERP managers on one CRM user and no way back."""
+    while True:
+        try:
+            check_managers(app, [made for _, made in rows])
+        except AmbiguousMapping as error:
+            onto = {number: made.crm.ref for number, made in rows if made.crm.key == error.user}
+            off = {number: str(made.replaces_ref) for number, made in rows if made.replaces == error.user}
+            told = f"would stand for {', '.join(error.managers)}, and none of them is the way back"
+            wrong = onto or off
+            errors += [(n, [f"{CRM} {ref} {told}: say yes under {PREFERRED} for one"]) for n, ref in wrong.items()]
+            rows = [(number, made) for number, made in rows if number not in wrong]
+        else:
+            return rows
 
 
 def _proposal(

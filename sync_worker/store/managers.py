@@ -41,9 +41,19 @@ Way = tuple[str, bool]
 
 
 class AmbiguousMapping(PermanentError):
-    """Several ERP managers stand on one CRM user, and none (or more than one) is the preferred way back."""
+    """Several ERP managers stand on one CRM user, and none (or more than one) is the preferred way back.
+
+    ``user``: that one's key. ``managers``: the keys of those that would stand for it.
+    """
 
     code = "ambiguous_mapping"
+
+    def __init__(self, user: str, managers: Sequence[str]) -> None:
+        super().__init__(
+            f"ERP managers {', '.join(managers)} would all stand for CRM user {user}, and none of them is the "
+            "preferred way back: map one of them again with --preferred first"
+        )
+        self.user, self.managers = user, tuple(managers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,10 +315,7 @@ def _refuse_ambiguous(ways: Mapping[str, Way], users: Iterable[str]) -> None:
     for user in sorted(users):
         marks = {key: mark for key, (crm_key, mark) in ways.items() if crm_key == user}
         if len(marks) > 1 and sum(marks.values()) != 1:
-            raise AmbiguousMapping(
-                f"ERP managers {', '.join(sorted(marks))} would all stand for CRM user {user}, and none of them is the "
-                "preferred way back: map one of them again with --preferred first"
-            )
+            raise AmbiguousMapping(user, sorted(marks))
 
 
 def _store(conn: Connection, row: Mapped) -> None:

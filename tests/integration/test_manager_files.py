@@ -12,7 +12,6 @@ from support.world import World
 from sync_worker import directories, sheets
 from sync_worker.desk import manager_files, managers
 from sync_worker.store import managers as store
-from sync_worker.store.managers import AmbiguousMapping
 
 
 @pytest.fixture
@@ -93,11 +92,33 @@ def test_am_5_rows_that_are_only_unambiguous_together_are_made_together_or_not_a
     world: World, tmp_path: Path
 ) -> None:
     text = "ErpManager,CrmUser,Preferred\nE-10,sellers1,\nE-11,sellers1,{}\nE-12,sellers2,\n"
-    with pytest.raises(AmbiguousMapping):
-        managers.map_by_flow(world.app, manager_files.read(world.app, csv(tmp_path, text.format("")), FLOW).rows)
-    assert rows(world) == {}
+    found = manager_files.read(world.app, csv(tmp_path, text.format("")), FLOW)
+    told = (
+        "CrmUser sellers1 would stand for E-10, E-11, and none of them is the way back: say yes under Preferred for one"
+    )
+    assert found.errors == [(2, [told]), (3, [told])]
+    assert [made.erp.key for made in found.rows] == ["E-12"]
     managers.map_by_flow(world.app, manager_files.read(world.app, csv(tmp_path, text.format("yes")), FLOW).rows)
     assert rows(world) == {"E-10": ("2", False), "E-11": ("2", True), "E-12": ("3", False)}
+
+
+def test_am_5_a_second_manager_of_a_user_without_a_way_back_is_wrong_beside_all_other_wrong_rows(
+    world: World, tmp_path: Path
+) -> None:
+    managers.map_managers(world.app, [managers.propose(world.app, FLOW, "E-10", "sellers1")])
+    text = "ErpManager,CrmUser,Preferred\nE-99,sellers2,\nE-10,sellers1,\nE-11,sellers1,\nE-12,nobody,\n"
+    found = manager_files.read(world.app, csv(tmp_path, text), FLOW)
+    assert [number for number, _ in found.errors] == [2, 4, 5] and (found.rows, found.same) == ([], 1)
+    (told,) = found.errors[1][1]
+    assert told.startswith("CrmUser sellers1 would stand for E-10, E-11, and none of them")
+
+
+def test_am_5_a_row_that_takes_a_users_way_back_away_is_wrong_and_names_that_user(world: World, tmp_path: Path) -> None:
+    three = "ErpManager,CrmUser,Preferred\nE-10,sellers1,yes\nE-11,sellers1,\nE-12,sellers1,\n"
+    managers.map_by_flow(world.app, manager_files.read(world.app, csv(tmp_path, three), FLOW).rows)
+    found = manager_files.read(world.app, csv(tmp_path, "ErpManager,CrmUser\nE-10,sellers2\n"), FLOW)
+    ((number, (told,)),) = found.errors
+    assert (number, found.rows) == (2, []) and told.startswith("CrmUser sellers1 would stand for E-11, E-12, and none")
 
 
 def test_suggestions_change_nothing_until_a_person_accepts_the_exact_ones(world: World) -> None:
