@@ -19,8 +19,8 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
     # pending
     "retrying": ("{fields} could not be written yet: {error}", "tried again"),
-    "rate_limited": ("the system asked us to slow down", "tried again"),
-    "system_unavailable": ("the system cannot be reached", "tried again"),
+    "rate_limited": ("{system} asked us to slow down", "tried again"),
+    "system_unavailable": ("{system} cannot be reached", "tried again"),
     "record_busy": ("the vendor holds a lock on this record", "tried again"),
     "read_too_old": ("too much time went by between reading and writing", "read again, then written"),
     "not_yet_there": ("something this record depends on is not visible yet", "tried again"),
@@ -120,7 +120,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     "filter": ("the flow's filter {filter} leaves it out", "change the record or the filter"),
     "removed": (
         "its record was removed on the {side} side; the other one stays as it is",
-        "sync-worker sync SYSTEM KEY",
+        "a new partner: sync-worker sync SYSTEM KEY",
     ),
     "unlinked": (
         "a person unlinked it",
@@ -171,8 +171,9 @@ class _Filled(dict[str, Any]):
     """Parameters as words; a missing one reads as an ellipsis instead of failing the explanation."""
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        words = {k: ", ".join(map(str, v)) if isinstance(v, list | dict) else v for k, v in params.items()}
+        known = {k: v for k, v in params.items() if v is not None}
+        words = {k: ", ".join(map(str, v)) if isinstance(v, list | dict) else v for k, v in known.items()}
         super().__init__({**words, **({"fields": "the whole record"} if words.get("fields") == "" else {})})
 
     def __missing__(self, key: str) -> str:
-        return "…"
+        return "the system" if key == "system" else "…"

@@ -134,7 +134,10 @@ class VendorHttp:
             sent.setdefault("Content-Type", "application/json")
         url, ends_at = self._base.address_of(path), self._clock() + self.deadline
         call = Call(operation, method, url, params, content, form, sent, write, keyed, ends_at)
-        self.breaker.enter()
+        try:
+            self.breaker.enter()
+        except SystemUnavailable as error:
+            raise self._final(call, error) from None
         up: bool | None = None
         after: float | None = None
         try:

@@ -173,7 +173,8 @@ class Batch:
         row.due_at = self.clock() + states.backoff(row.attempts, self.jitter(), error.after)
         row.klass = "retry"
         if not row.opens:
-            row.state, row.cause, row.cause_params = "pending", error.code, {"error": str(error)}
+            row.state, row.cause = "pending", error.code
+            row.cause_params = {"error": str(error), "system": error.system}
         return Save(row, seen=False)
 
     def _pause(self, rows: list[LinkRow], error: AuthFailed) -> list[Save]:
