@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,20 +12,28 @@ from sqlalchemy import Connection, RowMapping, func, select
 from mappings.canonical import NOT_SHARED
 from mappings.memory import SIDES, Memory
 from sync_worker import causes
+from sync_worker.engine import states
 from sync_worker.engine.flow import Flow
-from sync_worker.store import pauses
+from sync_worker.errors import AuthFailed, SystemUnavailable
+from sync_worker.store import pauses, schedules
 from sync_worker.store.lists import named_by
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens, shown_state
 from sync_worker.store.session import Database
 from sync_worker.store.tables import event, journal, link
+from sync_worker.wording import counted
 
 STATES = ("in_sync", "pending", "waiting", "conflict", "failing", "not_synced", "excluded", "unlinked")
 LAG_SAMPLE = 1000
+FEEDS = ("poll", "events", "invoices")
 
 
 def iso(at: float | None) -> str | None:
     """Seconds since 1970 as ISO 8601 in UTC."""
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def _second(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def status(db: Database, flows: Mapping[str, Flow]) -> dict[str, Any]:
@@ -40,19 +48,69 @@ def status(db: Database, flows: Mapping[str, Flow]) -> dict[str, Any]:
         total, oldest = conn.execute(select(func.count(), func.min(c.due_at)).where(due)).one()
         lags = {name: _lag(conn, flow) for name, flow in flows.items()}
     held = pauses.current(db)
-    systems = {}
-    for name in sorted({s for flow in flows.values() for s in flow.systems.values()}):
-        paused = held.get(("system", name))
-        systems[name] = {"up": paused is None, "reason": paused.text or paused.reason if paused else None}
+    names = sorted({s for flow in flows.values() for s in flow.systems.values()})
+    down = systems_down(db, names)
     paused_flows = {name: p.text or p.reason for (kind, name), p in held.items() if kind == "flow"}
     return {
-        "ok": not held and counts["failing"] == 0,
+        "ok": not held and not down and counts["failing"] == 0,
         "links": counts,
         "due": total,
         "oldest_due_seconds": None if oldest is None else round(max(0.0, now - oldest), 1),
         "flows": {name: {**lag, "paused": paused_flows.get(name)} for name, lag in lags.items()},
-        "systems": systems,
+        "systems": {name: {"up": name not in down, "reason": down.get(name)} for name in names},
     }
+
+
+def systems_down(db: Database, systems: Iterable[str]) -> dict[str, str]:
+    """The systems that are paused, or that did not let us in when they were last asked -> why, in words for people.
+
+    A pause alone does not tell: it ends by itself within seconds, and begins after several failures of one process.
+    """
+    held = pauses.current(db, lately=pauses.PROBE_SECONDS)
+    with db.read() as conn:
+        now = db.now(conn)
+        waits = _waits(conn)
+    tasks = {one.name: one for one in schedules.statuses(db)}
+    found = {}
+    for name in systems:
+        feeds = [tasks[task] for kind in FEEDS if (task := f"{kind}:{name}") in tasks]
+        why = _why_down(held.get(("system", name)), feeds, *waits.get(name, (0, 0.0)), now)
+        if why:
+            found[name] = why
+    return found
+
+
+def _why_down(
+    pause: pauses.Pause | None, feeds: Sequence[schedules.Status], waiting: int, tried: float, now: float
+) -> str:
+    """``feeds``: of the system, its poll first. ``waiting``: links; ``tried``: when the last of them was, at most."""
+    if pause is not None and pause.reason != pauses.UNAVAILABLE:
+        return pause.text or pause.reason if pause.until is None or pause.until > now else ""
+    code, _, said = ((feeds[0].last_error if feeds else None) or "").partition(": ")
+    if code == AuthFailed.code:
+        return said
+    reached = max((one.last_at for one in feeds if one.last_at is not None), default=None)
+    failed = [pause.until or now] if pause is not None else []
+    failed += [tried] if waiting else []
+    failed += [now] if code == SystemUnavailable.code else []
+    if not failed or (reached or 0.0) > max(failed):
+        return ""
+    why = f"not reached since {_second(reached)}" if reached is not None else "not reached"
+    why += f" ({said.removeprefix('not reached: ')})" if code == SystemUnavailable.code and said else ""
+    return why + (f", {counted(waiting, 'link waits', 'links wait')} for it" if waiting else "")
+
+
+def _waits(conn: Connection) -> dict[str, tuple[int, float]]:
+    """System -> how many links wait since it was not reached, and when the last of them was tried, at the latest."""
+    c = link.c
+    system = c.cause_params["system"].as_string()
+    query = select(system, c.attempts, func.count(), func.max(c.due_at)).group_by(system, c.attempts)
+    away = query.where(c.due_at.is_not(None), c.state == "pending", c.cause == SystemUnavailable.code)
+    found: dict[str, tuple[int, float]] = {}
+    for name, attempts, count, due_at in conn.execute(away):
+        before, tried = found.get(name, (0, 0.0))
+        found[name] = before + count, max(tried, due_at - states.backoff(attempts, 0.0))
+    return found
 
 
 def _lag(conn: Connection, flow: Flow) -> dict[str, float | None]:
@@ -106,12 +164,7 @@ def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
         timeline = _timeline(conn, flow, row)
     held = pauses.current(db)
     state, code, params = shown(row.state, row.cause, row.cause_params, row.due_at, now)
-    step: dict[str, Any] = {"what": causes.next_step(code, _words(flow, row, params)), "at": None}
-    if state == "pending":
-        step["at"] = iso(row.due_at)
     paused = [p for (kind, name), p in held.items() if name == row.flow or name in flow.systems.values()]
-    if paused and state == "pending":
-        step = {"what": f"waits: {paused[0].kind} {paused[0].name} is paused ({paused[0].text})", "at": None}
     whole = row.opens.get("")
     waits = [o.waiting_on for o in row.opens.values() if o.waiting_on]
     return {
@@ -122,12 +175,38 @@ def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
         "state": state,
         "cause": {"code": code, "text": causes.text(code, params)},
         "waiting_on": waits[0] if waits else None,
-        "next_step": step,
+        "next_step": _next_step(flow, row, state, code, params, paused, now),
         **{s: {"system": flow.systems[s], "key": row.key(s), "ref": row.ref(s)} for s in SIDES},
         "fields": _fields(flow, row),
         "candidates": _candidates(whole.params if whole else None),
         "timeline": timeline,
     }
+
+
+def _next_step(
+    flow: Flow,
+    row: LinkRow,
+    state: str,
+    code: str,
+    params: Mapping[str, Any] | None,
+    paused: Sequence[pauses.Pause],
+    now: float,
+) -> dict[str, Any]:
+    """The one thing that moves it on, and when. ``state``, ``code``, ``params``: as they are shown."""
+    given = params or {}
+    chosen = sorted(row.opens.keys() & Memory.load(row.memory).take.keys())
+    open_ones = [name for name in given.get("fields") or () if name not in chosen]
+    decided = bool(chosen) and not open_ones and row.due_at is not None
+    if paused and (decided or state == "pending"):
+        return {"what": f"waits: {paused[0].kind} {paused[0].name} is paused ({paused[0].text})", "at": None}
+    if decided:
+        later = row.due_at is not None and row.due_at > now
+        what = f"the choice made for {', '.join(chosen)} is {'written' if later else 'being written'}"
+        return {"what": what, "at": iso(row.due_at) if later else None}
+    if code == "removed" and not row.linked and given.get("side") == row.known_side:
+        return {"what": causes.AT_REST, "at": None}  # it is gone itself: nobody can be made for it
+    words = _words(flow, row, {**given, "fields": open_ones} if chosen else params)
+    return {"what": causes.next_step(code, words), "at": iso(row.due_at) if state == "pending" else None}
 
 
 def _words(flow: Flow, row: LinkRow, params: Mapping[str, Any] | None) -> dict[str, str]:

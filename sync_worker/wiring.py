@@ -144,9 +144,9 @@ def _breaker(db: Database, system: str, clock: Callable[[], float], monotonic: C
 
     def changed(opened: bool, seconds: float) -> None:
         if opened:
-            pauses.pause(db, "system", system, "unavailable", "the system cannot be reached", clock() + seconds)
+            pauses.pause(db, "system", system, pauses.UNAVAILABLE, "the system cannot be reached", clock() + seconds)
         else:
-            pauses.resume(db, "system", system, reason="unavailable")
+            pauses.resume(db, "system", system, reason=pauses.UNAVAILABLE)
 
     breaker.on_change(changed)
     return breaker

@@ -16,8 +16,6 @@ HOUR = 3600.0
 # A pause that ends by itself is told after `lag_seconds`; one that waits for a person after this long, since the
 # worker asks again within seconds and may be let in.
 PAUSE_SECONDS = 60.0
-# A pause that ran out is no good news before somebody has asked the system again.
-PROBE_SECONDS = 120.0
 STUCK = ("waiting", "conflict", "failing", "pending")
 WATCHED_TASKS = ("poll", "events", "sweep", "managers")
 
@@ -36,7 +34,7 @@ def standing(db: Database, config: Config) -> list[Standing]:
 def _held(db: Database, config: Config) -> Held:
     known: set[tuple[pauses.Kind, str]] = {("flow", name) for name in config.flows}
     known |= {("system", name) for name in config.systems}
-    held = pauses.current(db, lately=PROBE_SECONDS)
+    held = pauses.current(db, lately=pauses.PROBE_SECONDS)
     return {key: pause for key, pause in held.items() if key in known}
 
 

@@ -14,6 +14,9 @@ from sync_worker.store.tables import pause as pause_table
 Kind = Literal["system", "flow"]
 
 BY_PERSON = "manual"
+UNAVAILABLE = "unavailable"  # lasts seconds, and begins anew while the system is not reached
+# A pause that ran out is no good news before somebody has asked the system again.
+PROBE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)

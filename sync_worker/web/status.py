@@ -6,8 +6,8 @@ import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sync_worker.reports import STATES
-from sync_worker.store import counters, pauses, waiting
+from sync_worker.reports import STATES, systems_down
+from sync_worker.store import counters, waiting
 from sync_worker.store.session import Database
 
 _PAGE = """<!doctype html>
@@ -44,12 +44,13 @@ def look(db: Database, systems: Iterable[str]) -> Standing:
     with db.read() as conn:
         now = db.now(conn)
     due = waiting.due_counts(db, now)
+    names = tuple(sorted(systems))
     return Standing(
         by_state=counters.by_state(db),
         due=sum(count for _, _, _, count, _ in due),
         oldest=max((now - since for *_, since in due), default=None),
-        systems=tuple(sorted(systems)),
-        down={name: one.reason for (kind, name), one in pauses.current(db).items() if kind == "system"},
+        systems=names,
+        down=systems_down(db, names),
     )
 
 

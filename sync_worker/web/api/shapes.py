@@ -132,7 +132,7 @@ class Lag(BaseModel):
 
 
 class SystemState(BaseModel):
-    """Whether a system is paused, and why."""
+    """Whether a system was reached when it was last asked and is not paused, and why not."""
 
     up: bool
     reason: str | None
@@ -141,7 +141,7 @@ class SystemState(BaseModel):
 class Status(BaseModel):
     """As `sync-worker status --json` shows it."""
 
-    ok: bool = Field(description="false while something is paused or failing")
+    ok: bool = Field(description="false while something is down, paused or failing")
     links: dict[str, int] = Field(description="links by state")
     due: int
     oldest_due_seconds: float | None
