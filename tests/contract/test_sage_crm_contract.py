@@ -348,10 +348,16 @@ def test_doctor_names_the_setting_that_is_wrong(connected: Connect, crm: SageCrm
     crm.seed({"customers": 1})
     assert "systems.crm.password" in failed(connected(password="wrong"))["login"]
     assert "systems.crm.base_url" in failed(connected(base_url="http://127.0.0.1:9/x"))["login"]
-    assert "systems.crm.webhook_secret" in failed(connected(webhook_secret=""))["webhook_secret"]
+    assert "systems.crm.webhook_secret" in failed(connected(webhook_secret="", invoices=True))["webhook_secret"]
     assert "systems.crm.webhook_secret" in failed(connected(webhook_secret="whsec_x"))["webhook_secret"]
     wrong = failed(connected(columns={**COLUMNS, "erp_ref": "comp_nosuch"}))
     assert "systems.crm.columns.erp_ref" in wrong["column comp_nosuch"]
+
+
+def test_doctor_finds_nothing_wrong_with_an_installation_that_only_polls(connected: Connect) -> None:
+    (secret,) = [check for check in connected(webhook_secret="").check() if check.name == "webhook_secret"]
+    assert secret.ok
+    assert secret.detail == "not set: notices of this system are refused, changes are found by polling"
 
 
 def test_doctor_sees_hidden_columns_and_closed_entities(connected: Connect, crm: SageCrmEmulator) -> None:

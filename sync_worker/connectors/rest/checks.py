@@ -17,7 +17,7 @@ from sync_worker.errors import AuthFailed, SyncError
 
 def run(system: str, settings: RestSettings, calls: Calls, customer: FieldMap | None) -> list[Check]:
     """All checks; those that need the token are left out when it is refused, so that it is tried once only."""
-    found = [standard_webhooks.check_secret(system, settings.webhook_secret)]
+    found = [standard_webhooks.check_secret(system, settings.webhook_secret, needed=settings.invoices)]
     try:
         page = next(calls.pages({}), [])
     except AuthFailed as error:

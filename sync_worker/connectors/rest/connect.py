@@ -16,6 +16,7 @@ def connect(parts: Parts) -> RestConnector:
         token=s.token.get_secret_value(),
         profile=s.layout,
         webhook_secret=s.webhook_secret.get_secret_value() if s.webhook_secret else "",
+        invoices=parts.invoices,
         stale_seconds=s.stale_seconds,
         concurrency=s.concurrency,
     )

@@ -12,7 +12,8 @@ class RestSettings:
     """``[systems.NAME]`` of sync.toml, secrets and profile already looked up.
 
     ``erp_company``: the ERP company in which the places for its ids count; ``shared``: other flows join the same CRM,
-    so a record that names no company is nobody's (GUMU-8). ``stale_seconds``: see E7.
+    so a record that names no company is nobody's (GUMU-8). ``invoices``: a flow waits for them, and only notices tell
+    of them. ``stale_seconds``: see E7.
     """
 
     base_url: str
@@ -23,3 +24,4 @@ class RestSettings:
     concurrency: int = 4
     erp_company: str = ""
     shared: bool = False
+    invoices: bool = False

@@ -31,7 +31,7 @@ _OWN = {"company": COMPANY, "person": PERSON, "address": ADDRESS}  # where an in
 
 def run(system: str, settings: SageCrmSettings, rest: Rest, customer: FieldMap | None) -> list[Check]:
     """All checks; those that need a login are left out when it fails, so that it is tried once only."""
-    found = [standard_webhooks.check_secret(system, settings.webhook_secret)]
+    found = [standard_webhooks.check_secret(system, settings.webhook_secret, needed=settings.invoices)]
     try:
         rows, _ = rest.first(COMPANY)
     except AuthFailed as error:

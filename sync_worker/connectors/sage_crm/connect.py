@@ -16,6 +16,7 @@ def connect(parts: Parts) -> SageCrmConnector:
         username=s.username.get_secret_value(),
         password=s.password.get_secret_value(),
         webhook_secret=s.webhook_secret.get_secret_value() if s.webhook_secret else "",
+        invoices=parts.invoices,
         timezone=s.timezone,
         stale_seconds=s.stale_seconds,
         concurrency=s.concurrency,

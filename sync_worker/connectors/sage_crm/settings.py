@@ -15,6 +15,7 @@ class SageCrmSettings:
     with which an address must be ticked to be shown; "" shows the primary one.
     ``erp_company``: the name by which ``columns.erp_company`` tells which ERP company a record belongs to; ``shared``:
     several ERP companies have records here, so one that names none is nobody's.
+    ``invoices``: a flow waits for them, and only notices tell of them.
     ``timezone``: IANA name, for dates that carry no zone. ``stale_seconds``: see E7.
     """
 
@@ -34,3 +35,4 @@ class SageCrmSettings:
     default_country: str = ""
     erp_company: str = ""
     shared: bool = False
+    invoices: bool = False
