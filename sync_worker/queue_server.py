@@ -26,7 +26,7 @@ from urllib.parse import quote
 import redis
 import structlog
 
-from sync_worker.errors import ConfigError
+from sync_worker.errors import ConfigError, SyncError
 
 START_SECONDS = 10.0
 # Loading a large append-only file may take longer than starting; the server answers that it loads meanwhile.
@@ -54,6 +54,12 @@ maxmemory-policy noeviction
 """
 
 log = structlog.get_logger(__name__)
+
+
+class InUse(SyncError):
+    """Another process has the data directory's queue server. That one may be about to end: worth another start."""
+
+    code = "in_use"
 
 
 def find_server() -> Path:
@@ -112,7 +118,7 @@ class EmbeddedQueue:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it, unless it runs, and wait until it answers. Raises ``ConfigError`` saying why it does not."""
+        """Start it, unless it runs, and wait until it answers. Raises ``InUse``, and ``ConfigError`` saying why not."""
         if self.running():
             return
         program = self._program or find_server()
@@ -220,7 +226,7 @@ class EmbeddedQueue:
 
 
 def _take(path: Path) -> int:
-    """A lock on this file, as a file descriptor. Raises ``ConfigError`` while another process has it."""
+    """A lock on this file, as a file descriptor. Raises ``InUse`` while another process has it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     until = time.monotonic() + LOCK_SECONDS
     while True:
@@ -230,7 +236,7 @@ def _take(path: Path) -> int:
         except BlockingIOError:
             if time.monotonic() >= until:
                 os.close(handle)
-                raise ConfigError(
+                raise InUse(
                     f"{path.parent} is in use by another sync-worker: stop that one, or set SYNC_DATA_DIR"
                 ) from None
             time.sleep(LOOK_SECONDS)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from sync_worker.errors import ConfigError
+from sync_worker.errors import SyncError
 from sync_worker.processes import (
     IDENTITY_ENV,
     PROCESSES_ENV,
@@ -132,7 +132,7 @@ class Supervisor:
         log.error("queue_server.died")
         try:
             server.start()
-        except (ConfigError, OSError) as error:  # the latter of a disk that is full, or a folder that is gone
+        except (SyncError, OSError) as error:  # the latter of a disk that is full, or a folder that is gone
             log.error("queue_server.not_started", reason=str(error))
             self._server_at = now + SERVER_PAUSE
 

@@ -165,7 +165,7 @@ def test_leftovers_of_a_killed_server_do_not_hinder_the_next(queue: EmbeddedQueu
 def test_two_never_use_one_directory(queue: EmbeddedQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_server, "LOCK_SECONDS", 0.1)
     queue.start()
-    with pytest.raises(ConfigError, match="in use by another sync-worker: stop that one, or set SYNC_DATA_DIR"):
+    with pytest.raises(queue_server.InUse, match="in use by another sync-worker: stop that one, or set SYNC_DATA_DIR"):
         EmbeddedQueue(tmp_path).start()
     assert client(queue).ping()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_worker import cli
+from sync_worker import cli, metrics, queue_server, supervisor
 from sync_worker.errors import AuthFailed, RateLimited, RetryableError, SyncError
 
 Typed = Callable[..., tuple[int, str, str]]
@@ -209,3 +210,21 @@ def test_a_limit_that_is_not_agreed_to_on_a_terminal_is_one_line_and_nothing_is_
     assert (asking.returncode, out.strip()) == (code, b"done" if code == 0 else b"")
     said = b"900 records would be created or changed; nothing was done; look with sync-worker import f --dry-run"
     assert (said in shown) == (code != 0) and b"Traceback" not in shown
+
+
+def test_a_run_over_the_queue_of_a_running_one_ends_with_exit_code_1_and_may_be_started_again(
+    typed: Typed, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sync.toml").touch()
+    (tmp_path / "queue").mkdir()
+    for variable, value in (("SYNC_DATA_DIR", str(tmp_path)), ("DATABASE_URL", sqlite_url), ("REDIS_URL", "")):
+        monkeypatch.setenv(variable, value)
+    for name in ("exit_on_signal", "end_with_parent", "StopSignal"):  # this process is the tests'
+        monkeypatch.setattr(supervisor, name, lambda: None)
+    monkeypatch.setattr(metrics, "prepare", lambda *_args, **_options: None)
+    monkeypatch.setattr(queue_server, "LOCK_SECONDS", 0.0)
+    with (tmp_path / "queue" / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        code, out, err = typed("run", "--port", "0", "--config", str(tmp_path / "sync.toml"))
+    assert (code, out) == (1, "")
+    assert err.endswith("queue is in use by another sync-worker: stop that one, or set SYNC_DATA_DIR\n")
