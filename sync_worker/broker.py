@@ -7,14 +7,17 @@ still due. Messages carry ids only.
 
 from __future__ import annotations
 
+import logging
 import socket
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
 import dramatiq.worker
 import redis
+import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware
 from redis.backoff import NoBackoff
@@ -43,15 +46,58 @@ MAINTENANCE_CHANCE = 100_000
 CONNECT_TIMEOUT = 2.0
 # After losing the server, consumers and acknowledgements try again this often (dramatiq: 3 and 5 seconds).
 RECONNECT_SECONDS = 1
+# While the server is away a process says so this often.
+REMIND_SECONDS = 60.0
 # A worker that did not report for this long counts as down.
 REPORT_SECONDS = 5.0
 
 _WORKERS = f"{NAMESPACE}:__workers__"
 _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
+log = structlog.get_logger(__name__)
+
+
+class Watch:
+    """Says of a queue server that is away: at once, then once a minute, and when it is back. For all threads."""
+
+    def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.monotonic) -> None:
+        self._place = place_of(client)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._told_at: float | None = None
+
+    def look(self, client: redis.Redis) -> None:
+        """Ask it now. ``client``: with a time limit."""
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            self.away(error)
+        else:
+            self.back()
+
+    def away(self, error: redis.RedisError) -> None:
+        """It did not answer."""
+        now = self._clock()
+        with self._lock:
+            if self._told_at is not None and now - self._told_at < REMIND_SECONDS:
+                return
+            self._told_at = now
+        todo = "start it, or correct REDIS_URL or [queue] url; nothing is synced meanwhile, and nothing is lost"
+        log.error("queue.away", queue=self._place, error=type(error).__name__, todo=todo)
+
+    def back(self) -> None:
+        """It answered."""
+        with self._lock:
+            was_away, self._told_at = self._told_at is not None, None
+        if was_away:
+            log.info("queue.back", queue=self._place)
+
 
 class QueueBroker(RedisBroker):
-    """A ``RedisBroker`` without delay queues, whose bulk work never takes more than half of a process's threads."""
+    """A ``RedisBroker`` without delay queues, whose bulk work never takes more than half of a process's threads.
+
+    ``watch``: whoever asks the queue server tells it how that ended.
+    """
 
     def __init__(self, client: redis.Redis, *, middleware: list[Middleware]) -> None:
         super().__init__(  # type: ignore[no-untyped-call]  # dramatiq leaves its Redis broker untyped
@@ -61,6 +107,7 @@ class QueueBroker(RedisBroker):
             heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
             maintenance_chance=MAINTENANCE_CHANCE,
         )
+        self.watch = Watch(client)
         for queue in QUEUES:
             self.declare_queue(queue)
 
@@ -145,6 +192,12 @@ def connect(url: str, *, timeout: float | None = None) -> redis.Redis:
         raise ConfigError("queue.url asks for an option that is none") from None
 
 
+def place_of(client: redis.Redis) -> str:
+    """Where its server is: ``host:port`` or the path of a socket, without user and password."""
+    known = client.connection_pool.connection_kwargs
+    return str(known["path"]) if "path" in known else f"{known.get('host', 'localhost')}:{known.get('port', 6379)}"
+
+
 def url_of(config: Config) -> str:
     """The queue server's URL. Raises ``ConfigError`` when none is configured: only ``run`` brings its own server."""
     if not config.queue.url:
@@ -161,9 +214,16 @@ def make_worker(broker: QueueBroker, threads: int) -> dramatiq.Worker:
     """A worker over all queues; prefetch is sized to its threads, so none hoards what others could do."""
     dramatiq.worker.CONSUMER_RESTART_DELAY_SECS = RECONNECT_SECONDS
     dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS = RECONNECT_SECONDS
+    for queue in QUEUES:
+        logging.getLogger(f"dramatiq.worker.ConsumerThread({queue})").addFilter(_is_no_lost_connection)
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=int(BLOCK_SECONDS * 1000))
     worker.queue_prefetch = threads
     return worker
+
+
+def _is_no_lost_connection(record: logging.LogRecord) -> bool:
+    """A consumer says of every try, once a second, that it is not connected; our ``Watch`` tells of that."""
+    return "connection error" not in str(record.msg)
 
 
 def queue_length(client: redis.Redis, queue: str) -> int:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import redis
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker import broker, wiring
@@ -63,7 +64,7 @@ def _database(config: Config) -> list[Check]:
     except SQLAlchemyError as error:
         file = "is the file a whole database, and ours to write in? else restore a backup"
         fix = file if db.is_sqlite else "is the server up, and the URL right?"
-        return [Check("database.url", ok=False, detail=type(error).__name__, fix=fix)]
+        return [Check("database.url", ok=False, detail=f"{_place(config)}: {type(error).__name__}", fix=fix)]
     finally:
         db.close()
     if standing == "behind":
@@ -74,6 +75,12 @@ def _database(config: Config) -> list[Check]:
         detail = f"this machine's is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
         return [database, Check("clock", ok=False, detail=detail, fix="set both by NTP")]
     return [database]
+
+
+def _place(config: Config) -> str:
+    """Where the database is, without user and password."""
+    url = make_url(config.database.url)
+    return str(url.database) if url.host is None else f"{url.host}:{url.port or 5432}"
 
 
 def _seconds_ahead(db: Database) -> float:
@@ -102,8 +109,9 @@ def _queue(config: Config) -> tuple[Check, set[str]]:
         detail = f"its maxmemory-policy cannot be asked for ({str(error).partition(' ')[0]})"
         return Check("queue", ok=True, detail=detail, fix="see for yourself that it is noeviction"), hosts
     except redis.RedisError as error:
-        fix = "start the queue server or correct the URL"
-        return Check("queue.url", ok=False, detail=type(error).__name__, fix=fix), set()
+        detail = f"{broker.place_of(client)}: {type(error).__name__}"
+        fix = "start the queue server, or correct REDIS_URL or [queue] url"
+        return Check("queue.url", ok=False, detail=detail, fix=fix), set()
     finally:
         client.close()
     if policy != "noeviction":

@@ -76,11 +76,10 @@ def messages_for(touched: Iterable[Touched], more: Group | None = None) -> list[
 
 
 class Doorbell:
-    """Rings at once, in the caller's thread. Never raises for a queue server that is away; logs an outage once."""
+    """Rings at once, in the caller's thread. Never raises for a queue server that is away."""
 
     def __init__(self, broker: QueueBroker) -> None:
         self._broker = broker
-        self._away = False
         self._quiet_until = 0.0
 
     def ring(self, touched: Sequence[Touched], more: Group | None = None) -> None:
@@ -103,17 +102,13 @@ class Doorbell:
         except redis.RedisError as error:
             self.note_away(error)
             return False
-        if self._away:
-            self._away = False
-            log.info("queue.back")
+        self._broker.watch.back()
         return True
 
     def note_away(self, error: redis.RedisError) -> None:
-        """The queue server did not answer: say so once per outage, and be quiet for a moment."""
+        """The queue server did not answer: be quiet for a moment."""
         self._quiet_until = time.monotonic() + QUIET_SECONDS
-        if not self._away:
-            self._away = True
-            log.warning("queue.away", error=type(error).__name__)
+        self._broker.watch.away(error)
 
 
 class RingingThread:

@@ -184,6 +184,7 @@ def main(config: Config) -> int:
     app = wiring.build(config, limiter=limiter)
     queue = broker.make_broker(url)
     questions = broker.connect(url, timeout=2.0)
+    queue.watch.look(questions)  # the ringer asks only when there is something to ring for
     doorbell = Doorbell(queue)
     tasks = housekeeping.tasks_for(app, doorbell, Ringer(app.db, doorbell, questions))
     try:

@@ -48,7 +48,7 @@ def serve(app: App, url: str, threads: int, stop: StopSignal) -> int:
     settled()
     worker.start()
     log.info("worker.started", pid=os.getpid(), threads=threads)
-    report = _Report(url, threads)
+    report = _Report(url, threads, queue.watch)
     code = 0
     while not stop.wait(WATCH_SECONDS):
         dead = dead_threads(worker)
@@ -89,8 +89,9 @@ def _finish(worker: dramatiq.Worker) -> None:
 class _Report:
     """This process's sign of life, for readiness and for sizing the ringer."""
 
-    def __init__(self, url: str, threads: int) -> None:
+    def __init__(self, url: str, threads: int, watch: broker.Watch) -> None:
         self._client = broker.connect(url, timeout=1.0)
+        self._watch = watch
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._threads = threads
         self.send()
@@ -99,7 +100,9 @@ class _Report:
         try:
             broker.report_worker(self._client, self._name, self._threads)
         except redis.RedisError as error:
-            log.debug("worker.report_failed", error=type(error).__name__)
+            self._watch.away(error)
+        else:
+            self._watch.back()
 
     def withdraw(self) -> None:
         try:

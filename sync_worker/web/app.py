@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -84,7 +85,9 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        looked = asyncio.get_running_loop().run_in_executor(None, self._missing)  # what is away is told of at the start
         yield
+        await looked
         await run_in_threadpool(self.close)
 
     def close(self) -> None:
@@ -119,7 +122,9 @@ class Site:
             self._questions.ping()
             if self._supervised and broker.threads_up(self._questions) == 0:
                 missing.append("workers: none is up")
+            self._broker.watch.back()
         except redis.RedisError as error:
+            self._broker.watch.away(error)
             missing.append(f"queue: {type(error).__name__}")
         return missing
 

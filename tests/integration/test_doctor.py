@@ -96,6 +96,13 @@ def test_ops_what_is_away_is_named_by_its_setting(sqlite_url: str, tmp_path: Pat
     assert (found["queue.url"].ok, found["database.url"].ok) == (False, False)
 
 
+def test_ops_what_is_away_is_named_by_its_place_without_user_and_password(tmp_path: Path) -> None:
+    found = checks(tmp_path, "postgresql://sync:hunter2@127.0.0.1:1/sync", "redis://:hunter2@127.0.0.1:1/0")
+    assert found["queue.url"].detail == "127.0.0.1:1: ConnectionError"
+    assert found["database.url"].detail == "127.0.0.1:1: OperationalError"
+    assert "REDIS_URL" in found["queue.url"].fix
+
+
 def test_a_configuration_without_a_flow_syncs_nothing_and_is_told_so(
     server: QueueServer, sqlite_url: str, tmp_path: Path
 ) -> None:

@@ -192,3 +192,16 @@ def test_a_worker_with_a_dead_consumer_ends_itself_with_code_70(
     worker = start()
     doorbell.send([link_message(502, "live")])
     assert worker.process.wait(timeout=20) == 70
+
+
+def test_ops_a_worker_without_its_queue_server_says_so_in_one_line_that_names_the_place(tmp_path: Path) -> None:
+    alone = WorkerProcess(tmp_path, "redis://:hunter2@127.0.0.1:1/0")
+    try:
+        until(lambda: "queue.away" in (tmp_path / "log").read_text())
+        said = (tmp_path / "log").read_text()
+    finally:
+        alone.process.kill()
+        alone.process.wait()
+        alone.log.close()
+    (about,) = [line for line in said.splitlines() if "queue.away" in line]
+    assert "127.0.0.1:1 " in about and "REDIS_URL" in about and "hunter2" not in said

@@ -9,7 +9,7 @@ import threading
 import pytest
 import redis
 import structlog
-from dramatiq import MessageProxy
+from dramatiq import Consumer, MessageProxy
 from dramatiq.middleware import Retries, TimeLimit
 from structlog.testing import capture_logs
 
@@ -144,7 +144,56 @@ def test_a_queue_server_that_is_away_is_logged_once_and_never_raised() -> None:
     with capture_logs() as logs:
         doorbell.ring([touched(1)])
         doorbell.ring([touched(2)])
-    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("queue.away", "warning")]
+    assert [(entry["event"], entry["queue"], entry["log_level"]) for entry in logs] == [
+        ("queue.away", "/nonexistent/socket", "error")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("redis://:hunter2@queue.example:6999/3", "queue.example:6999"),
+        ("rediss://ivy:hunter2@queue.example", "queue.example:6379"),
+        ("unix://:hunter2@/run/queue.sock", "/run/queue.sock"),
+    ],
+)
+def test_a_queue_server_is_named_by_its_place_without_user_and_password(url: str, place: str) -> None:
+    assert broker.place_of(broker.connect(url)) == place
+
+
+def test_a_queue_server_that_stays_away_is_told_of_once_a_minute_and_once_when_it_is_back() -> None:
+    structlog.reset_defaults()
+    now = [0.0]
+    watch = broker.Watch(broker.connect("redis://127.0.0.1:6999"), lambda: now[0])
+    with capture_logs() as logs:
+        for now[0] in range(121):
+            watch.away(redis.ConnectionError("Error 111"))
+        watch.back()
+        watch.back()
+        watch.away(redis.ConnectionError("Error 111"))
+    assert [entry["event"] for entry in logs] == ["queue.away"] * 3 + ["queue.back", "queue.away"]
+    assert logs[0]["queue"] == "127.0.0.1:6999"
+    assert "REDIS_URL" in logs[0]["todo"]
+
+
+def test_a_consumer_that_is_not_connected_does_not_tell_of_every_try(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = broker.make_broker("unix:///nonexistent/socket")
+    tries: list[str] = []
+    consume = queue.consume
+
+    def trying(queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        tries.append(queue_name)
+        return consume(queue_name, prefetch, timeout)
+
+    monkeypatch.setattr(queue, "consume", trying)
+    monkeypatch.setattr(broker, "RECONNECT_SECONDS", 0.01)
+    worker = broker.make_worker(queue, 1)
+    worker.start()
+    until(lambda: tries.count(LIVE) > 3 and tries.count(BULK) > 3)
+    worker.stop()
+    assert [record.getMessage() for record in caplog.records if "connection" in record.getMessage()] == []
 
 
 def test_rings_are_heard_again_after_the_server_came_back() -> None:
