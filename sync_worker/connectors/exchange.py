@@ -24,6 +24,13 @@ Transport = httpx.BaseTransport
 Clock = Callable[[], float]
 
 
+def _in_words(error: httpx.HTTPError) -> str:
+    """What OpenSSL calls a wrong version number is an answer that is no TLS."""
+    if "WRONG_VERSION_NUMBER" in str(error):
+        return "no TLS is spoken there; http:// instead of https://, or another port?"
+    return str(error)
+
+
 def _no_cookies(response: httpx.Response) -> None:
     """None are kept."""
 
@@ -113,7 +120,7 @@ class Exchange:
             finally:
                 response.close()
         except _NOT_SENT as error:
-            raise SystemUnavailable(f"not reached: {error}", system=self._system) from error
+            raise SystemUnavailable(f"not reached: {_in_words(error)}", system=self._system) from error
         except httpx.LocalProtocolError:  # its text quotes the header
             text = "a header cannot be sent: is there a line break in a secret or setting of this system?"
             raise Rejected(text, system=self._system) from None

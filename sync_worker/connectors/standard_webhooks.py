@@ -41,9 +41,7 @@ def check_secret(system: str, secret: str, *, needed: bool) -> Check:
     """What doctor says of a system's webhook secret. ``needed``: by what only notices tell of."""
     name, fix = "webhook_secret", f"set systems.{system}.webhook_secret to whsec_ and 24 or more random bytes in base64"
     if not secret and needed:
-        return Check(
-            name, False, "not set, and a flow waits for invoices of this system: notices tell of them", fix
-        )
+        return Check(name, False, "not set, and a flow waits for invoices of this system: notices tell of them", fix)
     if not secret:
         return Check(name, True, "not set: notices of this system are refused, changes are found by polling")
     try:

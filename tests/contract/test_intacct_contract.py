@@ -188,6 +188,9 @@ def test_a_base_url_that_leads_nowhere_pauses_instead_of_declaring_records_gone(
     wrong = case.connect(base_url=connector.settings.base_url.replace("v1", "v9"))
     with pytest.raises(AuthFailed):
         wrong.read_many("customer", [Ask(key)])
+    (token,) = [check for check in wrong.check() if not check.ok]
+    assert token.detail.endswith("there is no API at this base_url; does it end in /ia/api/v1?")
+    assert token.fix == "correct systems.erp.base_url"
 
 
 # --- ids --------------------------------------------------------------------------------------------------------------

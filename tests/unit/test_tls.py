@@ -100,6 +100,23 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_whatever_the_environme
         ask(vendor)
 
 
+def test_an_address_where_no_tls_is_spoken_is_said_in_words() -> None:
+    with socket.create_server((HOST, 0)) as listener:
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            with plain:
+                plain.recv(65536)
+                plain.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(SystemUnavailable) as refused:
+            ask(f"https://{HOST}:{listener.getsockname()[1]}")
+        thread.join()
+    assert str(refused.value) == "not reached: no TLS is spoken there; http:// instead of https://, or another port?"
+
+
 def test_a_company_s_own_authority_is_named_by_ssl_cert_file(
     vendor: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

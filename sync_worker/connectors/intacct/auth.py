@@ -120,7 +120,10 @@ def classify_token(answer: Answer) -> SyncError | None:
         "gw-0011": "company, client_id or client_secret is not accepted",
     }
     codes = error.codes if error else ()
-    hint = next((settings[c] for c in codes if c in settings), "check client_id, client_secret and username")
+    usual = "check client_id, client_secret and username"
+    if answer.status == 404:
+        usual = "there is no API at this base_url; does it end in /ia/api/v1?"
+    hint = next((settings[c] for c in codes if c in settings), usual)
     return AuthFailed(f"no token: HTTP {answer.status} {' '.join(codes)}: {hint}", status=answer.status)
 
 

@@ -102,7 +102,9 @@ class Doctor:
     def _failed(self, name: str, error: SyncError, fix: str) -> Check:
         if isinstance(error, RateLimited):
             fix = f"too many calls right now: try again, or lower {self._setting('concurrency')}"
-        elif isinstance(error, RetryableError) or (isinstance(error, AuthFailed) and error.status == 404):
+        elif isinstance(error, AuthFailed) and error.status == 404:
+            fix = f"correct {self._setting('base_url')}"
+        elif isinstance(error, RetryableError):
             fix = f"check {self._setting('base_url')}, the network, and the vendor's status page"
         elif isinstance(error, AuthFailed) and error.status == 401:
             fix = self._credentials()
