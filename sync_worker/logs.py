@@ -11,14 +11,16 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor
 
-from sync_worker.errors import SyncError
+from sync_worker.errors import ConfigError, SyncError
 
+LEVELS = ("debug", "info", "warning", "error", "critical")
+FORMATS = ("json", "console")
 MASK = "[removed]"
 CUT = "[cut]"
 LONGEST = 8192  # characters of one value
@@ -112,18 +114,26 @@ def _chain(error: BaseException | None) -> Iterator[str]:
             yield "after"
 
 
+def _chosen(variable: str, words: Sequence[str]) -> str:
+    """What the environment says, one of ``words``; "" for nothing."""
+    given = os.environ.get(variable, "").lower()
+    if given and given not in words:
+        raise ConfigError(f"the environment variable {variable} is {given[:40]!r}; allowed: {', '.join(words)}")
+    return given
+
+
 def configure(level: str | None = None, *, json: bool | None = None) -> None:
     """Set up structlog and route the standard library's logging and warnings through it. Lines go to stderr.
 
     ``level``: of our own lines, else SYNC_LOG_LEVEL, else info. Those of libraries are shown from warning on, whatever
     the level: below that they quote requests. ``json`` None: SYNC_LOG_FORMAT (json, console), else text on a terminal.
-    An unknown level or format counts as not given.
+    Raises ``ConfigError`` for an environment variable that says something else.
     """
-    wanted = (level or os.environ.get("SYNC_LOG_LEVEL") or "info").upper()
-    number = logging.getLevelNamesMapping().get(wanted, logging.INFO)
+    wanted = level or _chosen("SYNC_LOG_LEVEL", LEVELS) or "info"
+    number = logging.getLevelNamesMapping()[wanted.upper()]
     if json is None:
-        chosen = os.environ.get("SYNC_LOG_FORMAT", "").lower()
-        json = chosen == "json" if chosen in ("json", "console") else not sys.stderr.isatty()
+        chosen = _chosen("SYNC_LOG_FORMAT", FORMATS)
+        json = chosen == "json" if chosen else not sys.stderr.isatty()
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

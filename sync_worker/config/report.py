@@ -105,7 +105,7 @@ class Source:
         context = one.get("ctx", {})
         kind = one["type"]
         if kind in ("missing", "union_tag_not_found"):
-            return "is missing"
+            return 'is missing: add it, as a value or as "env:NAME"'
         if kind in ("literal_error", "union_tag_invalid"):
             allowed = re.findall(r"'([^']*)'", str(context.get("expected") or context.get("expected_tags")))
             given = str(context["tag"] if kind == "union_tag_invalid" else one["input"])

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from mappings.codecs import country_code
+
 Path = tuple[str, ...]
 
 
@@ -102,6 +104,10 @@ def _time_zone(name: str) -> str:
 def _country(code: str) -> str:
     if code and not (len(code) == 2 and code.isascii() and code.isalpha()):
         raise ValueError('must be a two-letter country code like "GB", or ""')
+    known = country_code(code) if code else ""
+    if known != code.upper():
+        hint = f"; did you mean {known!r}?" if known else ""
+        raise ValueError(f'must be a two-letter country code of ISO 3166 like "GB", or ""{hint}')
     return code.upper()
 
 

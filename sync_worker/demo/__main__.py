@@ -29,12 +29,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sync_worker.demo", description="Everything on this machine.")
     parser.add_argument("--stay", action="store_true", help="no tour: stay up until Ctrl-C")
     stay = parser.parse_args().stay
-    logs.configure("warning")
     console = Console()
     base = Path(os.environ.get("SYNC_DATA_DIR") or "var")
     stop = StopSignal()
     port = WEB_PORT if stay and is_free(WEB_PORT) else None
     try:
+        logs.configure("warning")
         create = "on_create" if stay else "on_first_invoice"  # the tour shows an invoice at work
         with stage(base / "demo", stop, web_port=port, create_in_crm=create) as made:
             say(console, "Starting two emulated vendors, the queue server, the worker and the console ...")

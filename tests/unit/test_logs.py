@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_worker import logs
-from sync_worker.errors import Rejected
+from sync_worker.errors import ConfigError, Rejected
 
 EMAIL = "jane.doe@acme.example"
 BEARER = "Bearer abcdef0123456789"
@@ -197,6 +197,21 @@ def test_lines_under_the_chosen_level_are_not_written(lines: Written, monkeypatc
     structlog.get_logger().warning("quiet")
     structlog.get_logger().error("loud")
     assert [line["event"] for line in read(lines)] == ["loud"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "given", "said"),
+    [
+        ("SYNC_LOG_LEVEL", "verbose", "SYNC_LOG_LEVEL is 'verbose'; allowed: debug, info, warning, error, critical"),
+        ("SYNC_LOG_FORMAT", "xml", "SYNC_LOG_FORMAT is 'xml'; allowed: json, console"),
+    ],
+)
+def test_a_word_for_logs_that_there_is_not_is_refused_with_those_there_are(
+    monkeypatch: pytest.MonkeyPatch, variable: str, given: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, given)
+    with pytest.raises(ConfigError, match=said):
+        logs.configure()
 
 
 def test_a_pipe_gets_json_and_a_person_may_ask_for_text(lines: Written, monkeypatch: pytest.MonkeyPatch) -> None:
