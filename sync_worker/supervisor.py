@@ -188,7 +188,6 @@ def run(config: Config, *, host: str, port: int, processes: int, threads: int, c
     end_with_parent()
     with listen(host, port) as sock:
         port = sock.getsockname()[1]
-    metrics.prepare(config.data_dir / "metrics", clean=True)
     migrate.upgrade(config.database.url)
     stop = StopSignal()
     server = None
@@ -197,6 +196,7 @@ def run(config: Config, *, host: str, port: int, processes: int, threads: int, c
         server = EmbeddedQueue(config.data_dir)
         server.start()
         env["REDIS_URL"] = server.url
+    metrics.prepare(config.data_dir / "metrics", clean=True)  # now that no other run has them: its queue would be taken
     tail = ["--config", str(config_path)] if config_path is not None else []
     site = ["web", "--host", host, "--port", str(port)]
     first = [Part("web", _command(*site, *tail), env), Part("scheduler", _command("scheduler", *tail), env)]

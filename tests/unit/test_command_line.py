@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_worker import cli, metrics, queue_server, supervisor
+from sync_worker import cli, queue_server, supervisor
 from sync_worker.errors import AuthFailed, RateLimited, RetryableError, SyncError
 
 Typed = Callable[..., tuple[int, str, str]]
@@ -221,10 +221,12 @@ def test_a_run_over_the_queue_of_a_running_one_ends_with_exit_code_1_and_may_be_
         monkeypatch.setenv(variable, value)
     for name in ("exit_on_signal", "end_with_parent", "StopSignal"):  # this process is the tests'
         monkeypatch.setattr(supervisor, name, lambda: None)
-    monkeypatch.setattr(metrics, "prepare", lambda *_args, **_options: None)
+    figures = tmp_path / "metrics" / "counter_1.db"
+    figures.parent.mkdir()
+    figures.touch()
     monkeypatch.setattr(queue_server, "LOCK_SECONDS", 0.0)
     with (tmp_path / "queue" / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         code, out, err = typed("run", "--port", "0", "--config", str(tmp_path / "sync.toml"))
-    assert (code, out) == (1, "")
+    assert (code, out, figures.exists()) == (1, "", True), "the running one's figures stay"
     assert err.endswith("queue is in use by another sync-worker: stop that one, or set SYNC_DATA_DIR\n")
