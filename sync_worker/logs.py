@@ -114,9 +114,9 @@ def _chain(error: BaseException | None) -> Iterator[str]:
             yield "after"
 
 
-def _chosen(variable: str, words: Sequence[str]) -> str:
+def _chosen(variable: str, value: str | None, words: Sequence[str]) -> str:
     """What the environment says, one of ``words``; "" for nothing."""
-    given = os.environ.get(variable, "").lower()
+    given = (value or "").lower()
     if given and given not in words:
         raise ConfigError(f"the environment variable {variable} is {given[:40]!r}; allowed: {', '.join(words)}")
     return given
@@ -129,10 +129,10 @@ def configure(level: str | None = None, *, json: bool | None = None) -> None:
     the level: below that they quote requests. ``json`` None: SYNC_LOG_FORMAT (json, console), else text on a terminal.
     Raises ``ConfigError`` for an environment variable that says something else.
     """
-    wanted = level or _chosen("SYNC_LOG_LEVEL", LEVELS) or "info"
+    wanted = level or _chosen("SYNC_LOG_LEVEL", os.environ.get("SYNC_LOG_LEVEL"), LEVELS) or "info"
     number = logging.getLevelNamesMapping()[wanted.upper()]
     if json is None:
-        chosen = _chosen("SYNC_LOG_FORMAT", FORMATS)
+        chosen = _chosen("SYNC_LOG_FORMAT", os.environ.get("SYNC_LOG_FORMAT"), FORMATS)
         json = chosen == "json" if chosen else not sys.stderr.isatty()
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

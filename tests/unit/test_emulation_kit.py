@@ -455,8 +455,8 @@ def test_a_notice_is_given_up_after_the_last_attempt_and_to_a_dead_target_too() 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_serve_says_where_it_listens_and_ends_with_zero_on_a_signal(how: signal.Signals) -> None:
     code = (
-        "import sys; sys.path[:0] = sys.argv[1:]; from test_emulation_kit import Notes;"
-        "from sync_worker.connectors.emulation import serve; serve(Notes(), port=0)"
+        "import socket, sys; sys.path[:0] = sys.argv[1:]; from test_emulation_kit import Notes;"
+        "from sync_worker.connectors.emulation import serve; serve(Notes(), socket.create_server(('127.0.0.1', 0)))"
     )
     here = Path(__file__).parent
     with subprocess.Popen(
