@@ -196,7 +196,8 @@ def run(config: Config, *, host: str, port: int, processes: int, threads: int, c
         server = EmbeddedQueue(config.data_dir)
         server.start()
         env["REDIS_URL"] = server.url
-    metrics.prepare(config.data_dir / "metrics", clean=True)  # now that no other run has them: its queue would be taken
+    # not earlier: a run that is refused beside another one would wipe that one's figures
+    metrics.prepare(config.data_dir / "metrics", clean=True)
     tail = ["--config", str(config_path)] if config_path is not None else []
     site = ["web", "--host", host, "--port", str(port)]
     first = [Part("web", _command(*site, *tail), env), Part("scheduler", _command("scheduler", *tail), env)]

@@ -14,6 +14,7 @@ from sync_worker.desk import holding, importing, link_upload, rewriting
 from sync_worker.errors import PermanentError
 from sync_worker.imports import Selection
 from sync_worker.store import runs, schedules
+from sync_worker.store.runs import Run
 from sync_worker.store.tables import journal
 
 
@@ -94,12 +95,18 @@ def test_a_run_whose_holder_lives_is_refused_as_soon_as_the_lease_is_prolonged(
     assert world.clock() - began < holding.RENEW_SECONDS + 1
 
 
-def test_an_import_that_came_to_its_end_while_it_was_waited_for_is_not_gone_on_with(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def running_import(world: World) -> tuple[Run, int]:
+    """Another process's, which holds the flow's lease: run and token."""
     run = runs.begin(world.db, "import", FLOW, "a person", Selection().as_params())
     token = schedules.claim(world.db, f"import:{FLOW}", lease=holding.LEASE)
     assert token is not None
+    return run, token
+
+
+def test_an_import_that_came_to_its_end_while_it_was_waited_for_is_not_gone_on_with(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, token = running_import(world)
 
     def ends() -> None:
         runs.end(world.db, run.id, "done")
@@ -113,9 +120,7 @@ def test_an_import_that_came_to_its_end_while_it_was_waited_for_is_not_gone_on_w
 def test_an_import_says_that_another_one_was_stopped_only_once_that_has_stopped(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = runs.begin(world.db, "import", FLOW, "a person", Selection().as_params())
-    token = schedules.claim(world.db, f"import:{FLOW}", lease=holding.LEASE)
-    assert token is not None
+    run, token = running_import(world)
     said: list[str] = []
 
     def stops() -> None:

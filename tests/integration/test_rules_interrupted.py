@@ -88,6 +88,20 @@ def edited_and_written(world: World, source: str, target: str, one: Pair, **valu
     world.clock.advance(5)
 
 
+def put_back_is_asked_about(
+    world: World, one: Pair, source: str, target: str, name: str = "website", **also: str
+) -> None:
+    """A field, and ``also`` others, are edited and written, and the worker dies; a person puts that field back."""
+    before = shown(world, one, name)
+    edited_and_written(world, source, target, one, **{name: NEW[name], **also})
+    assert in_step(*shown(world, one, name).values()), "our write was applied"
+    types(world, target, one, **{name: before[target]})
+    rest(world)
+    assert shown(world, one, name) == {source: NEW[name], target: before[target]}
+    parked = row_of(world, crm=one.crm).opens["address" if name == "city" else name]
+    assert (parked.why, parked.cause) == ("conflict", "both_changed")
+
+
 @pytest.mark.parametrize(("source", "target"), [("crm", "erp"), ("erp", "crm")])
 @pytest.mark.parametrize("name", ["website", "email", "city"])
 def test_e11_what_an_interrupted_write_replaced_and_a_person_put_back_is_a_conflict_and_not_written_over(
@@ -95,14 +109,8 @@ def test_e11_what_an_interrupted_write_replaced_and_a_person_put_back_is_a_confl
 ) -> None:
     world = make_light()
     one = pair(world)
-    before = shown(world, one, name)
-    edited_and_written(world, source, target, one, **{name: NEW[name]})
-    assert in_step(*shown(world, one, name).values()), "our write was applied"
-    types(world, target, one, **{name: before[target]})
-    rest(world)
-    assert shown(world, one, name) == {source: NEW[name], target: before[target]}
-    row = row_of(world, crm=one.crm)
-    assert (row.state, row.cause) == ("conflict", "both_changed")
+    put_back_is_asked_about(world, one, source, target, name)
+    assert row_of(world, crm=one.crm).state == "conflict"
 
 
 @pytest.mark.parametrize(("source", "target"), [("crm", "erp"), ("erp", "crm")])
@@ -111,11 +119,7 @@ def test_e11_a_second_field_of_the_same_write_that_was_left_alone_tells_that_the
 ) -> None:
     world = make_light()
     one = pair(world)
-    before = shown(world, one, "website")
-    edited_and_written(world, source, target, one, website=NEW["website"], tax_number="GB987654321")
-    types(world, target, one, website=before[target])
-    rest(world)
-    assert shown(world, one, "website") == {source: NEW["website"], target: before[target]}
+    put_back_is_asked_about(world, one, source, target, tax_number="GB987654321")
     assert set(row_of(world, crm=one.crm).opens) == {"website"}
     assert in_step(*shown(world, one, "tax_number").values())
 
@@ -183,15 +187,6 @@ def test_e11_a_write_found_applied_that_was_sent_twice_does_not_say_that_what_we
     vendor.faults.merge({"p_stale_read": 0.0})
     rest(world)
     assert row_of(world, crm=one.crm).state == "in_sync" and in_step(*shown(world, one, "tax_number").values())
-
-
-def put_back_is_asked_about(world: World, one: Pair, source: str, target: str) -> None:
-    before = shown(world, one, "website")
-    edited_and_written(world, source, target, one, website=NEW["website"])
-    types(world, target, one, website=before[target])
-    rest(world)
-    assert shown(world, one, "website") == {source: NEW["website"], target: before[target]}
-    assert row_of(world, crm=one.crm).opens["website"].why == "conflict"
 
 
 @pytest.mark.parametrize(("source", "target"), [("crm", "erp"), ("erp", "crm")])
