@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from sync_worker.whole_answers import WholeAnswers
 
 HEAD_LIMIT = 64 * 1024
 
 
-class LimitedHeads(HttpToolsProtocol):
+class LimitedHeads(WholeAnswers):
     """A connection. One that sends more than the limit without a piece of body coming of it is answered 400, and ended.
 
     Counted are whole receives (256 KiB at most), so address, headers, trailers and what stands around chunks all count.

@@ -402,7 +402,7 @@ def test_latency_is_what_a_call_takes_from_its_arrival_to_its_answer(monkeypatch
     monkeypatch.setattr(emulator, "handle", handle)
     monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(server, "asyncio", SimpleNamespace(sleep=sleep))
-    scope = {"method": "GET", "path": "/notes/1", "query_string": b"", "headers": []}
+    scope = {"method": "GET", "path": "/notes/1", "query_string": b"", "headers": [], "state": {"arrived": now[0]}}
     asyncio.run(server.EmulatorApp(emulator)(scope, receive, send))
     assert slept in ([pytest.approx(0.004)], [pytest.approx(0.005)])
 
