@@ -5,7 +5,7 @@ Events are hints: nothing of a notice but "look at this record" is kept for the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -22,6 +22,9 @@ from sync_worker.store.touches import ALL_PARTS, Marks, Touched, Toucher
 
 OPS = frozenset(get_args(Op))
 PEOPLE = frozenset({"account_manager", "user"})  # a notice about one of them makes the directory be read again
+Batch = tuple[Sequence[Change], LinkClass, str | None]
+"""Changes, their class, and what they permit to create."""
+
 EVENT_COLUMNS = ("system", "entity", "key", "op", "via", "notice_id", "at")
 
 
@@ -132,13 +135,16 @@ class Inbox:
                     told[child] = told.get(child, False) or change.op in ("created", "deleted")
         return marks, children
 
-    def accept_all(self, batches: Iterable[tuple[Sequence[Change], LinkClass, str | None]]) -> Accepted:
-        """Several (changes, class, permission) in one transaction; changes that agree on the latter go together."""
-        alike: dict[tuple[LinkClass, str | None], list[Change]] = {}
-        for changes, klass, may_create in batches:
-            alike.setdefault((klass, may_create), []).extend(changes)
+    def accept_all(self, batches: Callable[[], Iterable[Batch]]) -> Accepted:
+        """Several in one transaction; changes that agree on class and permission go together.
+
+        ``batches`` is asked in the transaction, and again if that is repeated: it may know of more by then, not less.
+        """
 
         def work(conn: Connection) -> Accepted:
+            alike: dict[tuple[LinkClass, str | None], list[Change]] = {}
+            for changes, klass, may_create in batches():
+                alike.setdefault((klass, may_create), []).extend(changes)
             each = [self.accept_in(conn, c, klass=klass, may_create=permit) for (klass, permit), c in alike.items()]
             touched = tuple({t.link_id: t for one in each for t in one.touched}.values())
             return Accepted(sum(one.events for one in each), touched, sum(one.unresolved for one in each))

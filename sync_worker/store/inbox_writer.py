@@ -7,17 +7,18 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker.events import Change, LinkClass
-from sync_worker.store.inbox import Accepted, Inbox
+from sync_worker.store.inbox import Accepted, Batch, Inbox
 from sync_worker.store.touches import Touched
 
 # A commit costs much the same for one notice as for ten. In a burst the writer gives those on their way a moment to
-# join, until they are a crowd; a notice that comes alone is stored at once.
+# join, until they are a crowd, or as many as there were the last time: whoever was answered sends the next, and nobody
+# else is to be waited for. A notice that comes alone is stored at once.
 BURST_SECONDS = 0.02
 GATHER_SECONDS = 0.005
 CROWD = 20
@@ -58,6 +59,7 @@ class InboxWriter:
         self._gate = threading.Lock()
         self._open = True
         self._crowd = threading.Event()
+        self._wanted = CROWD  # so many waiting are a crowd
         self._burst_until = 0.0
         self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
         self._thread.start()
@@ -77,7 +79,7 @@ class InboxWriter:
             if before >= self._max_waiting:
                 raise InboxFull("too many notices wait to be stored")
             self._queue.put(item)
-        if before + 1 >= CROWD and not self._crowd.is_set():
+        if before + 1 >= self._wanted and not self._crowd.is_set():
             self._crowd.set()
         return await item.answer
 
@@ -101,20 +103,27 @@ class InboxWriter:
 
     def _run(self) -> None:
         try:
-            while (group := self._next_group()) is not None:
+            while (first := self._first()) is not None:
+                group = [first]
                 self._commit(group)
                 self._burst_until = time.monotonic() + BURST_SECONDS if len(group) > 1 else 0.0
         finally:
             self._abandon()
 
-    def _next_group(self) -> list[_Submission] | None:
+    def _first(self) -> _Submission | None:
+        """The first of the next group; in a burst only once the others had their moment."""
         first = self._queue.get()
         if first is None:
             return None
-        if time.monotonic() < self._burst_until and self._queue.qsize() < CROWD:
+        if time.monotonic() < self._burst_until:
+            self._wanted -= 1  # the first is out of the queue
             self._crowd.clear()
-            self._crowd.wait(GATHER_SECONDS)
-        group = [first]
+            if self._queue.qsize() < self._wanted:
+                self._crowd.wait(GATHER_SECONDS)
+        return first
+
+    def _whole(self, group: list[_Submission]) -> Iterator[Batch]:
+        """What the group hands over, once those have joined it that came while it waited for the database."""
         while len(group) < self._max_group:
             try:
                 item = self._queue.get_nowait()
@@ -124,17 +133,18 @@ class InboxWriter:
                 self._queue.put(None)
                 break
             group.append(item)
-        return group
+        return ((one.changes, one.klass, one.may_create) for one in group)
 
     def _commit(self, group: list[_Submission]) -> None:
         try:
-            outcome = self._inbox.accept_all([(one.changes, one.klass, one.may_create) for one in group])
+            outcome = self._inbox.accept_all(lambda: self._whole(group))
         except SQLAlchemyError as error:
             _answer(group, error)
             return
         except BaseException as error:
             _answer(group, error)
             raise
+        self._wanted = min(CROWD, len(group) + self._queue.qsize())  # before anybody who is answered sends the next
         _answer(group, outcome)
         if outcome.touched:
             self._on_commit(outcome.touched)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker.events import Change
-from sync_worker.store.inbox import Accepted, Inbox, Listener
+from sync_worker.store import inbox_writer
+from sync_worker.store.inbox import Accepted, Batch, Inbox, Listener
 from sync_worker.store.inbox_writer import InboxFull, InboxWriter
 from sync_worker.store.session import Database
 from sync_worker.store.tables import event, link
@@ -38,6 +40,10 @@ def bell() -> Bell:
 
 
 Submit = Callable[..., "Future[Accepted]"]
+
+
+class _TakenBack(Exception):
+    """A transaction that was not to be."""
 
 
 class Callers:
@@ -71,9 +77,29 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made.close()
 
 
+class Door(Inbox):
+    """Lets a transaction begin only while it is open, and then says which notices went in."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db, [CRM])
+        self.asked = threading.Semaphore(0)
+        self.open = threading.Event()
+        self.open.set()
+
+    def accept_all(self, batches: Callable[[], Iterable[Batch]]) -> Accepted:
+        self.asked.release()
+        assert self.open.wait(PATIENCE)
+        return super().accept_all(batches)
+
+
 @pytest.fixture
-def writer(db: Database, bell: Bell) -> Iterator[InboxWriter]:
-    made = InboxWriter(Inbox(db, [CRM]), bell)
+def door(db: Database) -> Door:
+    return Door(db)
+
+
+@pytest.fixture
+def writer(door: Door, bell: Bell) -> Iterator[InboxWriter]:
+    made = InboxWriter(door, bell)
     yield made
     made.close()
 
@@ -92,15 +118,14 @@ def events(db: Database) -> int:
         return int(conn.execute(select(func.count()).select_from(event)).scalar_one())
 
 
-def held_up(db: Database, writer: InboxWriter, submit: Submit, then: Sequence[list[Change]]) -> list[Future[Accepted]]:
-    """Submit while the writer cannot get on, so that all of ``then`` waits together."""
-    with db.write() as conn:
-        if not db.is_sqlite:
-            conn.execute(text("LOCK TABLE event IN ACCESS EXCLUSIVE MODE"))
-        first = submit([notice("first", "first")])
-        while writer.waiting:
-            threading.Event().wait(0.001)
-        return [first, *(submit(changes) for changes in then)]
+def held_up(door: Door, submit: Submit, then: Sequence[list[Change]]) -> list[Future[Accepted]]:
+    """Submit while the writer waits for the database with the first, so that all of ``then`` comes meanwhile."""
+    door.open.clear()
+    first = submit([notice("first", "first")])
+    assert door.asked.acquire(timeout=PATIENCE)
+    rest = [submit(changes) for changes in then]
+    door.open.set()
+    return [first, *rest]
 
 
 def test_a_caller_is_answered_after_the_commit(db: Database, submit: Submit) -> None:
@@ -108,31 +133,81 @@ def test_a_caller_is_answered_after_the_commit(db: Database, submit: Submit) -> 
     assert (accepted.events, events(db), len(accepted.touched)) == (1, 1, 1)
 
 
-def test_what_waits_together_is_one_commit_and_one_ring(
-    db: Database, writer: InboxWriter, submit: Submit, bell: Bell
+def test_what_comes_while_the_database_is_waited_for_joins_that_commit_and_its_ring(
+    door: Door, db: Database, writer: InboxWriter, submit: Submit, bell: Bell
 ) -> None:
-    futures = held_up(db, writer, submit, [[notice(str(i), f"n{i}")] for i in range(50)])
+    futures = held_up(door, submit, [[notice(str(i), f"n{i}")] for i in range(50)])
     outcomes = [future.result(PATIENCE) for future in futures]
-    assert len({id(outcome) for outcome in outcomes[1:]}) == 1
-    assert (outcomes[1].events, len(outcomes[1].touched), events(db)) == (50, 50, 51)
+    assert len({id(outcome) for outcome in outcomes}) == 1
+    assert (outcomes[0].events, len(outcomes[0].touched), events(db)) == (51, 51, 51)
     writer.close()
-    assert [len(touched) for touched in bell.rung] == [1, 50]
+    assert [len(touched) for touched in bell.rung] == [51]
 
 
-def test_a_group_is_no_larger_than_asked_for(db: Database, bell: Bell, loop: asyncio.AbstractEventLoop) -> None:
-    writer = InboxWriter(Inbox(db, [CRM]), bell, max_group=20)
-    for future in held_up(db, writer, Callers(writer, loop).submit, [[notice(str(i))] for i in range(50)]):
+def test_a_group_is_no_larger_than_asked_for(door: Door, bell: Bell, loop: asyncio.AbstractEventLoop) -> None:
+    writer = InboxWriter(door, bell, max_group=20)
+    for future in held_up(door, Callers(writer, loop).submit, [[notice(str(i))] for i in range(50)]):
         future.result(PATIENCE)
     writer.close()
-    assert [len(touched) for touched in bell.rung] == [1, 20, 20, 10]
+    assert [len(touched) for touched in bell.rung] == [20, 20, 11]
 
 
-def test_classes_and_permissions_of_one_group_stay_apart(db: Database, submit: Submit) -> None:
-    with db.write():
-        one = submit([notice("1")], "bulk", "import")
-        two = submit([notice("2")])
-    one.result(PATIENCE)
-    two.result(PATIENCE)
+def test_a_transaction_that_is_repeated_stores_all_that_has_joined_it(
+    door: Door, db: Database, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[int] = []
+
+    def once_more(fn: Callable[[Connection], Accepted]) -> Accepted:
+        """As after a deadlock: what was written the first time is taken back."""
+        with contextlib.suppress(_TakenBack), db.write() as conn:
+            failed.append(fn(conn).events)
+            raise _TakenBack
+        with db.write() as conn:
+            return fn(conn)
+
+    monkeypatch.setattr(db, "run", once_more)
+    futures = held_up(door, submit, [[notice(str(i), f"n{i}")] for i in range(5)])
+    assert [future.result(PATIENCE).events for future in futures] == [6] * 6
+    assert (failed, events(db)) == ([6], 6)
+
+
+class Gathering(threading.Event):
+    """Counts how often somebody was waited for in vain."""
+
+    in_vain = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        came = super().wait(timeout)
+        self.in_vain += not came
+        return came
+
+
+def test_a_burst_waits_for_as_many_as_were_answered_and_for_nobody_else(
+    writer: InboxWriter, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three senders, each of whom sends the next notice when the last one was answered, are never a crowd of twenty."""
+    monkeypatch.setattr(inbox_writer, "GATHER_SECONDS", 2.0)
+    monkeypatch.setattr(inbox_writer, "BURST_SECONDS", 60.0)
+    gathering = Gathering()
+    monkeypatch.setattr(writer, "_crowd", gathering)
+
+    async def send(sender: int) -> int:
+        return sum([(await writer.store([notice(f"{sender}-{i}")])).events > 0 for i in range(50)])
+
+    async def burst() -> list[int]:
+        return await asyncio.gather(*(send(sender) for sender in range(3)))
+
+    assert asyncio.run_coroutine_threadsafe(burst(), loop).result(60) == [50, 50, 50]
+    assert gathering.in_vain <= 2, "only for those who have sent their last may somebody wait"
+
+
+def test_classes_and_permissions_of_one_group_stay_apart(door: Door, db: Database, submit: Submit) -> None:
+    door.open.clear()
+    one = submit([notice("1")], "bulk", "import")
+    assert door.asked.acquire(timeout=PATIENCE)
+    two = submit([notice("2")])
+    door.open.set()
+    assert one.result(PATIENCE) is two.result(PATIENCE)
     with db.read() as conn:
         rows = conn.execute(select(link.c.crm_key, link.c.klass, link.c.may_create).order_by(link.c.crm_key)).all()
     assert [tuple(row) for row in rows] == [("1", "bulk", "import"), ("2", "live", None)]
@@ -172,25 +247,25 @@ def test_close_stores_what_was_submitted_and_refuses_what_comes_later(
 
 
 def test_too_many_waiting_notices_are_refused_instead_of_piled_up(
-    db: Database, bell: Bell, loop: asyncio.AbstractEventLoop
+    door: Door, db: Database, bell: Bell, loop: asyncio.AbstractEventLoop
 ) -> None:
-    writer = InboxWriter(Inbox(db, [CRM]), bell, max_waiting=10)
-    *stored, refused = held_up(db, writer, Callers(writer, loop).submit, [[notice(str(i))] for i in range(11)])
+    writer = InboxWriter(door, bell, max_waiting=10)
+    *stored, refused = held_up(door, Callers(writer, loop).submit, [[notice(str(i))] for i in range(11)])
     with pytest.raises(InboxFull):
         refused.result(PATIENCE)
-    assert len({id(future.result(PATIENCE)) for future in stored}) == 2
+    assert len({id(future.result(PATIENCE)) for future in stored}) == 1
     writer.close()
     assert events(db) == 11
 
 
 def test_what_a_caller_handed_over_before_it_went_away_is_stored(
-    db: Database, writer: InboxWriter, submit: Submit
+    door: Door, db: Database, writer: InboxWriter, submit: Submit
 ) -> None:
-    with db.write() as conn:
-        if not db.is_sqlite:
-            conn.execute(text("LOCK TABLE event IN ACCESS EXCLUSIVE MODE"))
-        gone = submit([notice("42", "n1")])
-        assert gone.cancel()
+    door.open.clear()
+    gone = submit([notice("42", "n1")])
+    assert door.asked.acquire(timeout=PATIENCE)
+    assert gone.cancel()
+    door.open.set()
     assert submit([notice("43")]).result(PATIENCE).events >= 1
     writer.close()
     assert events(db) == 2

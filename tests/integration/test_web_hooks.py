@@ -51,10 +51,12 @@ class Vendor:
 
 class Inbox(Inbox):
     def accept_all(self, batches):
-        batches = list(batches)
-        if any(change.key == "defect" for changes, *_ in batches for change in changes):
-            raise ZeroDivisionError
-        return super().accept_all(batches)
+        def checked():
+            handed = list(batches())
+            if any(change.key == "defect" for changes, *_ in handed for change in changes):
+                raise ZeroDivisionError
+            return handed
+        return super().accept_all(checked)
 
 class DefectiveDoorbell(app.Doorbell):
     def send(self, messages):
