@@ -22,10 +22,10 @@ from sync_worker.engine.rule import Rule
 from sync_worker.errors import AuthFailed, LeaseLost, PermanentError, ReadTooOld, RetryableError, SystemUnavailable
 from sync_worker.events import SIDES, LinkClass, Side
 from sync_worker.store import defaults, leases, links, pauses, waiting
-from sync_worker.store.links import Save, Shown
-from sync_worker.store.rows import LinkRow, rows_of
+from sync_worker.store.rows import LinkRow
+from sync_worker.store.saves import Save, Saved, Shown
 from sync_worker.store.session import Database
-from sync_worker.store.tables import journal, link
+from sync_worker.store.tables import journal
 from sync_worker.store.touches import Touched
 from sync_worker.wording import counted
 
@@ -161,12 +161,9 @@ class Batch:
 
     def _reload(self, rows: list[LinkRow]) -> list[LinkRow]:
         """The same links from the database's present version: a batch that failed may have changed those in hand."""
-        wanted = {row.id: row.lease_token for row in rows}
-        with self._db.read() as conn:
-            found = rows_of(conn, select(link).where(link.c.id.in_(wanted)))
-        fresh = [row for row in found if row.lease_token == wanted[row.id]]
+        fresh = leases.held(self._db, {row.id: row.lease_token for row in rows})
         self._rows.update((row.id, row) for row in fresh)
-        return sorted(fresh, key=lambda row: row.id)
+        return fresh
 
     def _retry(self, row: LinkRow, error: RetryableError) -> Save:
         row.attempts += 1
@@ -321,7 +318,7 @@ class Batch:
             seen = select(func.count()).where(c.flow == name, c.what == "unlinked", c.actor == "worker", c.at > since)
             return max(0, self._flow.unlinked_per_hour - int(conn.execute(seen).scalar_one()))
 
-    def _stuck(self, fresh: LinkRow, saved: links.Saved) -> Save:
+    def _stuck(self, fresh: LinkRow, saved: Saved) -> Save:
         """The key just found stands elsewhere: on a full link (a person decides) or a row that is creating (wait)."""
         fresh.opens = {}
         if fresh.id in saved.busy:

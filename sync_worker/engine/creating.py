@@ -19,8 +19,8 @@ from sync_worker.engine.flow import Flow
 from sync_worker.engine.ladder import offered_record
 from sync_worker.errors import AlreadyExists, AuthFailed, RetryableError
 from sync_worker.events import Side, other
-from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
+from sync_worker.store.saves import Save
 
 WAVE = 25  # creates whose intents are open at the same time
 GIVE_UP = 5  # creates refused as "exists already" without anything to be found

@@ -9,8 +9,8 @@ from mappings.merge import Plan, Sides
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.events import Side
-from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
+from sync_worker.store.saves import Save
 
 
 class Desk(Protocol):

@@ -19,8 +19,8 @@ from sync_worker.engine.flow import Flow
 from sync_worker.engine.ladder import offered, offered_record, partner_of
 from sync_worker.engine.rule import INSISTED, TO_ONE, Rule
 from sync_worker.events import Side, other
-from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
+from sync_worker.store.saves import Save
 
 
 def sync(desk: Desk, flow: Flow, rule: Rule, rows: Sequence[LinkRow]) -> list[Save]:

@@ -17,8 +17,8 @@ from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
 from sync_worker.events import SIDES, Side
-from sync_worker.store.links import Gone, Save
 from sync_worker.store.rows import LinkRow
+from sync_worker.store.saves import Gone, Save
 
 
 def sync(desk: Desk, flow: Flow, rule: Rule, rows: Sequence[LinkRow]) -> list[Save]:

@@ -20,8 +20,8 @@ from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
 from sync_worker.events import SIDES, Side
 from sync_worker.store import defaults, waiting
-from sync_worker.store.links import Save
 from sync_worker.store.rows import LinkRow
+from sync_worker.store.saves import Save
 from sync_worker.store.session import Database
 
 Verdict = Literal[

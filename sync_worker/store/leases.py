@@ -6,7 +6,7 @@ whose lease ran out can no longer change the link: what it did is journalled and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -14,8 +14,8 @@ from sqlalchemy import Connection, select
 from sync_worker.events import LinkClass
 from sync_worker.store import defaults
 from sync_worker.store import link_statements as sql
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
-from sync_worker.store.session import Database
+from sync_worker.store.rows import LinkRow, rows_of
+from sync_worker.store.session import Database, Dumped, dumps
 from sync_worker.store.tables import link
 from sync_worker.store.waiting import Scope
 
@@ -38,18 +38,29 @@ def claim(
     until it ends (E4). ``owner``: the process that works on them, if somebody will tell of its end (``release``).
     """
 
-    def take(conn: Connection) -> list[LinkRow]:
+    def take(conn: Connection) -> dict[int, int]:
         now = db.now(conn)
         if _paused(conn, scope, now):
-            return []
-        picked: list[LinkRow] = []
+            return {}
+        picked: dict[int, int] = {}
         for poison in (poison_first, not poison_first):
             most = 1 if poison else limit
             picked = picked or _claim(conn, scope, now, most, klass=klass, ids=ids, poison=poison, owner=owner)
-        load_opens(conn, picked)
-        return sorted(picked, key=lambda row: row.id)
+        return picked
 
-    return db.run(take)
+    return held(db, db.run(take))
+
+
+def held(db: Database, tokens: Mapping[int, int]) -> list[LinkRow]:
+    """The links of these ids that are still held under these tokens, as they are now, in id order.
+
+    Read beside the transaction that claims: with SQLite, what one process reads in it keeps all others from writing.
+    """
+    if not tokens:
+        return []
+    with db.read() as conn:
+        found = rows_of(conn, select(link).where(link.c.id.in_(tokens)).order_by(link.c.id))
+    return [row for row in found if row.lease_token == tokens[row.id]]
 
 
 def _paused(conn: Connection, scope: Scope, now: float) -> bool:
@@ -69,7 +80,7 @@ def _claim(
     ids: Sequence[int] | None,
     poison: bool,
     owner: str | None,
-) -> list[LinkRow]:
+) -> dict[int, int]:
     values: dict[str, Any] = {"b_flow": scope.flow, "b_entity": scope.entity, "b_now": now, "b_limit": limit}
     given = {"b_klass": klass, "b_ids": None if ids is None else list(ids)}
     values |= {name: value for name, value in given.items() if value is not None}
@@ -81,7 +92,7 @@ def _claim(
         taken = conn.execute(sql.take(free), lease)
     else:
         taken = conn.execute(sql.claim(*kind), {**values, **lease})
-    return [from_mapping(row) for row in taken.mappings()]
+    return {row.id: row.lease_token for row in taken}
 
 
 def release(db: Database, owner: str) -> int:
@@ -103,6 +114,7 @@ def renew(
     sent), so that a crash between a vendor's answer and our save is recognised by the next pass. ``scope``: one whose
     lease ran out does not count while another flow works on its CRM record (E21)."""
     wanted = {row.id: row.lease_token for row in rows}
+    memories = {i: Dumped(dumps(memory)) for i, memory in (tries or {}).items()}
 
     def prolong(conn: Connection) -> set[int]:
         now = db.now(conn)
@@ -113,10 +125,10 @@ def renew(
             held -= expired - defaults.still_ours(conn, scope.entity, scope.shared_crm, expired, now)
         kept = [
             {"b_id": i, "lease_until": until, "unwritten_token": None, "memory": m}
-            for i, m in (tries or {}).items()
+            for i, m in memories.items()
             if i in held
         ]
-        rest = held.difference(tries or ())
+        rest = held.difference(memories)
         if kept:
             conn.execute(sql.UPDATE, kept)
         if rest:

@@ -13,7 +13,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ from sync_worker.errors import ConfigError
 
 T = TypeVar("T")
 
-SHORT_WAIT, LONG_WAIT = 0.002, 0.02  # seconds at most between two looks for SQLite's write lock
+SHORT_WAIT, LONG_WAIT = 0.0005, 0.02  # seconds at most between two looks for SQLite's write lock
 BUSY_SECONDS = 30
 PROMPT_SECONDS = 0.25  # an answer of PostgreSQL's that came later than that tells nothing about its clock
 TRIES = 6
@@ -43,9 +43,22 @@ _TRY_LOCK = text(
 _CRM_RECORD = "\x01crm_record:"  # no flow's name begins so
 
 
+class Dumped(str):
+    """A value of a JSON column that has been written down already, while nobody waited for it."""
+
+    __slots__ = ()
+
+
 def dumps(value: Any) -> str:
     """JSON as every column holds it: compact, text as typed."""
+    if type(value) is Dumped:
+        return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def dumped(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Dumped]:
+    """Those of the named values that there are, for columns of JSON."""
+    return {name: Dumped(dumps(values[name])) for name in names if values.get(name) is not None}
 
 
 def parse_url(url: str) -> URL:

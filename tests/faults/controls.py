@@ -9,7 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sync_worker.store.saves import Save, Saved
 
 NOT_AT_REST = frozenset({"not at rest: links due or pending"})
 OVERWRITTEN = frozenset({
@@ -80,7 +83,7 @@ def retries_in_the_queue() -> None:
     failed = threading.local()
     plain = links.save
 
-    def save(db: Any, saves: Sequence[links.Save]) -> links.Saved:
+    def save(db: Any, saves: Sequence[Save]) -> Saved:
         for one in saves:
             if one.row.klass == "retry" and one.row.due_at is not None and not one.keep_lease:
                 one.row.due_at = None
@@ -147,7 +150,7 @@ def no_fencing() -> None:
 
     plain = links._current
 
-    def current(conn: Any, saves: Sequence[links.Save]) -> dict[int, Any]:
+    def current(conn: Any, saves: Sequence[Save]) -> dict[int, Any]:
         found = plain(conn, saves)
         for one in saves:
             if one.row.id in found:

@@ -14,7 +14,7 @@ from support.world import World
 from sync_worker import desk
 from sync_worker.connectors.emulation import Response
 from sync_worker.store import leases, links, pauses
-from sync_worker.store.links import Save
+from sync_worker.store.saves import Gone, Save
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def unlinked(world: World, one: Pair, flow: str = FLOW) -> None:
     world.notice("crm", one.crm)
     scope = world.app.flows[flow].scope
     (row,) = leases.claim(world.db, scope, ids=[one.id])
-    links.save(world.db, [Save(row, gone=links.Gone("erp", "unlinked", {}), sharing=scope.shared_crm)])
+    links.save(world.db, [Save(row, gone=Gone("erp", "unlinked", {}), sharing=scope.shared_crm)])
 
 
 def test_gumu_14_unlinking_deletes_nothing_and_neither_side_is_made_again(world: World) -> None:

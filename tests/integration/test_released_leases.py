@@ -12,7 +12,7 @@ from support.rules import Make, entries, pair, rest, row_of, run_once, there, up
 from support.world import Crash, World
 from sync_worker.store import leases, links
 from sync_worker.store.link_statements import POISON
-from sync_worker.store.links import Save
+from sync_worker.store.saves import Save
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
 from sync_worker.store.waiting import Scope

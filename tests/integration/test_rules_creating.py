@@ -22,7 +22,7 @@ from support.rules import (
 from support.world import World
 from sync_worker.events import Change
 from sync_worker.store import leases, links, pauses
-from sync_worker.store.links import Save
+from sync_worker.store.saves import Save
 
 URL = "contacts.default.URL1"
 SIDES = pytest.mark.parametrize("side", ["erp", "crm"])

@@ -15,7 +15,7 @@ from sync_worker.cli import app as cli
 from sync_worker.desk import linking
 from sync_worker.errors import PermanentError
 from sync_worker.store import leases, links
-from sync_worker.store.links import Save
+from sync_worker.store.saves import Gone, Save
 
 
 @pytest.fixture
@@ -29,9 +29,7 @@ def unlink(two: TwoErps, flow: str, crm: str) -> int:
     two.notice("crm", crm)
     scope = two.app.flows[flow].scope
     (row,) = leases.claim(two.db, scope, ids=[two.link_of(flow, crm).id])
-    saved = links.save(
-        two.db, [Save(row, gone=links.Gone("erp", "unlinked", {}), sharing=two.app.flows[flow].shared_crm)]
-    )
+    saved = links.save(two.db, [Save(row, gone=Gone("erp", "unlinked", {}), sharing=two.app.flows[flow].shared_crm)])
     assert not saved.lost
     return row.id
 

@@ -15,7 +15,7 @@ from support.world import World
 from sync_worker import desk
 from sync_worker.errors import SyncError
 from sync_worker.store import leases, links
-from sync_worker.store.links import Save
+from sync_worker.store.saves import Gone, Save
 from sync_worker.store.tables import event, part
 
 TO_CRM = 'create_in_crm = "on_first_invoice"'
@@ -374,7 +374,7 @@ def test_lay_2_e19_an_invoice_does_not_revive_what_was_unlinked(make: Make, who:
     company = str(row.crm_key)
     if who == "removed":
         world.crm.person("Company", company, {}, "delete")
-    links.save(world.db, [Save(row, gone=links.Gone("crm", who, {"side": "crm"}))])
+    links.save(world.db, [Save(row, gone=Gone("crm", who, {"side": "crm"}))])
     world.settle()
     rest(world)
     number = invoice(world, key)

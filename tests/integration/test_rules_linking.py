@@ -17,7 +17,7 @@ from support.rules import (
 from support.world import World
 from sync_worker.events import Change, Side
 from sync_worker.store import leases, links
-from sync_worker.store.links import Gone, Save
+from sync_worker.store.saves import Gone, Save
 
 URL = "contacts.default.URL1"
 

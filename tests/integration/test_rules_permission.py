@@ -17,7 +17,7 @@ from support.world import World
 from sync_worker import desk
 from sync_worker.events import Change
 from sync_worker.store import leases, links
-from sync_worker.store.links import Save
+from sync_worker.store.saves import Gone, Save
 
 
 def older(world: World, name: str = "Older Ltd") -> str:
@@ -79,7 +79,7 @@ def test_e19_an_invoice_does_not_lift_unlinked_but_a_person_does(make_light: Mak
     world.settle()
     erp = row_of(world, crm=key).erp_key
     (row,) = claimed(world, key)
-    links.save(world.db, [Save(row, gone=links.Gone("erp", "unlinked", {}))])
+    links.save(world.db, [Save(row, gone=Gone("erp", "unlinked", {}))])
     permit(world, key, "invoice")
     world.settle()
     assert row_of(world, crm=key).state == "unlinked"

@@ -19,7 +19,7 @@ from support.rules import (
     when,
 )
 from sync_worker.store import leases, links, managers
-from sync_worker.store.links import Save
+from sync_worker.store.saves import Save
 
 URL = "contacts.default.URL1"
 

@@ -35,7 +35,7 @@ from sync_worker.connectors.emulation import Request
 from sync_worker.engine.batch import POISON_END
 from sync_worker.engine.core import POISON_TURN
 from sync_worker.store import leases, links, managers
-from sync_worker.store.links import Save
+from sync_worker.store.saves import Save
 from sync_worker.store.tables import link, manager_map
 
 # --- E4 ---------------------------------------------------------------------------------------------------------------

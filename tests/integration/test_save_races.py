@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, text, update
 
 from support.waiting import until
 from sync_worker.store import leases, links
-from sync_worker.store.links import Save
+from sync_worker.store.saves import Gone, Save, Saved
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
 from sync_worker.store.waiting import Scope
@@ -44,7 +44,7 @@ def test_e17_a_half_row_that_appears_while_its_key_is_being_saved_is_absorbed(db
     db.run(lambda conn: conn.execute(insert(link).values(half_row(erp_key="7", erp_dirty=1))))
     [row] = leases.claim(db, SCOPE, limit=1)
     row.crm_key, row.state, row.due_at = "43", "in_sync", None
-    saved: list[links.Saved] = []
+    saved: list[Saved] = []
     saving = threading.Thread(target=lambda: saved.append(links.save(db, [Save(row, brings="crm")])))
     other = Database(database_url, durable=False)
     with other.write() as conn:
@@ -203,7 +203,7 @@ def test_e21_the_last_default_that_ends_and_a_link_that_begins_leave_one_default
         [full] = leases.claim(db, scope_of(TWO[0]), limit=1)
         [half] = leases.claim(other, scope_of(TWO[1]), limit=1)
         half.crm_key, half.state, half.due_at = f"4{n}", "in_sync", None
-        ends = Save(full, gone=links.Gone("erp", "removed", {}), sharing=TWO)
+        ends = Save(full, gone=Gone("erp", "removed", {}), sharing=TWO)
         begins = Save(half, brings="crm", sharing=TWO)
         at_the_same_time(partial(links.save, db, [ends]), partial(links.save, other, [begins]))
         db.run(lambda conn: conn.execute(update(link).values(due_at=None)))

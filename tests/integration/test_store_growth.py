@@ -12,6 +12,7 @@ from sync_worker.events import Change
 from sync_worker.store import leases, links, migrate, waiting
 from sync_worker.store import link_statements as sql
 from sync_worker.store.inbox import Inbox, Listener
+from sync_worker.store.saves import Save
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
 from sync_worker.store.waiting import Scope
@@ -70,7 +71,7 @@ def test_a_pass_that_changes_no_key_and_no_state_writes_no_list_anew(db: Databas
         updates.append(statement)
 
     event.listen(db._writer, "before_cursor_execute", note)
-    links.save(db, [links.Save(row)])
+    links.save(db, [Save(row)])
     (update,) = [one for one in updates if one.startswith("UPDATE link")]
     assert "crm_was" in update
     assert [name for name in LISTED if re.search(rf"\b{name}=", update)] == []
@@ -83,6 +84,6 @@ def test_a_pass_that_changes_a_state_stores_it(db: Database) -> None:
     Inbox(db, [ear]).accept([Change("crm", "customer", "7")])
     (row,) = leases.claim(db, SCOPE, klass="live")
     row.state, row.cause, row.due_at = "failing", "refused", None
-    links.save(db, [links.Save(row)])
+    links.save(db, [Save(row)])
     with db.read() as conn:
         assert conn.execute(link.select().where(link.c.crm_key == "7")).one().state == "failing"
