@@ -23,19 +23,19 @@ class _Gathered:
     def write(self, data: bytes) -> None:
         if self._held is None:
             self._held = data
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         elif not self._inner.is_closing():
             held, self._held = self._held, None
             self._inner.writelines((held, data))
 
-    def close(self) -> None:
-        self._flush()
-        self._inner.close()
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
         held, self._held = self._held, None
         if held is not None and not self._inner.is_closing():
             self._inner.write(held)
+
+    def close(self) -> None:
+        self.flush()
+        self._inner.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -45,4 +45,9 @@ class WholeAnswers(HttpToolsProtocol):
     """A connection to be given to uvicorn as ``http``."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        super().connection_made(cast(asyncio.Transport, _Gathered(transport, self.loop)))
+        self._gathered = _Gathered(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._gathered))
+
+    def eof_received(self) -> None:
+        self._gathered.flush()  # now the transport closes itself
+        super().eof_received()

@@ -22,8 +22,8 @@ from sync_worker.store.touches import ALL_PARTS, Marks, Touched, Toucher
 
 OPS = frozenset(get_args(Op))
 PEOPLE = frozenset({"account_manager", "user"})  # a notice about one of them makes the directory be read again
-Batch = tuple[Sequence[Change], LinkClass, str | None]
-"""Changes, their class, and what they permit to create."""
+Handed = tuple[Sequence[Change], LinkClass, str | None]
+"""Changes that somebody handed over, their class, and what they permit to create."""
 
 EVENT_COLUMNS = ("system", "entity", "key", "op", "via", "notice_id", "at")
 
@@ -135,15 +135,15 @@ class Inbox:
                     told[child] = told.get(child, False) or change.op in ("created", "deleted")
         return marks, children
 
-    def accept_all(self, batches: Callable[[], Iterable[Batch]]) -> Accepted:
+    def accept_all(self, handed: Callable[[], Iterable[Handed]]) -> Accepted:
         """Several in one transaction; changes that agree on class and permission go together.
 
-        ``batches`` is asked in the transaction, and again if that is repeated: it may know of more by then, not less.
+        ``handed`` is asked in the transaction, and again if that is repeated: it may know of more by then, not less.
         """
 
         def work(conn: Connection) -> Accepted:
             alike: dict[tuple[LinkClass, str | None], list[Change]] = {}
-            for changes, klass, may_create in batches():
+            for changes, klass, may_create in handed():
                 alike.setdefault((klass, may_create), []).extend(changes)
             each = [self.accept_in(conn, c, klass=klass, may_create=permit) for (klass, permit), c in alike.items()]
             touched = tuple({t.link_id: t for one in each for t in one.touched}.values())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync_worker.events import Change, LinkClass
-from sync_worker.store.inbox import Accepted, Batch, Inbox
+from sync_worker.store.inbox import Accepted, Handed, Inbox
 from sync_worker.store.touches import Touched
 
 # A commit costs much the same for one notice as for ten. In a burst the writer gives those on their way a moment to
@@ -59,7 +59,8 @@ class InboxWriter:
         self._gate = threading.Lock()
         self._open = True
         self._crowd = threading.Event()
-        self._wanted = CROWD  # so many waiting are a crowd
+        self._in_flight = CROWD  # notices that were under way when the last commit ended
+        self._enough = CROWD  # waiting; nobody else is waited for
         self._burst_until = 0.0
         self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
         self._thread.start()
@@ -79,7 +80,7 @@ class InboxWriter:
             if before >= self._max_waiting:
                 raise InboxFull("too many notices wait to be stored")
             self._queue.put(item)
-        if before + 1 >= self._wanted and not self._crowd.is_set():
+        if before + 1 >= self._enough and not self._crowd.is_set():
             self._crowd.set()
         return await item.answer
 
@@ -116,13 +117,13 @@ class InboxWriter:
         if first is None:
             return None
         if time.monotonic() < self._burst_until:
-            self._wanted -= 1  # the first is out of the queue
+            self._enough = min(CROWD, self._in_flight) - 1  # the first is out of the queue
             self._crowd.clear()
-            if self._queue.qsize() < self._wanted:
+            if self._queue.qsize() < self._enough:
                 self._crowd.wait(GATHER_SECONDS)
         return first
 
-    def _whole(self, group: list[_Submission]) -> Iterator[Batch]:
+    def _whole(self, group: list[_Submission]) -> Iterator[Handed]:
         """What the group hands over, once those have joined it that came while it waited for the database."""
         while len(group) < self._max_group:
             try:
@@ -139,12 +140,13 @@ class InboxWriter:
         try:
             outcome = self._inbox.accept_all(lambda: self._whole(group))
         except SQLAlchemyError as error:
+            self._whole(group)  # if no transaction came about: nobody is to wait for the next one to fail as well
             _answer(group, error)
             return
         except BaseException as error:
             _answer(group, error)
             raise
-        self._wanted = min(CROWD, len(group) + self._queue.qsize())  # before anybody who is answered sends the next
+        self._in_flight = len(group) + self._queue.qsize()  # before anybody who is answered sends the next
         _answer(group, outcome)
         if outcome.touched:
             self._on_commit(outcome.touched)

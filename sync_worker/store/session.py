@@ -140,7 +140,8 @@ class Database:
     def run(self, fn: Callable[[Connection], T]) -> T:
         """``fn`` in one write transaction, again (as a whole) after a deadlock, serialization failure or SQLITE_BUSY.
 
-        ``fn`` must have no other effects. Raises the last ``DBAPIError`` after six tries or a minute.
+        ``fn`` must have no other effects, or none that a repetition minds. Raises the last ``DBAPIError`` after six
+        tries or a minute.
         """
         give_up_at = time.monotonic() + 2 * BUSY_SECONDS
         for attempt in range(1, TRIES):

@@ -10,11 +10,11 @@ from concurrent.futures import Future
 
 import pytest
 from sqlalchemy import Connection, func, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from sync_worker.events import Change
 from sync_worker.store import inbox_writer
-from sync_worker.store.inbox import Accepted, Batch, Inbox, Listener
+from sync_worker.store.inbox import Accepted, Handed, Inbox, Listener
 from sync_worker.store.inbox_writer import InboxFull, InboxWriter
 from sync_worker.store.session import Database
 from sync_worker.store.tables import event, link
@@ -85,11 +85,14 @@ class Door(Inbox):
         self.asked = threading.Semaphore(0)
         self.open = threading.Event()
         self.open.set()
+        self.away: SQLAlchemyError | None = None
 
-    def accept_all(self, batches: Callable[[], Iterable[Batch]]) -> Accepted:
+    def accept_all(self, handed: Callable[[], Iterable[Handed]]) -> Accepted:
         self.asked.release()
         assert self.open.wait(PATIENCE)
-        return super().accept_all(batches)
+        if self.away is not None:
+            raise self.away
+        return super().accept_all(handed)
 
 
 @pytest.fixture
@@ -232,6 +235,19 @@ def test_a_database_error_reaches_everybody_in_the_group_and_the_writer_lives_on
     assert submit([notice("43", "n1")]).result(PATIENCE).events == 1
     writer.close()
     assert len(bell.rung) == 1
+
+
+def test_whoever_waits_is_told_at_once_that_no_transaction_came_about(door: Door, db: Database, submit: Submit) -> None:
+    """Each try may take as long as a database is waited for: nobody waits for a second one."""
+    door.away = OperationalError("BEGIN", {}, Exception("database is locked"))
+    futures = held_up(door, submit, [[notice(str(i), f"n{i}")] for i in range(5)])
+    for future in futures:
+        with pytest.raises(OperationalError):
+            future.result(PATIENCE)
+    assert not door.asked.acquire(blocking=False), "one try answered them all"
+    door.away = None
+    assert submit([notice("42", "n0")]).result(PATIENCE).events == 1
+    assert events(db) == 1
 
 
 def test_close_stores_what_was_submitted_and_refuses_what_comes_later(

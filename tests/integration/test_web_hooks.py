@@ -50,12 +50,12 @@ class Vendor:
         return [Change("crm", e["entity"], e["key"], notice_id=e.get("id")) for e in events]
 
 class Inbox(Inbox):
-    def accept_all(self, batches):
+    def accept_all(self, handed):
         def checked():
-            handed = list(batches())
-            if any(change.key == "defect" for changes, *_ in handed for change in changes):
+            all_of_it = list(handed())
+            if any(change.key == "defect" for changes, *_ in all_of_it for change in changes):
                 raise ZeroDivisionError
-            return handed
+            return all_of_it
         return super().accept_all(checked)
 
 class DefectiveDoorbell(app.Doorbell):

@@ -85,8 +85,8 @@ def client(site: Site) -> Iterator[socket.socket]:
         serving.join(PATIENCE)
 
 
-def ask(client: socket.socket, path: str, *headers: str) -> None:
-    client.sendall("\r\n".join([f"GET {path} HTTP/1.1", "host: here", *headers, "", ""]).encode())
+def ask(client: socket.socket, path: str, method: str = "GET") -> None:
+    client.sendall("\r\n".join([f"{method} {path} HTTP/1.1", "host: here", "", ""]).encode())
 
 
 def read_until(client: socket.socket, end: bytes) -> bytes:
@@ -123,6 +123,16 @@ def test_a_piece_that_is_streamed_does_not_wait_for_the_next(site: Site, client:
     assert b"HTTP/1.1 200" in read_until(client, b"first\r\n")
     site.read.set()
     read_until(client, b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_client_that_has_said_all_it_will_say_gets_the_whole_answer(client: socket.socket, method: str) -> None:
+    """Its end closes the connection as soon as it is seen."""
+    ask(client, "/whole", method)
+    client.shutdown(socket.SHUT_WR)
+    received = b"".join(iter(lambda: client.recv(65536), b""))
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b"\r\n\r\nok" if method == "GET" else b"\r\n\r\n")
 
 
 def test_who_waits_to_be_told_to_send_a_body_is_told_so_at_once(client: socket.socket) -> None:

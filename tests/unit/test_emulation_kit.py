@@ -389,7 +389,7 @@ async def _nobody_listens(_message: Any) -> None:
     """Nothing is sent."""
 
 
-@pytest.mark.parametrize("late", [0.0, 0.0002, 0.0009])
+@pytest.mark.parametrize("late", [0.0, 0.0002, 0.0017])
 def test_latency_is_what_a_call_takes_from_its_arrival_to_its_answer(
     late: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,9 +398,11 @@ def test_latency_is_what_a_call_takes_from_its_arrival_to_its_answer(
     emulator.faults.latency_ms = 20
     plain = emulator.handle
 
+    work = 0.015
+
     def handle(request: Request) -> Response:
         nonlocal now
-        now += 0.015  # the emulator's own work
+        now += work  # the emulator's own
         return plain(request)
 
     async def sleep(seconds: float) -> None:
@@ -421,6 +423,10 @@ def test_latency_is_what_a_call_takes_from_its_arrival_to_its_answer(
     app = server.EmulatorApp(emulator)
     asyncio.run(calls(200))
     assert asyncio.run(calls(5000)) == pytest.approx(0.020, abs=0.00004)
+    work = 0.030
+    assert asyncio.run(calls(100)) == pytest.approx(0.030), "longer than asked for"
+    work = 0.015
+    assert asyncio.run(calls(5000)) == pytest.approx(0.020, abs=0.00004), "and those after it are none the shorter"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.0004, 0.0037, 0.01975, 0.02])

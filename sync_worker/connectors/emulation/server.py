@@ -28,6 +28,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TICK = 0.001  # seconds: what the event loop's timers round to
 LATE = 0.0003  # seconds by which an answer leaves later than asked for, until it is known better
+LATEST = 0.002  # seconds that are made up for at most: a machine that stood still says nothing about its timers
 LEARNS = 0.05  # share of each answer's own lateness that the next ones are sent earlier by
 
 
@@ -68,18 +69,19 @@ class EmulatorApp:
         try:
             response = emulator.handle(request)
             due = arrived + response.delay_ms / 1000
-            if response.delay_ms:
-                await asyncio.sleep(whole_ticks(due - time.monotonic() - self._late))
+            left = due - time.monotonic() - self._late if response.delay_ms else 0.0
+            if left > 0.0:
+                await asyncio.sleep(whole_ticks(left))
             await _answer(response, receive, send)
-            if response.delay_ms:
-                self._late = min(max(0.0, self._late + LEARNS * (time.monotonic() - due)), TICK)
+            if left > 0.0:  # of one whose own work took too long nothing is learned
+                self._late = min(max(0.0, self._late + LEARNS * (time.monotonic() - due)), LATEST)
         finally:
             emulator.in_flight -= 1
 
 
 def whole_ticks(seconds: float) -> float:
     """Rounded up as often as makes the mean right: to the nearest, every call of 20 ms would be one of 20.3."""
-    return max(0.0, math.floor(seconds / TICK + random.random()) * TICK)
+    return math.floor(seconds / TICK + random.random()) * TICK
 
 
 async def _answer(response: Response, receive: Receive, send: Send) -> None:
