@@ -146,7 +146,7 @@ def no_fencing() -> None:
     from sync_worker.engine import batch
     from sync_worker.store import leases, links
 
-    batch.READ_LASTS = float("inf")
+    batch.FRESH = batch.READ_LASTS = float("inf")
 
     plain = links._current
 

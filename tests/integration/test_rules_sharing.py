@@ -18,6 +18,7 @@ from support.rules import (
     run_once,
     when,
 )
+from sync_worker.connectors.emulation import Request, Response
 from sync_worker.store import leases, links, managers
 from sync_worker.store.saves import Save
 
@@ -100,6 +101,48 @@ def test_e22_the_window_concerns_the_field_alone_other_edits_within_it_are_kept(
     world.settle()
     assert world.crm_record(one.crm)["Comp_Name"] == "Changed"
     assert world.erp_record(one.erp)[URL] == world.crm_record(one.crm)["Comp_WebSite"] == "http://within.example"
+
+
+def test_e22_what_was_read_before_a_long_wait_for_the_other_side_is_read_again(make_light: Make) -> None:
+    """A vendor that refuses a read for a while, or a slot that nobody gives back, must not make the window longer."""
+    world = make_light()
+    one = pair(world)
+    world.edit_crm(one.crm, Comp_Name="Changed")
+    world.edit_erp(one.erp, taxId="GB987654321")  # so that both sides are read at first
+    world.deliver()
+
+    def long_wait() -> None:
+        world.clock.advance(3)
+        world.edit_erp(one.erp, name="Edited meanwhile")
+
+    when(world.crm, "query company", long_wait)
+    run_once(world.app)
+    [row] = world.links()
+    assert (row["state"], row["cause_params"]["error"]) == ("pending", "read_too_old")
+    world.settle()
+    assert world.erp_record(one.erp)["name"] == "Edited meanwhile"
+    assert world.crm_record(one.crm)["Comp_Name"] == "Changed"
+    assert world.explain("crm", one.crm)["state"] == "conflict"
+
+
+def test_e22_a_vendor_that_is_always_slow_is_written_at_the_second_try(make_light: Make) -> None:
+    world = make_light()
+    one = pair(world)
+    world.edit_crm(one.crm, Comp_Name="Changed")
+    world.edit_erp(one.erp, taxId="GB987654321")  # so that both sides are read at first
+    plain, slow = world.crm.handle, []
+
+    def handle(request: Request) -> Response:
+        if world.crm.operation(request).name == "query company":
+            world.clock.advance(3)
+            slow.append(request)
+        return plain(request)
+
+    world.crm.handle = handle  # type: ignore[method-assign]  # the call itself is real, it only takes long
+    world.settle()
+    assert world.erp_record(one.erp)["name"] == "Changed"
+    assert world.explain("crm", one.crm)["state"] == "in_sync"
+    assert len(slow) <= 4, "read again once, and looked at once more behind the write"
 
 
 def test_e22_a_worker_that_stood_still_after_reading_writes_nothing_on_what_it_read(
