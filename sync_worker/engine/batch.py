@@ -35,9 +35,8 @@ WINDOW_SECONDS = 0.6  # aimed at between the read and the last write of a portio
 FIRST_PORTION = 32
 FIRST_SINGLES = 8  # where each update is a call of its own, and other batches want the same slots
 LARGEST_PORTION = 100
-# Seconds after which nothing is written any more on what was read, but read again: a call that a vendor refused for a
-# while, a dead worker's slots, a busy database stretch the window of E22. A first try keeps to it, a later one may take
-# longer: a vendor that always does could else never be written.
+# Seconds after which what was read is read again, not written on: a refused call, dead workers' slots, a busy database
+# stretch the window of E22. A first try keeps to it, a later one need not: a slow vendor could else never be written.
 FRESH, READ_LASTS = 2.0, 10.0
 POISON_END = 12  # claims without an end, ten of them alone: no series of accidents, the record brings workers down
 MANY_UNLINKED = "many_unlinked"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import OperationalError
 
-from support.rules import FLOW, Make, api_writes, pair, rest, row_of
+from support.rules import FLOW, Make, api_writes, pair, rest, row_of, three_due_links
 from sync_worker.store import leases, links
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.saves import Save
@@ -23,13 +22,7 @@ SCOPE = Scope("customers", "customer", ("erp", "crm"))
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
-    """Three due links."""
-    database = Database(database_url, durable=False)
-    now = time.time() - 1
-    base = {"flow": "customers", "entity": "customer", "state": "pending", "due_at": now, "created_at": now}
-    database.run(lambda conn: conn.execute(insert(link), [{**base, "erp_key": key} for key in "789"]))
-    yield database
-    database.close()
+    yield from three_due_links(database_url)
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
-from support.rules import Make, entries, pair, rest, row_of, run_once, there, updates, when
+from support.rules import Make, entries, pair, rest, row_of, run_once, there, three_due_links, updates, when
 from support.world import Crash, World
 from sync_worker.store import leases, links
 from sync_worker.store.link_statements import POISON
@@ -23,13 +23,7 @@ EVERY_STEP = 12
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
-    """Three due links."""
-    database = Database(database_url, durable=False)
-    now = time.time() - 1
-    base = {"flow": "customers", "entity": "customer", "state": "pending", "due_at": now, "created_at": now}
-    database.run(lambda conn: conn.execute(insert(link), [{**base, "erp_key": key} for key in "789"]))
-    yield database
-    database.close()
+    yield from three_due_links(database_url)
 
 
 def leased(db: Database) -> set[int]:

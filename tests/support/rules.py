@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from support.world import World
 from sync_worker.connectors.emulation import Emulator, Request, Response
 from sync_worker.engine.core import Worked
 from sync_worker.store import leases
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link
 from sync_worker.wiring import App
 
@@ -36,6 +38,16 @@ def worlds(directory: Path, url: str) -> Iterator[Make]:
     yield make
     for world in made:
         world.close()
+
+
+def three_due_links(url: str) -> Iterator[Database]:
+    """A database with half rows 7, 8 and 9 that are due: ``yield from three_due_links(...)`` in a fixture."""
+    database = Database(url, durable=False)
+    now = time.time() - 1
+    base = {"flow": FLOW, "entity": "customer", "state": "pending", "due_at": now, "created_at": now}
+    database.run(lambda conn: conn.execute(insert(link), [{**base, "erp_key": key} for key in "789"]))
+    yield database
+    database.close()
 
 
 @dataclass(frozen=True)
