@@ -1,7 +1,7 @@
 """An HTTP server's answer in one piece: uvicorn writes head and body by themselves.
 
 uvloop hands each write to the system at once: two calls, two packets, and a reader that is woken for a head alone. An
-acknowledgement took a fifth longer that way.
+acknowledgement took a sixth longer that way.
 """
 
 from __future__ import annotations

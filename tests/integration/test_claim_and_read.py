@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import OperationalError
 
-from support.rules import FLOW, Make, api_writes, pair, rest, row_of, three_due_links
+from support.rules import FLOW, Make, api_writes, pair, row_of, three_due_links
 from sync_worker.store import leases, links
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.saves import Save
@@ -47,7 +47,6 @@ def test_e1_what_is_edited_between_claim_and_read_is_answered_by_the_same_pass(
 ) -> None:
     world = make()
     one = pair(world)
-    rest(world)
     world.edit_crm(one.crm, Comp_Name="Northwind Tool Works")
     world.deliver()
     before = api_writes(world)
@@ -58,7 +57,7 @@ def test_e1_what_is_edited_between_claim_and_read_is_answered_by_the_same_pass(
 
     between(edited_again)
     assert world.app.engine.run_due(FLOW, "live").claimed == 1
-    assert world.erp.get_record("customer", one.erp)["name"] == "Northwind Works"  # type: ignore[index]  # it is there
+    assert world.erp_record(one.erp)["name"] == "Northwind Works"
     assert api_writes(world)["erp"] == before["erp"] + 1
     row = row_of(world, crm=one.crm)
     assert (row.crm_done, row.state) == (row.crm_dirty, "in_sync")
@@ -85,7 +84,6 @@ def test_e4_a_database_that_goes_away_between_claim_and_read_loses_nothing(
     """Nobody knows whether its claim is held any more: the lease runs out, and the link is taken again."""
     world = make()
     one = pair(world)
-    rest(world)
     world.edit_crm(one.crm, Comp_Name="Northwind Works")
     world.deliver()
 
@@ -99,7 +97,7 @@ def test_e4_a_database_that_goes_away_between_claim_and_read_loses_nothing(
     assert world.app.engine.run_due(FLOW, "live").claimed == 0
     world.clock.advance(leases.LEASE + 1)
     world.settle()
-    assert world.erp.get_record("customer", one.erp)["name"] == "Northwind Works"  # type: ignore[index]  # it is there
+    assert world.erp_record(one.erp)["name"] == "Northwind Works"
 
 
 VALUES = [None, {}, {"a": ""}, {"a": 0, "b": False, "c": None}, {"a": [], "b": "null"}, {"ü": "„Größe“ \u2028 \\ '"}]
