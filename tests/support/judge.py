@@ -30,7 +30,8 @@ class FieldStory:
     (ADR 6). Either they put back what that write had replaced, and people edited another field of the row since
     (``clouded``: such sides), so that its having moved tells nothing. Or they took back the very edit that write had
     carried, while somebody edited over it on the other side. ``blurred``: sides where people put another field of the
-    row back: it has moved, and shows nothing of why.
+    row back: it has moved, and shows nothing of why. ``revived``: sides whose lost edit a stale read showed all the
+    same, so that we carried it over, and what we had written there looks like an edit: asked about beside another.
     """
 
     seen: int | None = None
@@ -48,6 +49,8 @@ class FieldStory:
     replaced: dict[str, Any] = field(default_factory=dict)  # by our last write of a side
     clouded: set[str] = field(default_factory=set)
     blurred: set[str] = field(default_factory=set)
+    revived: set[str] = field(default_factory=set)
+    gone: dict[str, list[Any]] = field(default_factory=lambda: {"erp": [], "crm": []})  # values of lost edits
     lost: list[tuple[str, float, float]] = field(default_factory=list)  # side, edit at, overwritten at
     undone: list[tuple[str, float, float]] = field(default_factory=list)
 
@@ -64,8 +67,12 @@ class FieldStory:
             put_back = side in self.clouded and self.replaced.get(side) == current
             taken_back = bool(self.over_ours - {side}) and self.agreed_before.get(side) == current
             (self.undone if put_back or taken_back else self.lost).append((side, self.edited_at[side], at))
+            self.gone[side].append(current)
             self.edited.discard(side)
         if actor != "person":
+            other = "crm" if side == "erp" else "erp"
+            if value in self.gone[other] and not in_step(value, getattr(self, other)):
+                self.revived.add(other)
             self.replaced[side] = getattr(self, side)
             self.clouded.discard(side)
             self.blurred.discard(side)
@@ -79,6 +86,7 @@ class FieldStory:
             self.edited.clear()
             if actor != "person" or by_themselves:
                 self.over_ours.clear()
+            self.revived.clear()
             self.agreed_before, self.agreed = self.agreed, {"erp": self.erp, "crm": self.crm}
 
     def row_edited(self, side: str, *, put_back: bool) -> None:

@@ -270,7 +270,7 @@ class Life(RuleBasedStateMachine):
             return None if is_open else "edited on both sides, but no conflict"
         if is_open and story.met and equal and values[0] != values[1]:
             return None  # two people typed nearly the same: whether it is the same is for a person to say
-        if self.interrupted and story.blurred and is_open:
+        if (story.revived or (self.interrupted and story.blurred)) and is_open:
             return "open, but equal" if equal else None  # asked in vain
         if not equal:
             return f"{values} differ at rest"

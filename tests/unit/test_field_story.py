@@ -69,3 +69,13 @@ def test_an_edit_that_was_taken_back_while_somebody_edited_over_our_write_of_it_
     assert (story.lost, story.undone) == ([], [("erp", 5.0, 6.0)])
     another = told(*carried, ("crm", "C", "person"), ("erp", "D", "person"), ("erp", "C", "api"))
     assert (another.lost, another.undone) == ([("erp", 5.0, 6.0)], [])
+
+
+def test_a_lost_edit_that_a_stale_read_showed_all_the_same_was_carried_over() -> None:
+    lost = (("erp", "B", "person"), ("crm", "C", "person"), ("crm", "B", "api"))
+    assert told(*lost).revived == set()
+    carried = (*lost, ("erp", "C", "api"))
+    assert told(*carried).revived == {"crm"}, "the CRM shows what we had written there, and that looks like an edit"
+    assert told(*carried, ("erp", "D", "person")).revived == {"crm"}
+    assert told(*carried, ("crm", "C", "api")).revived == set()
+    assert told(*carried, ("erp", "B", "api")).revived == set()
