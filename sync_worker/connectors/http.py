@@ -24,7 +24,7 @@ from sync_worker.connectors.context import call_class, guard, sending, writes_al
 from sync_worker.connectors.exchange import Call, Exchange, Params, Transport
 from sync_worker.connectors.limiter import Limiter, LocalLimiter
 from sync_worker.connectors.phases import BODY_GAP, CALL_DEADLINE
-from sync_worker.connectors.turns import AHEAD, Turn, WhenItsTurn
+from sync_worker.connectors.turns import AHEAD, Turn
 from sync_worker.errors import (
     AlreadyExists,
     OutcomeUnknown,
@@ -206,7 +206,6 @@ class VendorHttp:
             if call_class.get() == "live" or not self._exchange.pooled:
                 turn.begin()
                 return self._send(call, request)
-            request.stream = WhenItsTurn(request.content, turn)
             with ExitStack() as place:
                 self._wait(call, place, self._anteroom, self._concurrency + AHEAD)
                 return self._send(call, request)

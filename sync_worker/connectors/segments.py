@@ -14,9 +14,10 @@ from typing import Any
 
 import httpcore
 
-from sync_worker.connectors.context import arrived
+from sync_worker.connectors.context import arrived, leaving
 from sync_worker.connectors.phases import Left
 
+SEEN = 0.05  # seconds for which it counts that a server was seen not to have hung up
 LARGEST = 64 * 1024  # bytes; more is not put together: a copy would cost more than a packet saves
 
 
@@ -71,10 +72,11 @@ class _Stream(httpcore.NetworkStream):
     def _flush(self) -> None:
         held, self._held = self._held, b""
         if held:
-            # httpcore looked when it took the connection, perhaps a second ago; TLS tickets wait on one that is new
-            if self._answered and self._inner.get_extra_info("is_readable"):
-                raise httpcore.ConnectionNotAvailable  # the server has hung up: the pool takes another one
             self._asked = not held.startswith(b"CONNECT ")  # that is for a proxy: the vendor knows of nothing yet
+            waited = leave() if self._asked and (leave := leaving.get()) is not None else 0.0
+            # httpcore looked when it took the connection; TLS tickets wait on one that is new
+            if waited > SEEN and self._answered and self._inner.get_extra_info("is_readable"):
+                raise httpcore.ConnectionNotAvailable  # the server has hung up: the pool takes another one
             self._inner.write(held, self._timeout)
 
     def close(self) -> None:

@@ -6,14 +6,13 @@ far as the slot of another call is not kept from it: work that is not live prepa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 
 import httpcore
-import httpx
 
-from sync_worker.connectors.context import arrived
+from sync_worker.connectors.context import arrived, leaving
 
 AHEAD = 2  # requests of one process that are prepared while all slots are taken
 STALE = (
@@ -22,7 +21,7 @@ STALE = (
 
 
 class Turn:
-    """A context manager around one try of a call; ``begin`` may be called at any time within, and again.
+    """A context manager around one try of a call. It begins when its request leaves, or before, by ``begin``.
 
     ``take(held)`` waits, enters what is held meanwhile, and tells how many seconds it waited; ``begin`` raises what it
     raises. ``answered(held)`` is called when the answer is here, to let go of it.
@@ -35,13 +34,14 @@ class Turn:
         self.begun = False
 
     def __enter__(self) -> Turn:
-        self._told = arrived.set(lambda: self._answered(self._held))
+        self._tokens = leaving.set(self._leave), arrived.set(lambda: self._answered(self._held))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        arrived.reset(self._told)
+        leaving.reset(self._tokens[0])
+        arrived.reset(self._tokens[1])
         self._held.close()
 
     def begin(self) -> float:
@@ -52,15 +52,8 @@ class Turn:
         self.begun = True
         return waited
 
-
-class WhenItsTurn(httpx.SyncByteStream):
-    """A request's body, which is asked for when the head is written down and nothing has left yet."""
-
-    def __init__(self, body: bytes, turn: Turn) -> None:
-        self._body = body
-        self._turn = turn
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._turn.begin() > STALE:
-            raise httpcore.ConnectionNotAvailable  # the pool takes another one, and asks for the body again
-        yield self._body
+    def _leave(self) -> float:
+        waited = self.begin()
+        if waited > STALE:
+            raise httpcore.ConnectionNotAvailable  # the pool takes another one, and writes the request down again
+        return waited

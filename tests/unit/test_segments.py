@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import httpcore
 import pytest
 
+from sync_worker.connectors.context import leaving
 from sync_worker.connectors.http import VendorHttp
-from sync_worker.connectors.segments import LARGEST, OneSegment
+from sync_worker.connectors.segments import LARGEST, SEEN, OneSegment
 from sync_worker.errors import OutcomeUnknown
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -23,6 +24,7 @@ class Recorder(httpcore.NetworkStream):
     def __init__(self, failure: Exception | None = None) -> None:
         self.written: list[bytes] = []
         self.timeouts: list[float | None] = []
+        self.hung_up = False
         self._failure = failure
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -37,6 +39,10 @@ class Recorder(httpcore.NetworkStream):
     def start_tls(self, *_args: object, **_more: object) -> httpcore.NetworkStream:
         self.written.append(b"(hands shaken)")
         return self
+
+    def get_extra_info(self, info: str) -> bool:
+        assert info == "is_readable"
+        return self.hung_up
 
 
 class To(httpcore.NetworkBackend):
@@ -112,6 +118,62 @@ def test_a_write_that_takes_too_long_is_told() -> None:
     stream.write(b"head")
     with pytest.raises(httpcore.WriteTimeout):
         stream.read(100)
+
+
+@contextmanager
+def waiting(seconds: float) -> Iterator[None]:
+    """Each request has waited so long when it leaves."""
+    token = leaving.set(lambda: seconds)
+    try:
+        yield
+    finally:
+        leaving.reset(token)
+
+
+def test_whether_the_server_has_hung_up_is_looked_at_again_after_a_wait() -> None:
+    under = Recorder()
+    stream = connected(under)
+    with waiting(2 * SEEN):
+        stream.write(b"one")
+        stream.read(100)
+        under.hung_up = True
+        stream.write(b"two")
+        with pytest.raises(httpcore.ConnectionNotAvailable):
+            stream.read(100)
+    assert under.written == [b"one"]
+
+
+def test_a_connection_that_was_looked_at_just_now_is_not_looked_at_again() -> None:
+    under = Recorder()
+    stream = connected(under)
+    with waiting(SEEN / 2):
+        stream.write(b"one")
+        stream.read(100)
+        under.hung_up = True
+        stream.write(b"two")
+        stream.read(100)
+    assert under.written == [b"one", b"two"]
+
+
+def test_nothing_waits_for_a_turn_to_speak_to_a_proxy() -> None:
+    asked: list[bytes] = []
+    under = Recorder()
+    inner = connected(under)
+
+    def leave() -> float:
+        asked.append(under.written[-1])
+        return 0.0
+
+    token = leaving.set(leave)
+    try:
+        inner.write(b"CONNECT vendor.test:443 HTTP/1.1\r\n\r\n")
+        inner.read(100)
+        secure = inner.start_tls(None)  # type: ignore[arg-type]
+        secure.write(b"GET / HTTP/1.1\r\n\r\n")
+        secure.read(100)
+    finally:
+        leaving.reset(token)
+    assert asked == [b"(hands shaken)"]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 from sync_worker.connectors.context import call_class, guard
 from sync_worker.connectors.http import CallSeen, LocalLimiter, VendorHttp
 from sync_worker.connectors.limiter import no_slot
-from sync_worker.connectors.segments import whole
+from sync_worker.connectors.segments import SEEN, whole
 from sync_worker.connectors.turns import AHEAD, STALE
 from sync_worker.errors import RateLimited, SystemUnavailable
 from sync_worker.events import LinkClass
@@ -224,10 +224,11 @@ def test_after_a_long_wait_a_request_leaves_on_another_connection_and_once() -> 
 
 
 def test_a_prepared_write_on_whose_connection_the_server_hangs_up_leaves_on_another_one_and_once() -> None:
-    limiter = LocalLimiter(clock=lambda: 100.0)
+    now = [100.0]
+    limiter = LocalLimiter(clock=lambda: now[0])
     with vendor() as server:
         http = VendorHttp(
-            "erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1, clock=lambda: 100.0
+            "erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1, clock=lambda: now[0]
         )
         server.go.release()
         http.call("first", "GET", "x")
@@ -236,6 +237,7 @@ def test_a_prepared_write_on_whose_connection_the_server_hangs_up_leaves_on_anot
             with calling(server, "bulk", 1, http) as (call,):
                 until(lambda: limiter.waited_for("erp", by_live=False))
                 server.hang_up()
+                now[0] += 2 * SEEN
                 slot.close()
                 server.go.release()
                 call.result(SECONDS)
