@@ -15,7 +15,7 @@ from sync_worker.desk.holding import Say, held, lease_of
 from sync_worker.desk.limits import Extent
 from sync_worker.desk.shared import ACTOR
 from sync_worker.desk.stalls import Stall
-from sync_worker.engine.core import LANES, Lanes
+from sync_worker.engine.core import BULK_SECONDS, DRAGS, LANES, Lanes
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.preview import Foreseen
 from sync_worker.errors import PermanentError, RetryableError
@@ -134,7 +134,7 @@ def _begun(app: App, flow: str, chosen: Selection, *, unlimited: bool, say: Say 
 
 def _run(app: App, flow: Flow, run: Run, chosen: Selection, tell: Callable[[Progress], None]) -> Imported:
     threads = 1 + max(BATCHES, int(app.config.systems[flow.systems["crm"]].concurrency))  # one for what is not bulk
-    engine = replace(app.engine, lanes=Lanes({**LANES, "bulk": BATCHES}))
+    engine = replace(app.engine, lanes=lanes())
     before = runs.previewed(app.db, run, foretold.KIND)
     work = Import(app.db, app.inbox, engine, flow, run, chosen, threads, tell)
     try:
@@ -144,6 +144,15 @@ def _run(app: App, flow: Flow, run: Run, chosen: Selection, tell: Callable[[Prog
         raise
     anew = Anew.of(imports.planned_anew(app.db, run.id, before.id)) if before is not None else None
     return Imported(run.id, flow.name, counts, anew, _refs(app, flow, anew.named) if anew is not None else {})
+
+
+def lanes() -> Lanes:
+    """What an import's own process does side by side.
+
+    A batch that is not full waits for the end of those that run: it would read back, bit by bit, what they have just
+    made.
+    """
+    return Lanes({**LANES, "bulk": BATCHES}, {**DRAGS, "bulk": BULK_SECONDS})
 
 
 def _refs(app: App, flow: Flow, keys: Sequence[str]) -> dict[str, str]:

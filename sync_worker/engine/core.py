@@ -29,7 +29,7 @@ from sync_worker.store.touches import Touched
 BATCH = 100
 # Batches of a flow and class at a time in a process. What is not live leaves threads to what people edit meanwhile.
 LANES: Mapping[LinkClass, int] = {"live": 4, "retry": 1, "bulk": 2}
-DRAGGING_SECONDS = 0.5
+DRAGS: Mapping[LinkClass, float] = {"live": 0.5, "retry": 0.5, "bulk": 0.5}  # seconds
 BURST = 5  # links in a batch, so that the next waits a moment for company
 GATHER_SECONDS = 0.05
 GATHER_ROUNDS = 4
@@ -50,11 +50,21 @@ class Worked:
 
 @dataclass
 class Pace:
-    """How many links of a flow and class fit into one batch of ``seconds``, learned from how long batches take."""
+    """How many links of a flow and class fit into one batch of ``seconds``, learned from how long batches take.
+
+    ``abreast``: batches at a time. Were the first ones of one size, all would be read, written and stored at the same
+    times, and nobody would call a vendor meanwhile.
+    """
 
     seconds: float = BATCH_SECONDS
     limit: int = 32
+    abreast: int = 1
     _burst_at: float = 0.0
+    _turns: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def take(self) -> int:
+        """Links for the next batch: of the first ones, each ends while others are half way."""
+        return -(-self.limit * min(next(self._turns), self.abreast) // self.abreast)
 
     def in_burst(self) -> bool:
         """Has a batch of several links just ended? Then more are on their way, and larger batches cost less."""
@@ -73,21 +83,23 @@ class Lanes:
     """Lets one batch per flow and class run at a time in this process, more only when a full batch waits or one drags.
 
     So a burst gathers into few large batches (few vendor calls) without an edit ever waiting for a clock. Whoever finds
-    the lane taken leaves word, and the batch that ends rings for it. ``most``: batches at a time by class.
+    the lane taken leaves word, and the batch that ends rings for it. ``most``: batches at a time by class; ``drags``:
+    seconds after which a batch does.
     """
 
-    def __init__(self, most: Mapping[LinkClass, int] = LANES) -> None:
-        self._most = most
+    def __init__(self, most: Mapping[LinkClass, int] = LANES, drags: Mapping[LinkClass, float] = DRAGS) -> None:
+        self.most = most
+        self._drags = drags
         self._lock = threading.Lock()
         self._running: dict[tuple[str, LinkClass], list[float]] = {}
         self._wanted: set[tuple[str, LinkClass]] = set()
 
     def enter(self, lane: tuple[str, LinkClass], backlog: Callable[[], bool]) -> bool:
         """May another batch of this lane begin? If not, it is remembered that one was wanted."""
-        now, lanes = time.monotonic(), self._most[lane[1]]
+        now, lanes = time.monotonic(), self.most[lane[1]]
         with self._lock:
             running = self._running.setdefault(lane, [])
-            free = not running or (len(running) < lanes and now - min(running) > DRAGGING_SECONDS)
+            free = not running or (len(running) < lanes and now - min(running) > self._drags[lane[1]])
             if not free and len(running) >= lanes:
                 self._wanted.add(lane)
                 return False
@@ -149,7 +161,8 @@ class Engine:
         if flow is None:
             return Worked()
         lane = (flow_name, klass)
-        pace = self.paces.setdefault(lane, Pace(BULK_SECONDS, BATCH) if klass == "bulk" else Pace())
+        bulk = klass == "bulk"
+        pace = self.paces.setdefault(lane, Pace(BULK_SECONDS, BATCH, self.lanes.most[klass]) if bulk else Pace())
         if not self.lanes.enter(lane, lambda: self._due(flow, klass, pace.limit) >= pace.limit):
             return Worked()
         worked = Worked()
@@ -160,10 +173,10 @@ class Engine:
         return replace(worked, more=lane) if wanted else worked
 
     def _run_batch(self, flow: Flow, klass: LinkClass, pace: Pace) -> Worked:
-        limit = pace.limit
-        due = self._due(flow, klass, limit)
+        due = self._due(flow, klass, pace.limit)
         if due == 0:
             return Worked()  # somebody was quicker: found without asking for the write lock
+        limit = pace.take()
         if pace.in_burst():
             self._gather(flow, klass, limit, due)
         poison = next(self.turns) % POISON_TURN == 0

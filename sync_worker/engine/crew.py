@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,18 +20,28 @@ CLASSES: tuple[LinkClass, ...] = ("live", "retry", "bulk")
 
 
 @contextmanager
-def working(engine: Engine, flows: Sequence[str], threads: int) -> Iterator[None]:
-    """Within: so many passes at a time, live work first."""
+def working(engine: Engine, flows: Sequence[str], threads: int) -> Iterator[Callable[[], None]]:
+    """Within: so many passes at a time, live work first. What is given is called when something has become due."""
     stop = threading.Event()
+    told = 0
+    bell = threading.Condition()
+
+    def wake() -> None:
+        nonlocal told
+        with bell:
+            told += 1
+            bell.notify_all()
 
     def work() -> None:
         while not stop.is_set():
+            known = told
             try:
                 claimed = any(engine.run_due(flow, klass).claimed for klass in CLASSES for flow in flows)
             except SQLAlchemyError:  # the database is busy or away: the main thread says so
                 claimed = False
             if not claimed:
-                stop.wait(IDLE_SECONDS)
+                with bell:
+                    bell.wait_for(lambda known=known: told > known or stop.is_set(), IDLE_SECONDS)  # type: ignore[misc]
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -39,9 +49,10 @@ def working(engine: Engine, flows: Sequence[str], threads: int) -> Iterator[None
     for thread in crew:
         thread.start()
     try:
-        yield
+        yield wake
     finally:
         stop.set()
+        wake()
         for thread in crew:
             thread.join()
         sys.setswitchinterval(before)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select, update
 
-from sync_worker.connectors.base import FeedRow
+from sync_worker.connectors.base import FeedRow, Page
 from sync_worker.connectors.context import call_class
 from sync_worker.engine import crew
 from sync_worker.engine.core import Engine
@@ -29,6 +29,13 @@ PORTION = 250  # customers taken in one transaction
 JUDGE_SECONDS = 1.5  # between two looks at who has come to an end: each reads all that are under way
 LAST = 300  # customers under way that are read in no time: once there are no more, the run must not sleep past its end
 LAST_SECONDS = 0.1  # between two looks then
+
+
+def _portions(page: Page) -> Iterator[tuple[Sequence[FeedRow], str | None]]:
+    """A page's rows, each portion with how far the run has come after it: nobody waits long for the write lock."""
+    for start in range(0, len(page.rows), PORTION):
+        some = page.rows[start : start + PORTION]
+        yield some, page.watermark if start + PORTION >= len(page.rows) else some[-1].change.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +70,11 @@ class Import:
         try:
             everybody = self.selection == Selection()
             total = self.flow.connectors["erp"].count(self.flow.entity) if everybody else None
-            with crew.working(self.engine, [self.flow.name], self.threads):
+            with crew.working(self.engine, [self.flow.name], self.threads) as wake:
                 for page in self.flow.connectors["erp"].sweep(self.flow.entity, self.run.position):
-                    self._take(page.rows, page.watermark)
+                    for some, last in _portions(page):
+                        self._take(some, last)
+                        wake()
                     while self._look(total) > AHEAD:
                         time.sleep(JUDGE_SECONDS)
                 while left := self._look(self.verdicts.counts.total()):
@@ -82,12 +91,7 @@ class Import:
         runs.stop(self.db, self.run.id)
 
     def _take(self, rows: Sequence[FeedRow], last: str | None) -> None:
-        """What of a page is to be done, and that it was read, in portions: nobody waits long for the write lock."""
-        for start in range(0, len(rows), PORTION):
-            some = rows[start : start + PORTION]
-            self._take_portion(some, last if start + PORTION >= len(rows) else some[-1].change.key)
-
-    def _take_portion(self, rows: Sequence[FeedRow], last: str | None) -> None:
+        """What of these is to be done, and that they were read, in one transaction."""
         with self.db.read() as conn:
             page = sort_in(conn, self.flow, self.selection, rows)
         still = [

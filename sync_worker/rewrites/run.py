@@ -50,9 +50,10 @@ class Rewrite:
 
     def go(self) -> dict[str, int]:
         """To the end; links by verdict. What stops it leaves the run to be gone on with."""
-        with crew.working(self.engine, list(self.flows), self.threads):
+        with crew.working(self.engine, list(self.flows), self.threads) as wake:
             for last, portion in self.wishes(int(self.run.position or 0)):
                 self._take(last, portion)
+                wake()
                 while self._look() > AHEAD:
                     time.sleep(LOOK_SECONDS)
             while self._look():

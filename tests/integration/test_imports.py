@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,8 @@ from support.rules import FLOW, Make, api_writes, in_the_past, row_of, worlds
 from support.world import World
 from sync_worker.connectors.base import Record
 from sync_worker.desk import importing, run_lists
-from sync_worker.engine.core import LANES, Lanes
+from sync_worker.engine import core
+from sync_worker.engine.core import Lanes
 from sync_worker.errors import PermanentError
 from sync_worker.imports import KIND, Import, Progress, Selection, select_by
 from sync_worker.imports.selection import BadSelection
@@ -57,8 +59,21 @@ def test_gumu_1_without_criteria_every_customer_comes_and_a_second_import_writes
 
 
 def test_an_imports_own_process_works_on_three_batches_at_a_time_and_a_worker_on_two() -> None:
-    for most, lanes in ((2, Lanes()), (3, Lanes({**LANES, "bulk": importing.BATCHES}))):
+    for most, lanes in ((2, Lanes()), (3, importing.lanes())):
         assert [lanes.enter((FLOW, "bulk"), lambda: True) for _ in range(4)] == [n < most for n in range(4)]
+
+
+def test_the_last_few_customers_of_an_import_wait_for_the_batches_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(core, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    found = []
+    for lanes in (Lanes(), importing.lanes()):
+        assert lanes.enter((FLOW, "bulk"), lambda: False)
+        now[0] += 2 * core.DRAGS["bulk"]
+        found.append(lanes.enter((FLOW, "bulk"), lambda: False))
+    assert found == [True, False]
+    now[0] += core.BULK_SECONDS
+    assert lanes.enter((FLOW, "bulk"), lambda: False)
 
 
 def test_gumu_1_no_customers_is_an_import_of_nothing(world: World) -> None:
