@@ -14,8 +14,8 @@ concerns: ContextVar[tuple[int, ...]] = ContextVar("concerns", default=())
 """Ids of the links that a write is for."""
 sending: ContextVar[Callable[[], None] | None] = ContextVar("sending", default=None)
 """Told of every request."""
-leaving: ContextVar[Callable[[], float] | None] = ContextVar("leaving", default=None)
-"""Called when a request is written down and nothing of it has left. It leaves when that returns; seconds waited."""
+leaving: ContextVar[Callable[[], bool] | None] = ContextVar("leaving", default=None)
+"""Called when a request is written down and nothing of it has left. It leaves when that returns; True = it was kept."""
 arrived: ContextVar[Callable[[], None] | None] = ContextVar("arrived", default=None)
 """Told once an answer is here as a whole, before anybody looks at it: what the vendor had to do is done."""
 call_class: ContextVar[LinkClass] = ContextVar("call_class", default="live")

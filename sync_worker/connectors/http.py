@@ -211,14 +211,15 @@ class VendorHttp:
                 return self._send(call, request)
 
     def _begin(self, call: Call, held: ExitStack) -> float:
-        """Hold a slot; seconds waited. From here on the request leaves."""
-        waited = self._wait(call, held, self._limiter, self._concurrency)
+        """Hold a slot, with the leases renewed; seconds that took. From here on the request leaves."""
+        since = self._clock()
+        self._wait(call, held, self._limiter, self._concurrency)
         if (ask := guard.get()) is not None:
             ask(max(call.left(self._clock), 0.0) + BODY_GAP)
         if (told := sending.get()) is not None:
             told()
         call.sent_at = self._clock()
-        return waited
+        return call.sent_at - since
 
     def _answered(self, call: Call, held: ExitStack) -> None:
         """Give the slot back. What that takes (the queue server may be away) is no time of the call's."""
@@ -229,14 +230,12 @@ class VendorHttp:
         if call.sent_at is not None:
             call.sent_at += taken
 
-    def _wait(self, call: Call, held: ExitStack, limiter: Limiter, limit: int) -> float:
-        """Be one of so many; seconds waited, which are added to the call's deadline."""
+    def _wait(self, call: Call, held: ExitStack, limiter: Limiter, limit: int) -> None:
+        """Be one of so many; what was waited for it is added to the call's deadline."""
         since, budget, ask = self._clock(), call.left(self._clock), guard.get() or _nothing
         slot = limiter.slot(self.system, limit, call_class.get(), call.wait_until, lambda: ask(budget + BODY_GAP))
         held.enter_context(slot)
-        waited = self._clock() - since
-        call.ends_at += waited
-        return waited
+        call.ends_at += self._clock() - since
 
     def _send(self, call: Call, request: httpx.Request) -> Answer:
         result, status, started = "error", 0, self._clock()

@@ -17,7 +17,6 @@ import httpcore
 from sync_worker.connectors.context import arrived, leaving
 from sync_worker.connectors.phases import Left
 
-SEEN = 0.05  # seconds for which it counts that a server was seen not to have hung up
 LARGEST = 64 * 1024  # bytes; more is not put together: a copy would cost more than a packet saves
 
 
@@ -73,9 +72,9 @@ class _Stream(httpcore.NetworkStream):
         held, self._held = self._held, b""
         if held:
             self._asked = not held.startswith(b"CONNECT ")  # that is for a proxy: the vendor knows of nothing yet
-            waited = leave() if self._asked and (leave := leaving.get()) is not None else 0.0
-            # httpcore looked when it took the connection; TLS tickets wait on one that is new
-            if waited > SEEN and self._answered and self._inner.get_extra_info("is_readable"):
+            kept = leave() if self._asked and (leave := leaving.get()) is not None else False
+            # httpcore looked right before it wrote this down; TLS tickets wait on a connection that is new
+            if kept and self._answered and self._inner.get_extra_info("is_readable"):
                 raise httpcore.ConnectionNotAvailable  # the server has hung up: the pool takes another one
             self._inner.write(held, self._timeout)
 

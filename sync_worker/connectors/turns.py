@@ -23,7 +23,7 @@ STALE = (
 class Turn:
     """A context manager around one try of a call. It begins when its request leaves, or before, by ``begin``.
 
-    ``take(held)`` waits, enters what is held meanwhile, and tells how many seconds it waited; ``begin`` raises what it
+    ``take(held)`` waits, enters what is held meanwhile, and tells how many seconds that took; ``begin`` raises what it
     raises. ``answered(held)`` is called when the answer is here, to let go of it.
     """
 
@@ -45,15 +45,15 @@ class Turn:
         self._held.close()
 
     def begin(self) -> float:
-        """Seconds that were waited, none if it had begun."""
+        """Seconds that took, none if it had begun."""
         if self.begun:
             return 0.0
-        waited = self._take(self._held)
+        took = self._take(self._held)
         self.begun = True
-        return waited
+        return took
 
-    def _leave(self) -> float:
-        waited = self.begin()
-        if waited > STALE:
+    def _leave(self) -> bool:
+        kept = not self.begun
+        if self.begin() > STALE:
             raise httpcore.ConnectionNotAvailable  # the pool takes another one, and writes the request down again
-        return waited
+        return kept

@@ -62,8 +62,10 @@ class Pace:
     _burst_at: float = 0.0
     _turns: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def take(self) -> int:
-        """Links for the next batch: of the first ones, each ends while others are half way."""
+    def take(self, due: int) -> int:
+        """Links for the next batch. Are more due than one takes, each of the first ends while others are half way."""
+        if due <= self.limit:
+            return self.limit
         return -(-self.limit * min(next(self._turns), self.abreast) // self.abreast)
 
     def in_burst(self) -> bool:
@@ -173,10 +175,10 @@ class Engine:
         return replace(worked, more=lane) if wanted else worked
 
     def _run_batch(self, flow: Flow, klass: LinkClass, pace: Pace) -> Worked:
-        due = self._due(flow, klass, pace.limit)
+        due = self._due(flow, klass, pace.limit + 1)
         if due == 0:
             return Worked()  # somebody was quicker: found without asking for the write lock
-        limit = pace.take()
+        limit = pace.take(due)
         if pace.in_burst():
             self._gather(flow, klass, limit, due)
         poison = next(self.turns) % POISON_TURN == 0

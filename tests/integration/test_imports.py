@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,11 @@ from support.rules import FLOW, Make, api_writes, in_the_past, row_of, worlds
 from support.world import World
 from sync_worker.connectors.base import Record
 from sync_worker.desk import importing, run_lists
-from sync_worker.engine import core
+from sync_worker.engine import core, crew
 from sync_worker.engine.core import Lanes
 from sync_worker.errors import PermanentError
 from sync_worker.imports import KIND, Import, Progress, Selection, select_by
+from sync_worker.imports import run as imports_run
 from sync_worker.imports.selection import BadSelection
 from sync_worker.store import managers, runs
 
@@ -145,6 +147,67 @@ def test_gumu_13_an_import_that_was_stopped_goes_on_where_it_was_and_repeats_not
     assert imported(world, run=again) == {"created": 5}
     created = [row for row in world.written("crm") if row.entity == "Company" and row.op == "create"]
     assert len(created) == 5
+
+
+def test_gumu_13_an_import_that_was_killed_within_a_page_takes_the_rest_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customers(world, 5)
+    monkeypatch.setattr(imports_run, "PORTION", 2)
+    run = runs.begin(world.db, KIND, FLOW, "test", {})
+    job = Import(world.db, world.app.inbox, world.app.engine, world.app.flows[FLOW], run, Selection(), threads=0)
+    accept, taken = job.inbox.accept_in, []
+
+    def killed(conn: Any, changes: Any, **more: Any) -> Any:
+        if taken:
+            raise KeyboardInterrupt
+        taken.extend(changes)
+        return accept(conn, changes, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job.inbox, "accept_in", killed)
+        with pytest.raises(KeyboardInterrupt):
+            job.go()
+    assert runs.tally(world.db, run.id) == {"under_way": 2}
+    again = runs.unfinished(world.db, KIND, FLOW)
+    assert imported(world, run=again) == {"created": 5}
+
+
+def test_an_import_works_at_once_on_what_it_has_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "IDLE_SECONDS", 600.0)  # who idles would not look before
+    customers(world, 3)
+    assert imported(world) == {"created": 3}
+
+
+def test_an_import_runs_its_batches_as_its_own_process_may(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    go = Import.go
+
+    def look(job: Import) -> dict[str, int]:
+        seen.append(job.engine.lanes.most["bulk"])
+        return go(job)
+
+    monkeypatch.setattr(Import, "go", look)
+    customers(world, 1)
+    importing.run_import(world.app, FLOW, Selection())
+    assert seen == [importing.BATCHES]
+
+
+def test_e2_where_more_is_due_than_one_batch_takes_the_first_of_those_that_run_side_by_side_is_smaller(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "BATCH", 6)
+    customers(world, 13)
+    run = runs.begin(world.db, KIND, FLOW, "test", {})
+    job = Import(world.db, world.app.inbox, world.app.engine, world.app.flows[FLOW], run, Selection(), threads=0)
+    sizes: list[int] = []
+
+    def work(_progress: object) -> None:
+        sizes.append(world.app.engine.run_due(FLOW, "bulk").claimed)
+
+    job.progress = work
+    assert job.go() == {"created": 13}
+    assert sizes[:3] == [3, 6, 4]
 
 
 def test_gumu_13_an_import_that_was_stopped_shows_what_it_has_done_by_then(world: World) -> None:

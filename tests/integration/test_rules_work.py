@@ -354,11 +354,12 @@ def test_e2_a_batch_shrinks_to_what_fits_into_the_time_and_grows_again() -> None
 
 def test_e2_batches_that_begin_side_by_side_do_not_end_at_the_same_time() -> None:
     pace = Pace(limit=100, abreast=3)
-    assert [pace.take() for _ in range(5)] == [34, 67, 100, 100, 100]
+    assert pace.take(100) == 100, "it takes all there is, and nobody runs beside it"
+    assert [pace.take(101) for _ in range(5)] == [34, 67, 100, 100, 100]
     alone = Pace(limit=100)
-    assert [alone.take() for _ in range(3)] == [100, 100, 100]
+    assert [alone.take(101) for _ in range(3)] == [100, 100, 100]
     small = Pace(limit=1, abreast=3)
-    assert [small.take() for _ in range(3)] == [1, 1, 1]
+    assert [small.take(2) for _ in range(3)] == [1, 1, 1]
 
 
 def test_in_a_burst_a_batch_waits_for_company_as_long_as_some_comes(make_light: Make) -> None:

@@ -19,6 +19,7 @@ from sync_worker.desk.anew import Anew
 from sync_worker.desk.limits import LimitReached
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.rewriting import Ended, Plan
+from sync_worker.engine import crew
 from sync_worker.errors import PermanentError
 from sync_worker.imports import Import, Selection, select_by
 from sync_worker.store import runs
@@ -78,6 +79,15 @@ def mapped(world: World, erp: str, crm: str) -> dict[str, Any]:
         values = flow.maps[side].get(record.native)  # type: ignore[index]
         found |= {f"{side}.{name}": flow.maps[side].normal(name, value) for name, value in values.items()}  # type: ignore[index]
     return found
+
+
+def test_an_undo_works_at_once_on_what_it_has_chosen(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make()
+    with in_the_past(world):
+        two(world, 1)
+    done = imported(world)
+    monkeypatch.setattr(crew, "IDLE_SECONDS", 600.0)  # who idles would not look before
+    assert undone(world, done).counts == {"changed": 1}
 
 
 def test_undo_of_an_import_writes_back_what_it_overwrote_and_the_sides_then_differ_by_choice(make: Make) -> None:

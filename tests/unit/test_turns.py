@@ -14,7 +14,7 @@ import pytest
 from sync_worker.connectors.context import call_class, guard
 from sync_worker.connectors.http import CallSeen, LocalLimiter, VendorHttp
 from sync_worker.connectors.limiter import no_slot
-from sync_worker.connectors.segments import SEEN, whole
+from sync_worker.connectors.segments import LARGEST, whole
 from sync_worker.connectors.turns import AHEAD, STALE
 from sync_worker.errors import RateLimited, SystemUnavailable
 from sync_worker.events import LinkClass
@@ -169,6 +169,27 @@ def test_bulk_work_prepares_its_request_while_it_waits_and_sends_nothing() -> No
     assert [request.partition(b"\r\n\r\n")[2] for request in server.requests] == [b'{"name":"A"}']
 
 
+def test_a_body_too_large_to_be_held_back_leaves_when_it_is_its_turn() -> None:
+    limiter = LocalLimiter()
+    with vendor() as server, ThreadPoolExecutor(1) as pool, ExitStack() as slot:
+        http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1)
+        slot.enter_context(limiter.slot("erp", 1, "bulk", 0.0, lambda: None))
+
+        def call() -> object:
+            call_class.set("bulk")
+            return http.call("write", "PUT", "x", content=b"x" * (2 * LARGEST))
+
+        sent = pool.submit(call)
+        until(lambda: limiter.waited_for("erp", by_live=False))
+        assert not server.asked.acquire(blocking=False)
+        slot.close()
+        assert server.asked.acquire(timeout=SECONDS)
+        for _ in range(10):  # it comes in pieces, each of which is answered
+            server.go.release()
+        sent.result(SECONDS)
+    assert free(limiter)
+
+
 def test_live_work_waits_without_a_connection() -> None:
     limiter = LocalLimiter()
     with vendor() as server, ExitStack() as slot:
@@ -224,11 +245,10 @@ def test_after_a_long_wait_a_request_leaves_on_another_connection_and_once() -> 
 
 
 def test_a_prepared_write_on_whose_connection_the_server_hangs_up_leaves_on_another_one_and_once() -> None:
-    now = [100.0]
-    limiter = LocalLimiter(clock=lambda: now[0])
+    limiter = LocalLimiter(clock=lambda: 100.0)
     with vendor() as server:
         http = VendorHttp(
-            "erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1, clock=lambda: now[0]
+            "erp", server.url, classify=lambda _: None, limiter=limiter, concurrency=1, clock=lambda: 100.0
         )
         server.go.release()
         http.call("first", "GET", "x")
@@ -237,12 +257,27 @@ def test_a_prepared_write_on_whose_connection_the_server_hangs_up_leaves_on_anot
             with calling(server, "bulk", 1, http) as (call,):
                 until(lambda: limiter.waited_for("erp", by_live=False))
                 server.hang_up()
-                now[0] += 2 * SEEN
                 slot.close()
                 server.go.release()
                 call.result(SECONDS)
     assert [request.partition(b" ")[0] for request in server.requests] == [b"GET", b"PATCH"]
     assert [server.connected.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+
+
+def test_a_server_that_hangs_up_while_leases_are_renewed_is_found_to_have() -> None:
+    with vendor() as server:
+        http = VendorHttp("erp", server.url, classify=lambda _: None, limiter=LocalLimiter())
+        server.go.release()
+        http.call("first", "GET", "x")
+        tokens = guard.set(lambda _seconds: server.hang_up()), call_class.set("bulk")
+        try:
+            server.go.release()
+            http.call("write", "POST", "x", json={}, write=True)
+        finally:
+            guard.reset(tokens[0])
+            call_class.reset(tokens[1])
+            http.close()
+    assert [request.partition(b" ")[0] for request in server.requests] == [b"GET", b"POST"]
 
 
 def test_a_prepared_write_was_surely_not_sent_when_a_proxy_hangs_up_before_its_turn() -> None:
