@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -409,9 +409,16 @@ def test_latency_is_what_a_call_takes_from_its_arrival_to_its_answer(
         nonlocal now
         now += seconds + late
 
+    def at_the_end(told: Callable[[float], None], due: float) -> None:
+        """Of the event loop's turn, when it has written what is to be sent."""
+        nonlocal now
+        now += 0.0001
+        told(due)
+
     monkeypatch.setattr(emulator, "handle", handle)
     monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(server, "asyncio", SimpleNamespace(sleep=sleep))
+    loop = SimpleNamespace(call_soon=at_the_end)
+    monkeypatch.setattr(server, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
 
     async def calls(count: int) -> float:
         arrived = now
