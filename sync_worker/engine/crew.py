@@ -39,9 +39,9 @@ def working(engine: Engine, flows: Sequence[str], threads: int) -> Iterator[Call
                 claimed = any(engine.run_due(flow, klass).claimed for klass in CLASSES for flow in flows)
             except SQLAlchemyError:  # the database is busy or away: the main thread says so
                 claimed = False
-            if not claimed:
-                with bell:
-                    bell.wait_for(lambda known=known: told > known or stop.is_set(), IDLE_SECONDS)  # type: ignore[misc]
+            with bell:
+                if not claimed and told == known and not stop.is_set():
+                    bell.wait(IDLE_SECONDS)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)

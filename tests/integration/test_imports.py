@@ -170,6 +170,7 @@ def test_gumu_13_an_import_that_was_killed_within_a_page_takes_the_rest_of_it(
             job.go()
     assert runs.tally(world.db, run.id) == {"under_way": 2}
     again = runs.unfinished(world.db, KIND, FLOW)
+    assert again is not None and again.id == run.id
     assert imported(world, run=again) == {"created": 5}
 
 

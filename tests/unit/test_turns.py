@@ -187,6 +187,7 @@ def test_a_body_too_large_to_be_held_back_leaves_when_it_is_its_turn() -> None:
         for _ in range(10):  # it comes in pieces, each of which is answered
             server.go.release()
         sent.result(SECONDS)
+        http.close()
     assert free(limiter)
 
 
