@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from support.rules import FLOW, Make, api_writes, in_the_past, row_of, worlds
+from support.rules import FLOW, Make, api_writes, in_the_past, row_of, wakes, worlds
 from support.world import World
 from sync_worker.connectors.base import Record
 from sync_worker.desk import importing, run_lists
-from sync_worker.engine import core, crew
+from sync_worker.engine import core
 from sync_worker.engine.core import Lanes
 from sync_worker.errors import PermanentError
 from sync_worker.imports import KIND, Import, Progress, Selection, select_by
@@ -174,10 +174,14 @@ def test_gumu_13_an_import_that_was_killed_within_a_page_takes_the_rest_of_it(
     assert imported(world, run=again) == {"created": 5}
 
 
-def test_an_import_works_at_once_on_what_it_has_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "IDLE_SECONDS", 600.0)  # who idles would not look before
+def test_an_import_tells_its_threads_of_every_portion_it_has_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports_run, "PORTION", 2)
+    told = wakes(monkeypatch)
     customers(world, 3)
     assert imported(world) == {"created": 3}
+    assert len(told) == 2
 
 
 def test_an_import_runs_its_batches_as_its_own_process_may(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mappings.canonical import in_words
-from support.rules import FLOW, Make, api_writes, entries, in_the_past, pair, rest, row_of, when
+from support.rules import FLOW, Make, api_writes, entries, in_the_past, pair, rest, row_of, wakes, when
 from support.world import World
 from sync_worker import sheets
 from sync_worker.connectors.base import Ask
@@ -19,7 +19,6 @@ from sync_worker.desk.anew import Anew
 from sync_worker.desk.limits import LimitReached
 from sync_worker.desk.refusals import NotKnown
 from sync_worker.desk.rewriting import Ended, Plan
-from sync_worker.engine import crew
 from sync_worker.errors import PermanentError
 from sync_worker.imports import Import, Selection, select_by
 from sync_worker.store import runs
@@ -81,13 +80,14 @@ def mapped(world: World, erp: str, crm: str) -> dict[str, Any]:
     return found
 
 
-def test_an_undo_works_at_once_on_what_it_has_chosen(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_undo_tells_its_threads_of_what_it_has_chosen(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     world = make()
     with in_the_past(world):
         two(world, 1)
     done = imported(world)
-    monkeypatch.setattr(crew, "IDLE_SECONDS", 600.0)  # who idles would not look before
+    told = wakes(monkeypatch)
     assert undone(world, done).counts == {"changed": 1}
+    assert told
 
 
 def test_undo_of_an_import_writes_back_what_it_overwrote_and_the_sides_then_differ_by_choice(make: Make) -> None:

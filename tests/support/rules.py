@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import insert, select
 
 from support.world import World
 from sync_worker.connectors.emulation import Emulator, Request, Response
-from sync_worker.engine.core import Worked
+from sync_worker.engine import crew
+from sync_worker.engine.core import Engine, Worked
 from sync_worker.store import leases
 from sync_worker.store.rows import LinkRow, from_mapping, load_opens
 from sync_worker.store.session import Database
@@ -48,6 +50,25 @@ def three_due_links(url: str) -> Iterator[Database]:
     database.run(lambda conn: conn.execute(insert(link), [{**base, "erp_key": key} for key in "789"]))
     yield database
     database.close()
+
+
+def wakes(patch: pytest.MonkeyPatch) -> list[None]:
+    """Grows by one whenever threads of a run's own are told that something has become due."""
+    told: list[None] = []
+    plain = crew.working
+
+    @contextmanager
+    def working(engine: Engine, flows: Sequence[str], threads: int) -> Iterator[Callable[[], None]]:
+        with plain(engine, flows, threads) as wake:
+
+            def noted() -> None:
+                told.append(None)
+                wake()
+
+            yield noted
+
+    patch.setattr(crew, "working", working)
+    return told
 
 
 @dataclass(frozen=True)
