@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 Value = str | dict[str, str | None] | None
@@ -69,7 +70,12 @@ class FieldMap:
 
     def get(self, native: Native) -> dict[str, Value]:
         """Canonical values of what was read; fields with an absent column are left out (E8)."""
-        return {name: f.get(native) for name, f in self.fields.items() if all(c in native for c in f.columns)}
+        shown = native.keys()
+        return {name: get(native) for name, get, columns in self._readers if shown >= columns}
+
+    @cached_property
+    def _readers(self) -> list[tuple[str, Callable[[Native], Value], frozenset[str]]]:
+        return [(name, f.get, frozenset(f.columns)) for name, f in self.fields.items()]
 
     def put(self, values: Mapping[str, Value], baseline: Native) -> dict[str, Any]:
         """Native columns to write so that the record holds ``values``: only those that differ from ``baseline``."""

@@ -52,14 +52,15 @@ class Memory:
     def load(cls, raw: Mapping[str, Any] | None) -> Memory:
         """From JSON; dicts are copied two levels deep, so that a pass never changes what it was given."""
         memory = cls()
-        for part in _PARTS:
-            stored = (raw or {}).get(part) or {}
-            setattr(memory, part, {k: dict(v) if isinstance(v, dict) else v for k, v in stored.items()})
+        for part, stored in (raw or {}).items():
+            if stored and part in _PARTS:
+                setattr(memory, part, {k: dict(v) if isinstance(v, dict) else v for k, v in stored.items()})
         return memory
 
     def dump(self) -> dict[str, Any] | None:
         """As JSON, without what is empty; None when there is nothing to remember."""
-        out = {part: {k: v for k, v in getattr(self, part).items() if v not in ({}, None)} for part in _PARTS}
+        held = {part: value for part in _PARTS if (value := getattr(self, part))}
+        out = {part: {k: v for k, v in value.items() if v not in ({}, None)} for part, value in held.items()}
         return {part: value for part, value in out.items() if value} or None
 
     def only(self, names: Collection[str]) -> Memory:

@@ -17,7 +17,7 @@ from sync_worker.engine.flow import Flow
 from sync_worker.errors import AuthFailed, SystemUnavailable
 from sync_worker.store import pauses, schedules
 from sync_worker.store.lists import named_by
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens, shown_state
+from sync_worker.store.rows import LinkRow, rows_of, shown_state
 from sync_worker.store.session import Database
 from sync_worker.store.tables import event, journal, link
 from sync_worker.wording import counted
@@ -141,20 +141,15 @@ def find_links(db: Database, flows: Mapping[str, Flow], system: str, key: str) -
             for side in (s for s in SIDES if flow.systems[s] == system):
                 matches = named_by(side, key)
                 found = select(link).where(link.c.flow == flow.name, link.c.entity == flow.entity, matches)
-                rows += [from_mapping(row) for row in conn.execute(found).mappings()]
-        load_opens(conn, rows)
+                rows += rows_of(conn, found)
     return rows
 
 
 def find_link(db: Database, flows: Mapping[str, Flow], link_id: int) -> LinkRow | None:
     """A link of a configured flow by its id, with its open fields."""
     with db.read() as conn:
-        found = conn.execute(select(link).where(link.c.id == link_id)).mappings().first()
-        if found is None or found["flow"] not in flows:
-            return None
-        row = from_mapping(found)
-        load_opens(conn, [row])
-    return row
+        found = rows_of(conn, select(link).where(link.c.id == link_id))
+    return next((row for row in found if row.flow in flows), None)
 
 
 def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:

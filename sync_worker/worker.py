@@ -45,7 +45,7 @@ def serve(app: App, url: str, threads: int, stop: StopSignal) -> int:
     queue = broker.make_broker(url)
     actors.bind(app, queue)
     worker = broker.make_worker(queue, threads)
-    settled()
+    settled(in_batches=True)
     worker.start()
     log.info("worker.started", pid=os.getpid(), threads=threads)
     report = _Report(url, threads, queue.watch)

@@ -55,7 +55,8 @@ def _import(worker_app: App, flow: str, chosen: Selection, resume: Run | None, *
     from sync_worker.processes import settled
 
     tell_once = once(say)
-    settled()  # a full garbage collection stops all calls for a tenth of a second, and they come every few seconds
+    # a full garbage collection stops all calls for a tenth of a second, and they come every few seconds
+    settled(in_batches=True)
 
     def run(*, unlimited: bool) -> Imported:
         with long_job(f"sync-worker import {flow} --resume") as tell:

@@ -114,7 +114,7 @@ def _idle(plan: Plan) -> bool:
 
 def _undo_link(app: App, link_id: int) -> Plan:
     with app.db.read() as conn:
-        row = history.rows_of(conn, [link_id]).get(link_id)
+        row = history.links_by_id(conn, [link_id]).get(link_id)
     if row is None or row.flow not in app.flows:
         raise NotKnown(f"there is no link {link_id}: sync-worker links list shows their ids")
     again = f"sync-worker undo --link {link_id}"

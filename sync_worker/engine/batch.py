@@ -119,6 +119,7 @@ class Batch:
         try:
             saves = part(self, self._flow, self._rule, rows)
         except LeaseLost:
+            self._lost.update(row.id for row in self._unfinished(rows))  # left to their leases: renewed no more
             return []
         except RetryableError as error:
             rows = self._unfinished(rows)
@@ -199,9 +200,8 @@ class Batch:
     def hold(self, passes: Sequence[Pass]) -> list[Pass]:
         for p in passes:
             p.row.memory = p.memory.unended(p.claimed).dump()  # also what is saved when this batch fails as a whole
-            self._read_at[p.row.id] = min(
-                (p.answered_at[side] for side in p.targets & p.answered_at.keys()), default=self.clock()
-            )
+            read = (p.answered_at[side] for side in p.targets & p.answered_at.keys())
+            self._read_at[p.row.id] = min(read, default=self.clock())
         tries = {p.row.id: p.row.memory or {} for p in passes}
         held = leases.renew(self._db, [p.row for p in passes], tries, scope=self._flow.scope)
         self._lost |= tries.keys() - held
@@ -252,7 +252,7 @@ class Batch:
     def _leased(self, seconds: float) -> set[int]:
         """The links whose lease holds for so long; all are renewed together before the first of them runs out."""
         with self._keeping:
-            open_rows = [row for row in self._rows.values() if row.id not in self._finished]
+            open_rows = [row for row in self._rows.values() if row.id not in self._finished | self._lost]
             if self.clock() - self._renewed + seconds >= leases.LEASE - 1.0:
                 held = leases.renew(self._db, open_rows, scope=self._flow.scope)
                 self._lost |= {row.id for row in open_rows} - held

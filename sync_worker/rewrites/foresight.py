@@ -11,7 +11,7 @@ from sync_worker.engine.flow import Flow
 from sync_worker.engine.preview import Foreseen, foresee
 from sync_worker.engine.rule import Rule
 from sync_worker.events import SIDES, Side
-from sync_worker.rewrites.history import rows_of
+from sync_worker.rewrites.history import links_by_id
 from sync_worker.rewrites.wishes import Came, Wish, Wishes, came_of
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.session import Database
@@ -39,7 +39,7 @@ def preview(db: Database, flows: Mapping[str, Flow], rules: Mapping[str, Rule], 
 
 def _portion(db: Database, flow: Flow, rule: Rule, wishes: Sequence[Wish]) -> Iterator[Foretold]:
     with db.read() as conn:
-        rows = rows_of(conn, [wish.link_id for wish in wishes])
+        rows = links_by_id(conn, [wish.link_id for wish in wishes])
     asked = [wish for wish in wishes if wish.takes and wish.join is None and wish.link_id in rows]
     looked = foresee(db, flow, rule, [_wanting(rows[wish.link_id], wish) for wish in asked])
     by_id = {wish.link_id: one for wish, one in zip(asked, looked, strict=True)}

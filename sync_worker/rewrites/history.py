@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 from sync_worker.engine.flow import Flow
 from sync_worker.rewrites.undoing import Entry, wish_of
 from sync_worker.rewrites.wishes import Wish, Wishes
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.rows import LinkRow, rows_of
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link, run
 
@@ -56,11 +56,9 @@ def last_done(db: Database, link_id: int) -> tuple[list[int], int | None]:
         return [int(one) for one in conn.execute(wanted.order_by(c.id)).scalars()], last.run_id
 
 
-def rows_of(conn: Connection, ids: Sequence[int]) -> dict[int, LinkRow]:
-    """Links by id, open fields included."""
-    rows = [from_mapping(row) for row in conn.execute(select(link).where(link.c.id.in_(ids))).mappings()]
-    load_opens(conn, rows)
-    return {row.id: row for row in rows}
+def links_by_id(conn: Connection, ids: Sequence[int]) -> dict[int, LinkRow]:
+    """These links, open fields included."""
+    return {row.id: row for row in rows_of(conn, select(link).where(link.c.id.in_(ids)))}
 
 
 def _wishes(
@@ -68,7 +66,7 @@ def _wishes(
 ) -> list[Wish]:
     if not ids:
         return []
-    rows = rows_of(conn, ids)
+    rows = links_by_id(conn, ids)
     c = journal.c
     done: dict[int, list[Entry]] = {}
     last: dict[int, int] = {}

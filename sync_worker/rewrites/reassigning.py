@@ -12,7 +12,7 @@ from mappings.merge import Missing
 from sync_worker.engine.flow import Flow
 from sync_worker.events import SIDES, Side
 from sync_worker.rewrites.wishes import Wish, Wishes
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.rows import LinkRow, rows_of
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link, open_field
 
@@ -99,8 +99,7 @@ def _portions(
     while True:
         with db.read() as conn:
             query = select(link).where(*linked, which, c.id > after).order_by(c.id).limit(PORTION)
-            rows = [from_mapping(row) for row in conn.execute(query).mappings()]
-            load_opens(conn, rows)
+            rows = rows_of(conn, query)
         if not rows:
             return
         after = rows[-1].id

@@ -17,7 +17,7 @@ from sync_worker.events import Side
 from sync_worker.rewrites.wishes import Came, Wish, Wishes, came_of
 from sync_worker.store import choices, pairing, runs
 from sync_worker.store.pairing import By, Wanted
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.rows import LinkRow, rows_of
 from sync_worker.store.runs import UNDER_WAY, Row, Run
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link
@@ -149,9 +149,7 @@ class Rewrite:
         there = set(conn.execute(select(c.id).where(c.id.in_(asked))).scalars())
         idle = or_(c.lease_until.is_(None), c.lease_until <= now)
         query = select(link).where(c.id.in_(asked), idle).order_by(c.id).with_for_update()
-        rows = [from_mapping(row) for row in conn.execute(query).mappings()]
-        load_opens(conn, rows)
-        return {**dict.fromkeys(asked.keys() - there), **{row.id: row for row in rows}}
+        return {**dict.fromkeys(asked.keys() - there), **{row.id: row for row in rows_of(conn, query)}}
 
     def _written(self, conn: Connection, ids: Sequence[int]) -> dict[int, dict[tuple[str, Side], Value]]:
         c = journal.c

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from sync_worker.events import Side, other
 from sync_worker.store import counters
-from sync_worker.store.rows import LinkRow, from_mapping
+from sync_worker.store.rows import LinkRow, from_row
 from sync_worker.store.tables import journal, link, open_field
 
 
@@ -21,34 +21,31 @@ def absorb(conn: Connection, row: LinkRow, side: Side) -> Literal["nobody", "abs
     """
     c = link.c
     key_column = c[f"{side}_key"]
-    standing = (
-        conn.execute(
-            select(link)
-            .where(c.flow == row.flow, c.entity == row.entity, key_column == row.key(side), c.id != row.id)
-            .with_for_update()
-        )
-        .mappings()
-        .first()
-    )
-    if standing is None:
+    found = conn.execute(
+        select(link)
+        .where(c.flow == row.flow, c.entity == row.entity, key_column == row.key(side), c.id != row.id)
+        .with_for_update()
+    ).first()
+    if found is None:
         return "nobody"
-    if standing[f"{other(side)}_key"] is not None:
-        return int(standing["id"])
-    if standing["intent"] is not None:
+    standing = from_row(found)
+    if standing.linked:
+        return standing.id
+    if standing.intent is not None:
         return "busy"
-    take(row, from_mapping(standing), side)
-    drop(conn, [(int(standing["id"]), row.id)])
-    counters.add(conn, {(row.flow, standing["state"]): -1})
+    take(row, standing, side)
+    drop(conn, [(standing.id, row.id)])
+    counters.add(conn, {(row.flow, standing.state): -1})
     # The live counters are compared with the claimed ones at the end of a save: take the absorbed ones as live too.
     conn.execute(
-        update(link).where(c.id == row.id).values({f"{side}_dirty": standing[f"{side}_dirty"], f"{side}_parts": -1})
+        update(link).where(c.id == row.id).values({f"{side}_dirty": standing.dirty(side), f"{side}_parts": -1})
     )
     return "absorbed"
 
 
 def take(row: LinkRow, standing: LinkRow, side: Side) -> None:
     """What ``row`` takes over of a half row that knows only ``side``: its notices, so that they are answered."""
-    dirty = standing.erp_dirty if side == "erp" else standing.crm_dirty
+    dirty = standing.dirty(side)
     done = standing.erp_done if side == "erp" else standing.crm_done
     row.put(side, dirty=dirty, done=min(done, dirty - 1), parts=-1, gone_at=None)
     row.noticed_at = min((t for t in (row.noticed_at, standing.noticed_at) if t is not None), default=None)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from mappings.memory import Memory
 from sync_worker.events import SIDES, LinkClass, Side
 from sync_worker.store import counters, defaults, joins
-from sync_worker.store.rows import LinkRow, from_mapping
+from sync_worker.store.rows import LinkRow, from_row
 from sync_worker.store.session import Database, lock_crm_records
 from sync_worker.store.tables import journal, link, open_field
 from sync_worker.store.touches import Touched, touch_ids_in
@@ -171,8 +171,8 @@ class _Joining:
             shown = self.conn.execute(select(c.crm_key).where(c.id.in_(ids), c.crm_key.is_not(None))).scalars()
             lock_crm_records(self.conn, self.scope.entity, {*crm_keys, *shown})
         found = select(link).where(c.id.in_(ids)).order_by(c.id).with_for_update()
-        for row in self.conn.execute(found).mappings():
-            self._know(from_mapping(row))
+        for row in self.conn.execute(found):
+            self._know(from_row(row))
 
     def _know(self, row: LinkRow) -> None:
         for side in SIDES:
@@ -223,7 +223,7 @@ class _Joining:
         self.deltas[row.flow, row.state] += 1
         self._lose(row)
         self.parted |= {row.id, new_id}
-        new = from_mapping(self.conn.execute(select(link).where(link.c.id == new_id)).mappings().one())
+        new = from_row(self.conn.execute(select(link).where(link.c.id == new_id)).one())
         self.rows["erp"].pop(erp_key, None)
         self._know(new)
         if was_default and self.scope.shared_crm:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, true
 
 from mappings.merge import Open
 from sync_worker.events import LinkClass, Side
 from sync_worker.store.tables import link, open_field
-
-COLUMNS = tuple(c.key for c in link.columns)
 
 
 @dataclass(slots=True)
@@ -93,6 +91,9 @@ class LinkRow:
     def children(self, side: Side) -> dict[str, str]:
         return (self.erp_children if side == "erp" else self.crm_children) or {}
 
+    def dirty(self, side: Side) -> int:
+        return self.erp_dirty if side == "erp" else self.crm_dirty
+
     def noticed(self, side: Side) -> bool:
         """Has this side given notice that no finished pass has answered?"""
         return self.erp_dirty > self.erp_done if side == "erp" else self.crm_dirty > self.crm_done
@@ -129,21 +130,21 @@ def shown_as(now: float, *, state: str | None = None, cause: str | None = None) 
     return and_(true(), *asked)
 
 
-def from_mapping(row: RowMapping | Mapping[str, Any]) -> LinkRow:
-    """A ``LinkRow`` from a selected row (all columns)."""
-    made = LinkRow(**{name: row[name] for name in COLUMNS})
+def from_row(row: Sequence[Any]) -> LinkRow:
+    """A ``LinkRow`` from a row of ``select(link)``."""
+    made = LinkRow(*row)  # its fields are the table's columns, in order: by name this takes longer than the query
     made.state_before = made.state
     return made
 
 
 def rows_of(conn: Connection, query: Select[Any]) -> list[LinkRow]:
-    """The rows that a query over ``link`` selects, with their open fields."""
-    found = [from_mapping(row) for row in conn.execute(query).mappings()]
-    load_opens(conn, found)
+    """The links that a ``select(link)`` finds, with their open fields."""
+    found = [from_row(row) for row in conn.execute(query)]
+    _load_opens(conn, found)
     return found
 
 
-def load_opens(conn: Connection, rows: list[LinkRow]) -> None:
+def _load_opens(conn: Connection, rows: list[LinkRow]) -> None:
     """Fill ``opens`` of these rows, in one query."""
     by_id = {row.id: row for row in rows}
     if not by_id:

@@ -40,6 +40,7 @@ _TRY_LOCK = text(
     "SELECT key FROM unnest(CAST(:keys AS text[]), CAST(:numbers AS bigint[])) AS wanted(key, number) "
     "WHERE pg_try_advisory_xact_lock(number)"
 )
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _CRM_RECORD = "\x01crm_record:"  # no flow's name begins so
 
 
@@ -53,7 +54,7 @@ def dumps(value: Any) -> str:
     """JSON as every column holds it: compact, text as typed."""
     if type(value) is Dumped:
         return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def dumped(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Dumped]:

@@ -183,7 +183,7 @@ def serve(app: App, url: str, sock: socket.socket) -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    settled()
+    settled(in_batches=False)
     log.info("web.started", pid=os.getpid(), port=sock.getsockname()[1])
     server = _Server(settings, site.dead_threads)
     server.run(sockets=[sock])

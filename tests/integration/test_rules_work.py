@@ -27,7 +27,9 @@ from support.rules import (
 )
 from support.world import World
 from sync_worker import desk
+from sync_worker.engine import halves, linked
 from sync_worker.engine.core import BATCH_SECONDS, BURST, Pace
+from sync_worker.errors import LeaseLost
 from sync_worker.events import Change
 from sync_worker.store import leases, managers
 from sync_worker.store.bulk import CHUNK
@@ -307,6 +309,33 @@ def test_e2_a_link_that_was_saved_is_not_leased_again_by_the_rest_of_its_batch(m
     assert created == 1
     assert {row_of(world, crm=key).linked for key in (first, second)} == {True}
     assert [row["lease_until"] for row in world.links()] == [None, None]
+
+
+def test_e2_what_a_batch_has_let_go_of_is_left_to_its_lease_while_the_rest_goes_on(
+    make_light: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_light()
+    one = pair(world)
+    half = world.new_crm("Second Ltd")
+    world.edit_crm(one.crm, Comp_Name="Changed")
+    world.deliver()
+    alive: list[set[int]] = []
+
+    def lost(*_given: Any) -> Any:
+        raise LeaseLost("another worker's")
+
+    def later(desk: Any, *_given: Any) -> Any:
+        world.clock.advance(leases.LEASE - 1)
+        alive.append(desk.alive())
+        return []
+
+    monkeypatch.setattr(linked, "sync", lost)
+    monkeypatch.setattr(halves, "sync", later)
+    begun = world.clock()
+    assert run_once(world.app).claimed == 2
+    assert alive == [{row_of(world, crm=half).id}]
+    assert row_of(world, crm=one.crm).lease_until == begun + leases.LEASE
+    assert row_of(world, crm=half).lease_until == begun + 2 * leases.LEASE - 1
 
 
 def test_the_time_from_a_notice_to_the_first_call_of_its_pass_is_measured(

@@ -15,7 +15,7 @@ from sync_worker import reports
 from sync_worker.connectors.intacct.emulator import make as make_intacct
 from sync_worker.desk import verifying
 from sync_worker.errors import ConfigError
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.rows import LinkRow, rows_of
 from sync_worker.store.tables import link
 
 COMMON = 'create_in_crm = "never"\n'
@@ -66,8 +66,7 @@ def names_in(world: LayerWorld, system: str) -> list[str]:
 def rows(world: LayerWorld, key: str) -> dict[str, LinkRow]:
     """The customer's links by flow."""
     with world.db.read() as conn:
-        found = [from_mapping(row) for row in conn.execute(select(link).where(link.c.crm_key == key)).mappings()]
-        load_opens(conn, found)
+        found = rows_of(conn, select(link).where(link.c.crm_key == key))
     return {row.flow: row for row in found}
 
 

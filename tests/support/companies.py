@@ -14,7 +14,7 @@ from sync_worker import wiring
 from sync_worker.connectors.intacct.emulator import IntacctEmulator
 from sync_worker.connectors.intacct.emulator import make as make_intacct
 from sync_worker.events import Change
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.rows import LinkRow, rows_of
 from sync_worker.store.tables import link
 
 SECOND = "second"
@@ -78,10 +78,7 @@ class TwoErps(World):
 
     def link_of(self, flow: str, crm: str) -> LinkRow:
         with self.db.read() as conn:
-            row = from_mapping(
-                conn.execute(select(link).where(link.c.flow == flow, link.c.crm_key == crm)).mappings().one()
-            )
-            load_opens(conn, [row])
+            (row,) = rows_of(conn, select(link).where(link.c.flow == flow, link.c.crm_key == crm))
         return row
 
     def new_in(self, system: str, name: str, **columns: Any) -> str:

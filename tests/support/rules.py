@@ -18,7 +18,7 @@ from sync_worker.connectors.emulation import Emulator, Request, Response
 from sync_worker.engine import crew
 from sync_worker.engine.core import Engine, Worked
 from sync_worker.store import leases
-from sync_worker.store.rows import LinkRow, from_mapping, load_opens
+from sync_worker.store.rows import LinkRow, rows_of
 from sync_worker.store.session import Database
 from sync_worker.store.tables import journal, link
 from sync_worker.wiring import App
@@ -108,8 +108,7 @@ def row_of(world: World, *, erp: str | None = None, crm: str | None = None) -> L
     """The link of a record, open fields included."""
     column, key = (link.c.crm_key, crm) if crm is not None else (link.c.erp_key, erp)
     with world.db.read() as conn:
-        row = from_mapping(conn.execute(select(link).where(column == key)).mappings().one())
-        load_opens(conn, [row])
+        (row,) = rows_of(conn, select(link).where(column == key))
     return row
 
 
