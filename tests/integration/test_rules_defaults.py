@@ -213,3 +213,17 @@ def test_explain_shows_every_flows_view_of_a_shared_record(two: TwoErps) -> None
         for row in reports.find_links(two.db, two.app.flows, "crm", crm)
     ]
     assert {one["flow"]: one["default"] for one in shown} == {FLOW: True, SECOND: False}
+
+
+def test_e21_a_record_of_two_flows_is_found_with_both_of_its_links_and_each_by_its_id_in_its_flow(
+    two: TwoErps,
+) -> None:
+    _, crm, _ = shared(two)
+    flows = two.app.flows
+    found = reports.find_links(two.db, flows, "crm", crm)
+    assert sorted(row.flow for row in found) == sorted([FLOW, SECOND])
+    one = two.link_of(FLOW, crm)
+    again = reports.find_link(two.db, flows, one.id)
+    assert again is not None and (again.id, again.crm_key) == (one.id, crm)
+    assert reports.find_link(two.db, {SECOND: flows[SECOND]}, one.id) is None, "its flow is not configured any more"
+    assert reports.find_link(two.db, flows, 10_000) is None
