@@ -252,7 +252,8 @@ class Batch:
     def _leased(self, seconds: float) -> set[int]:
         """The links whose lease holds for so long; all are renewed together before the first of them runs out."""
         with self._keeping:
-            open_rows = [row for row in self._rows.values() if row.id not in self._finished | self._lost]
+            over = self._finished | self._lost
+            open_rows = [row for row in self._rows.values() if row.id not in over]
             if self.clock() - self._renewed + seconds >= leases.LEASE - 1.0:
                 held = leases.renew(self._db, open_rows, scope=self._flow.scope)
                 self._lost |= {row.id for row in open_rows} - held
@@ -287,8 +288,7 @@ class Batch:
 
     def _note_children(self, one: Save) -> None:
         row = one.row
-        before = self._children.get(row.id, (None, None))
-        for side, old in zip(SIDES, before, strict=True):
+        for side, old in zip(SIDES, self._children.get(row.id, (None, None)), strict=True):
             new = row.children(side)
             key = row.key(side)
             if new and key is not None and new != (old or {}):
