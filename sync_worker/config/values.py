@@ -7,7 +7,7 @@ import binascii
 import difflib
 from collections.abc import Iterable
 from typing import Annotated, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -16,6 +16,8 @@ from pydantic_core import PydanticCustomError
 from mappings.codecs import country_code
 
 Path = tuple[str, ...]
+# The client's own options about TLS -> what they may say, so that a certificate is verified.
+_VERIFIES = {"ssl_cert_reqs": ("required",), "ssl_check_hostname": ("true", "yes", "y", "1", "t")}
 
 
 def problem(at: Path, text: str) -> PydanticCustomError:
@@ -72,6 +74,11 @@ def _queue_url(url: str) -> str:
         fine = False
     if not fine:
         raise ValueError("must be like redis://:PASSWORD@HOST:PORT/NUMBER (or rediss://), or unix:///PATH")
+    for name, value in parse_qsl(parts.query):
+        if value.casefold() not in _VERIFIES.get(name.casefold(), (value.casefold(),)):
+            raise ValueError(
+                f"{name} would leave the server's certificate unverified; name its authority: ssl_ca_certs"
+            )
     return url
 
 

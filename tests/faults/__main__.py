@@ -56,7 +56,8 @@ def _play(seed: int, size: plans.Size, control: str, *, postgres: bool, names_on
     """One run, told line by line. Controls are played on their own plan, by names only: key columns heal too much."""
     database = "PostgreSQL" if postgres else "SQLite"
     print(", ".join(filter(None, (f"seed {seed}", database, control))), flush=True)
-    size, columns = (plans.CONTROL, False) if control else (size, not names_only)
+    size = CONTROLS[control].size if control in CONTROLS else plans.CONTROL if control else size
+    columns = not control and not names_only
     keep = FOLDER / f"{database}-{seed}-{control or 'product'}".replace(" ", "-").replace("'", "")
     one = once(seed, size, postgres=postgres, control=control, columns=columns, say=_say, keep=keep)
     print(report.table(one), flush=True)

@@ -133,6 +133,7 @@ def judge(seen: Observed) -> Judgement:
         "edits in the window of E22": len(windows),
         "edits in that window during a standstill": len(stalled),
         "notices acknowledged": seen.acknowledged,
+        "forged notices sent": seen.forged,
         "worker kills beside which nothing else was hurt": len(recovered),
         **{name: f"{max(found):.1f}" if found else "none met" for name, found in others.items()},
         "files, threads and keys, before and after": seen.resources,

@@ -75,6 +75,7 @@ class Size:
     once: tuple[int, float] = (0, 0.0)  # customers that are edited once only, in the ERP, from this second on
     bursts: tuple[float, ...] = ()  # when new records are made, if not at any time
     feeds: bool = True  # polled and swept, and some notices are lost
+    calm: bool = False  # nothing is hurt: single edits in the ERP, announced as they are made, and nothing by the CRM
 
     @property
     def seconds(self) -> float:
@@ -89,6 +90,10 @@ CONTROL = Size(
 )  # fmt: skip
 """For negative controls: enough of what each does wrong, calls so slow that a kill always meets one under way, and no
 feed that finds again what was forgotten."""
+CALM = Size(
+    customers=50, edits=8, creates=0, conflicts=0, rate=1.0, drain=12.0, warm=12.0, feeds=False, calm=True,
+)  # fmt: skip
+"""For the control that is about one ring: with nobody else to ring, each edit travels by its own ring or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,10 @@ class Plan:
 def changes(rng: random.Random, size: Size) -> Iterator[Change]:
     """Edits, planted conflicts and new records, in any order."""
     numbers = count(1)
+    if size.calm:
+        for customer in range(size.edits):
+            yield Change(customer / size.rate, "erp", value_of("name", next(numbers)), customer)
+        return
     (once, once_at) = size.once
     fields = [(customer, name) for customer in range(size.hot + once, size.customers) for name in FIELDS]
     if size.hot:

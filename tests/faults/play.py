@@ -16,7 +16,7 @@ import redis
 from bench import filling
 from faults import sight
 from faults.judge import Observed
-from faults.plan import SIDES, Change, Fault, Plan, Side
+from faults.plan import SIDES, Change, Fault, Plan, Side, Size
 from faults.site import FORGED_KEY, WORKERS, Site
 from faults.story import Customer
 from support.judged import COLUMNS
@@ -33,7 +33,7 @@ PATIENCE_SECONDS = 60.0
 since a worker was stopped that holds it."""
 BUSY_SECONDS = 6  # longer than a call waits by itself: the pass fails, and is tried again later
 LOST = 4  # creates that the CRM leaves unanswered, one after the other
-FORGED = 0.01
+FORGED = 0.0175  # of people's changes: one in a hundred of all notices, since vendors announce our writes, too
 STAMP_SECONDS = 3.0
 CALM_LOOKS = 3
 WARM_CUSTOMERS = 200
@@ -70,9 +70,9 @@ class Player:
         self.say("warm")
         baseline = sight.resources(self.site)
         self._start_seq = {side: self.site.vendors[side].stats()["ledger_seq"] for side in SIDES}
-        for vendor in self.site.vendors.values():
-            vendor.post("name_records", {})
-            vendor.faults(**NOTICE_FAULTS | ({} if self.plan.size.feeds else LOST_NEVER))
+        for side in SIDES:
+            self.site.vendors[side].post("name_records", {})
+            self.site.vendors[side].faults(**_notice_faults(side, self.plan.size))
         self._perform()
         self._heal()
         rested, due = self._rest()
@@ -300,6 +300,12 @@ class Player:
 
     def _writes(self) -> int:
         return sum(int(vendor.stats()["writes"]) for vendor in self.site.vendors.values())
+
+
+def _notice_faults(side: Side, size: Size) -> dict[str, float]:
+    if size.calm:
+        return {"p_notice_lost": 1.0} if side == "crm" else {}
+    return NOTICE_FAULTS | ({} if size.feeds else LOST_NEVER)
 
 
 def _grown(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

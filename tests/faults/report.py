@@ -11,13 +11,15 @@ from faults.controls import BASELINE, CONTROLS
 from faults.judge import Judgement, Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+DOUBLED, LOST = "customers created twice", "lost edits"
 BEGIN, END = "<!-- figures: written by make faults -->\n", "<!-- end of figures -->\n"
 
 
 @dataclass(frozen=True)
 class Run:
     """One judged run. ``control``: what was taken out of the product, and one of the invariants in ``breaks`` must be
-    seen to break; empty, or ``BASELINE`` on the controls' plan: the product as it is, and all must hold."""
+    seen to break, and none in ``holds``; empty, or ``BASELINE`` on the controls' plan: the product as it is, and all
+    must hold."""
 
     database: str
     seed: int
@@ -25,12 +27,15 @@ class Run:
     seconds: float
     judgement: Judgement
     breaks: frozenset[str] = frozenset()
+    holds: frozenset[str] = frozenset()
+    played: str = ""  # when, and what: the commit, if that is known
 
     @property
     def as_it_should_be(self) -> bool:
         if self.control in ("", BASELINE):
             return self.judgement.ok
-        return any(one.name in self.breaks and not one.ok for one in self.judgement.verdicts)
+        broken = {one.name for one in self.judgement.verdicts if not one.ok}
+        return bool(broken & self.breaks) and not broken & self.holds
 
     @property
     def title(self) -> str:
@@ -38,7 +43,7 @@ class Run:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON; ``from_dict`` reads it."""
-        told = asdict(self) | {"breaks": sorted(self.breaks), "ok": self.as_it_should_be}
+        told = asdict(self) | {"breaks": sorted(self.breaks), "holds": sorted(self.holds), "ok": self.as_it_should_be}
         told["judgement"]["verdicts"] = [asdict(one) | {"ok": one.ok} for one in self.judgement.verdicts]
         return told
 
@@ -47,8 +52,8 @@ def from_dict(told: Mapping[str, Any]) -> Run:
     """A run of an earlier report."""
     verdicts = [Verdict(**{k: v for k, v in one.items() if k != "ok"}) for one in told["judgement"]["verdicts"]]
     judgement = Judgement(verdicts, told["judgement"]["facts"])
-    kept = {name: told[name] for name in ("database", "seed", "control", "seconds")}
-    return Run(**kept, judgement=judgement, breaks=frozenset(told["breaks"]))
+    kept = {name: told[name] for name in ("database", "seed", "control", "seconds", "played")}
+    return Run(**kept, judgement=judgement, breaks=frozenset(told["breaks"]), holds=frozenset(told["holds"]))
 
 
 def merged(earlier: Sequence[Run], runs: Sequence[Run]) -> list[Run]:
@@ -84,12 +89,36 @@ def figures(facts: Sequence[tuple[str, str]], runs: Sequence[Run]) -> str:
     plain = [run for run in runs if not run.control]
     lines = ["| Machine | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts), ""]
     if plain:
-        lines += _columns(plain)
+        lines += [_rate(plain), "", *_columns(plain)]
     controls = [run for run in runs if run.control]
     if controls:
-        lines += ["", "| Taken out of the product | Database | Seconds | What the harness found |", "|---|---|---|---|"]
-        lines += [f"| {run.control} | {run.database} | {run.seconds:.0f} | {_found(run)} |" for run in controls]
+        lines += [
+            "",
+            "| Taken out of the product | Database, seed | Seconds | What the harness found |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {run.control} | {run.database}, {run.seed} | {run.seconds:.0f} | {_found(run)} |" for run in controls
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _rate(runs: Sequence[Run]) -> str:
+    """What a reader compares with other products."""
+    creates, edits = (sum(int(run.judgement.facts[name]) for run in runs) for name in ("creates", "edits"))
+    doubled, lost = (
+        sum(one.count or 0 for run in runs for one in run.judgement.verdicts if one.name == name)
+        for name in (DOUBLED, LOST)
+    )
+    return (
+        f"**Duplicates per 10,000 creates: {_of(doubled, creates)}** ({doubled:g} of {creates:,}). "
+        f"**Lost edits per 10,000: {_of(lost, edits)}** ({lost:g} of {edits:,}; what the window of E22 took is counted "
+        "apart, below)."
+    )
+
+
+def _of(count: float, all_of_them: int) -> str:
+    return f"{10_000 * count / max(all_of_them, 1):g}"
 
 
 def _columns(runs: Sequence[Run]) -> list[str]:
@@ -100,6 +129,7 @@ def _columns(runs: Sequence[Run]) -> list[str]:
         lines.append(f"| {one.name} | {one.allowed:g} | {' | '.join(cells)} |")
     for name in runs[0].judgement.facts:
         lines.append(f"| *{name}* | | {' | '.join(_shown(run.judgement.facts[name]) for run in runs)} |")
+    lines.append(f"| *played* | | {' | '.join(run.played for run in runs)} |")
     lines.append(f"| *seconds in all* | | {' | '.join(f'{run.seconds:.0f}' for run in runs)} |")
     return lines
 
@@ -118,6 +148,9 @@ def _found(run: Run) -> str:
     broken = [one for one in run.judgement.verdicts if not one.ok]
     if run.control == BASELINE:
         return "all invariants hold" if not broken else f"**broken: {_named(broken)}**"
+    wrong = [one for one in broken if one.name in run.holds]
+    if wrong:
+        return f"**broken, too: {_named(wrong)}**"
     meant = [one for one in broken if one.name in run.breaks]
     return _named(meant) if meant else "**nothing: a defect of the harness**"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -76,5 +77,21 @@ def once(
             told |= {"start": [[*key, value] for key, value in seen.start.items()]}
             told |= {"done": [asdict(fault) for fault in seen.done], "seed": seed}
             (keep / "seen.json").write_text(json.dumps(told), encoding="utf-8")
-    breaks = CONTROLS[control].breaks if control in CONTROLS else frozenset()
-    return Run(database, seed, control, time.monotonic() - began, judge(seen), breaks)
+    out = CONTROLS.get(control)
+    breaks, holds = (out.breaks, out.holds) if out is not None else (frozenset[str](), frozenset[str]())
+    return Run(database, seed, control, time.monotonic() - began, judge(seen), breaks, holds, _played())
+
+
+def _played() -> str:
+    """When, and of which commit, with a ``+`` where files differ from it."""
+    told = [time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):  # no git, or no repository
+        told.append(
+            _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "--", ":/", ":!/docs") else "")
+        )
+    return ", ".join(told)
+
+
+def _git(*argv: str) -> str:
+    ended = subprocess.run(["git", *argv], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    return ended.stdout.strip()

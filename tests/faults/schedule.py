@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from faults.plan import CONTROL, SHORT, Fault, Plan, Size, changes
+from faults.plan import CALM, CONTROL, SHORT, Fault, Plan, Size, changes
 
 Schedule = tuple[list[Fault], tuple[float, float]]
 """Faults, and from when to when nothing stands still but killed workers."""
@@ -19,7 +19,7 @@ def make(seed: int, size: Size, *, postgres: bool = False) -> Plan:
     """The plan of a seed. ``postgres``: the database is killed three times instead of locked six times."""
     rng = random.Random(seed)
     edits = tuple(sorted(changes(rng, size), key=lambda change: change.at))
-    planned, clean = {SHORT: _short, CONTROL: _control}.get(size, _full)(rng, size.seconds)
+    planned, clean = {SHORT: _short, CONTROL: _control, CALM: _calm}.get(size, _full)(rng, size.seconds)
     planned = [_spare_stopped(fault, planned) for fault in planned]
     if postgres:
         locks = [fault for fault in planned if fault.name == "database"]
@@ -114,6 +114,11 @@ def _control(_rng: random.Random, seconds: float) -> Schedule:
         Fault(26.5, "end creating", 8, 0),
         Fault(27, "flush"),
     ], (0.0, 0.0)
+
+
+def _calm(_rng: random.Random, _seconds: float) -> Schedule:
+    """Nothing is hurt."""
+    return [], (0.0, 0.0)
 
 
 def _spread(rng: random.Random, begin: float, end: float, number: int) -> list[float]:

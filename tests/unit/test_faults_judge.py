@@ -315,16 +315,39 @@ def test_the_full_plan_kills_workers_all_along_and_measures_those_with_no_outage
 
 
 def control(name: str, observed: Observed) -> Run:
-    breaks = CONTROLS[name].breaks if name in CONTROLS else frozenset()
-    return Run("SQLite", 1, name, 60.0, judge(observed), breaks)
+    out = CONTROLS.get(name)
+    breaks, holds = (out.breaks, out.holds) if out else (frozenset[str](), frozenset[str]())
+    return Run("SQLite", 1, name, 60.0, judge(observed), breaks, holds, "on a day")
 
 
 def test_a_negative_control_is_as_it_should_be_only_when_it_breaks_what_it_is_there_for() -> None:
     assert control("ringer off", seen(*GOOD, due=3)).as_it_should_be
     assert not control("ringer off", seen(*GOOD)).as_it_should_be
     assert not control("ringer off", seen(*GOOD, status={"failing": 1})).as_it_should_be
+    calm, behind = "ringer off, nothing hurt", seen(row(1, "erp", "name", "A"), due=3)
+    assert control(calm, seen(*GOOD, due=3)).as_it_should_be
+    assert not control(calm, seen(*GOOD)).as_it_should_be
+    assert not control(calm, behind).as_it_should_be
+    assert f"| {calm} | SQLite, 1 | 60 | **broken, too: " in figures([], [control(calm, behind)])
+    assert control("ring before commit, ringer off", behind).as_it_should_be
+    assert not control("ring before commit, ringer off", seen(*GOOD, due=3)).as_it_should_be
     assert control(BASELINE, seen(*GOOD)).as_it_should_be
     assert not control(BASELINE, seen(*GOOD, due=3)).as_it_should_be
+
+
+def test_the_report_says_first_how_many_records_are_doubled_and_edits_lost_of_ten_thousand() -> None:
+    once = (*GOOD, created(1, "erp", "New", actor="person"), created(2, "crm", "New"))
+    runs = [once, (*once, created(3, "crm", "New"))]
+    told = figures([], [Run("SQLite", i, "", 1.0, judge(seen(*rows))) for i, rows in enumerate(runs)])
+    assert "**Duplicates per 10,000 creates: 5000** (1 of 2)" in told
+    assert "**Lost edits per 10,000: 0** (0 of 2;" in told
+
+
+def test_the_calm_plan_is_single_edits_in_the_erp_that_nothing_else_is_rung_for() -> None:
+    plan = schedule.make(3, plans.CALM)
+    assert plan.faults == () and {one.side for one in plan.changes} == {"erp"}
+    assert [one.at for one in plan.changes] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert len({one.customer for one in plan.changes}) == 8
 
 
 def test_a_report_keeps_its_earlier_runs_and_replaces_those_that_were_played_again() -> None:
@@ -335,7 +358,7 @@ def test_a_report_keeps_its_earlier_runs_and_replaces_those_that_were_played_aga
     assert [(run.database, run.control, run.seconds) for run in runs] == [
         ("SQLite", "", 2.0), ("PostgreSQL", "", 1.0), ("SQLite", "ringer off", 60.0)
     ]  # fmt: skip
-    assert "| ringer off | SQLite | 60 | **nothing: a defect of the harness** |" in figures([], runs)
+    assert "| ringer off | SQLite, 1 | 60 | **nothing: a defect of the harness** |" in figures([], runs)
 
 
 def test_a_report_leaves_out_earlier_runs_that_were_judged_by_other_invariants() -> None:
