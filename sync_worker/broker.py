@@ -187,8 +187,11 @@ def connect(url: str, *, timeout: float | None = None) -> redis.Redis:
         known = {getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
         options |= {"socket_keepalive": True, "socket_keepalive_options": known}
     try:
-        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **options)
-    except ValueError:
+        made = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **options)
+        pool = made.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # without connecting: the client looks at options only then
+        return made
+    except (ValueError, TypeError):
         raise ConfigError("queue.url asks for an option that is none") from None
 
 

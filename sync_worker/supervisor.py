@@ -221,7 +221,7 @@ def _command(*args: str) -> list[str]:
 
 
 class _Announcement:
-    """Says the console's address once everything is ready."""
+    """Says the status page's address once everything is ready."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound

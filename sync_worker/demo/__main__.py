@@ -37,7 +37,7 @@ def main() -> int:
         logs.configure("warning")
         create = "on_create" if stay else "on_first_invoice"  # the tour shows an invoice at work
         with stage(base / "demo", stop, web_port=port, create_in_crm=create) as made:
-            say(console, "Starting two emulated vendors, the queue server, the worker and the console ...")
+            say(console, "Starting two emulated vendors, the queue server, the worker and the status page ...")
             made.start("info" if stay else "debug")
             return _stay(console, made) if stay else _tour(console, made, base / "demo-report.json")
     except Stopped:
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _tour(console: Console, made: Stage, report: Path) -> int:
-    say(console, f"Ready: console {made.web}/, vendors answer in about 20 ms.")
+    say(console, f"Ready: status page {made.web}/, vendors answer in about 20 ms.")
     with desk.opened(made.config) as app:
         tour = Tour(made, app)
         edits: list[Edit] = follow(console, tour.play())
@@ -66,9 +66,9 @@ def _tour(console: Console, made: Stage, report: Path) -> int:
 
 def _stay(console: Console, made: Stage) -> int:
     shown = "_emulator/records?entity"
-    say(console, f"Console: {made.web}/ (no login exists yet)")
-    say(console, f"ERP:     {made.erp.root} (emulated Sage Intacct; its customers: {made.erp.root}/{shown}=customer)")
-    say(console, f"CRM:     {made.crm.root} (emulated Sage CRM; its companies: {made.crm.root}/{shown}=Company)")
+    say(console, f"Status: {made.web}/ (a page of numbers; no login exists yet)")
+    say(console, f"ERP:    {made.erp.root} (emulated Sage Intacct; its customers: {made.erp.root}/{shown}=customer)")
+    say(console, f"CRM:    {made.crm.root} (emulated Sage CRM; its companies: {made.crm.root}/{shown}=Company)")
     say(console, "Try, in another terminal: a company made in the CRM, what the ERP has of it, and an edit there:")
     person = '/_emulator/person -d \'{"entity": '
     created = '"Company", "columns": {"Comp_Name": "Orchard Foods"}}\''

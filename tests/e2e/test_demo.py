@@ -81,7 +81,7 @@ def test_staying_up_ends_with_ctrl_c_and_exit_code_0_and_leaves_nothing_running(
         if "Ctrl-C" in line:
             break
     assert sum(line.startswith("  curl ") for line in lines) == 3
-    assert any(line.startswith("Console: http://127.0.0.1:") for line in lines)
+    assert any(line.startswith("Status: http://127.0.0.1:") for line in lines)
     assert len(working_in(folder)) == 9
     demo.send_signal(signal.SIGINT)
     assert demo.wait(30) == 0

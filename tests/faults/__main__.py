@@ -33,15 +33,19 @@ def main() -> int:
     first = given.seed if given.seed is not None else random.SystemRandom().randrange(1, 1_000_000)
     size = plans.SHORT if given.short else plans.FULL
     facts = [fact for fact in machine(FOLDER) if fact[0] not in OF_A_MOMENT]
+    kept = FOLDER / "report.json"
+    if given.page:
+        report.write_page(facts, _earlier(kept))
+        return 0
     runs: list[report.Run] = []
     for postgres in (False, True) if given.both else (given.postgres,):
         wanted = [(seed, "") for seed in range(first, first + given.seeds)] if not given.control else []
         names = [given.control] if given.control else [BASELINE, *CONTROLS] if given.controls else []
         for seed, control in wanted + [(first, name) for name in names]:
             runs.append(_play(seed, size, control, postgres=postgres, names_only=given.names_only))
-    played, kept = runs, FOLDER / "report.json"
+    played = runs
     if given.more and kept.exists():
-        runs = report.merged([report.from_dict(one) for one in json.loads(kept.read_text(encoding="utf-8"))], runs)
+        runs = report.merged(_earlier(kept), runs)
     if not given.short and not given.names_only and (given.more or not given.control):
         kept.write_text(json.dumps([one.as_dict() for one in runs], indent=1), encoding="utf-8")
         report.write_page(facts, runs)
@@ -50,6 +54,10 @@ def main() -> int:
         f"{len(played) - len(bad)} of {len(played)} runs as they should be" + "".join(f"\n  not: {one}" for one in bad)
     )
     return 1 if bad else 0
+
+
+def _earlier(kept: Path) -> list[report.Run]:
+    return [report.from_dict(one) for one in json.loads(kept.read_text(encoding="utf-8"))]
 
 
 def _play(seed: int, size: plans.Size, control: str, *, postgres: bool, names_only: bool) -> report.Run:
@@ -79,8 +87,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m faults", description="Real processes, hurt by a seeded plan.")
     parser.add_argument("--seed", type=int, help="the first seed (drawn and printed without it)")
     parser.add_argument("--seeds", type=_how_many, default=1, help="so many seeds, one after the other")
-    parser.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of SQLite")
-    parser.add_argument("--both", action="store_true", help="on SQLite, then on PostgreSQL")
+    databases = parser.add_mutually_exclusive_group()
+    databases.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of SQLite")
+    databases.add_argument("--both", action="store_true", help="on SQLite, then on PostgreSQL")
     parser.add_argument(
         "--controls",
         action="store_true",
@@ -90,8 +99,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--names-only", action="store_true", help="without columns for the ERP's keys in the CRM")
     parser.add_argument("--more", action="store_true", help="added to the runs that the page tells of, not instead")
     parser.add_argument("--short", action="store_true", help="the short form; the page is left as it is")
+    parser.add_argument("--page", action="store_true", help="play nothing: write the page from the runs that are kept")
     return parser.parse_args()
 
 
+def command() -> int:
+    """``main``, which Ctrl-C ends with one line."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("stopped: everything that was started has ended, and the page is as it was", file=sys.stderr)
+        return 130
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -128,10 +128,18 @@ def _columns(runs: Sequence[Run]) -> list[str]:
         cells = [_cell(run.judgement.verdicts[i]) for run in runs]
         lines.append(f"| {one.name} | {one.allowed:g} | {' | '.join(cells)} |")
     for name in runs[0].judgement.facts:
-        lines.append(f"| *{name}* | | {' | '.join(_shown(run.judgement.facts[name]) for run in runs)} |")
+        lines += _fact_lines(name, [run.judgement.facts[name] for run in runs])
     lines.append(f"| *played* | | {' | '.join(run.played for run in runs)} |")
     lines.append(f"| *seconds in all* | | {' | '.join(f'{run.seconds:.0f}' for run in runs)} |")
     return lines
+
+
+def _fact_lines(name: str, values: Sequence[Any]) -> list[str]:
+    """A line, or one for each part of what has several."""
+    if not all(isinstance(one, Mapping) for one in values):
+        return [f"| *{name}* | | {' | '.join(map(str, values))} |"]
+    parts = sorted({part for one in values for part in one})
+    return [f"| *{name}: {part}* | | {' | '.join(str(one.get(part, 0)) for one in values)} |" for part in parts]
 
 
 def _count(one: Verdict) -> str:

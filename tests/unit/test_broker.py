@@ -161,6 +161,18 @@ def test_a_queue_server_is_named_by_its_place_without_user_and_password(url: str
     assert broker.place_of(broker.connect(url)) == place
 
 
+@pytest.mark.parametrize(
+    "option", ["foo=1", "ssl=false", "ssl_verify=no", "socket_timeout=soon", "health_check_interval=x"]
+)
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_an_option_of_the_queue_s_address_that_its_client_does_not_know_is_refused_at_once(
+    scheme: str, option: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        broker.connect(f"{scheme}://:hunter22@queue.example/0?{option}")
+    assert str(refused.value) == "queue.url asks for an option that is none"
+
+
 def test_a_queue_server_that_stays_away_is_told_of_once_a_minute_and_once_when_it_is_back() -> None:
     structlog.reset_defaults()
     now = [0.0]
