@@ -16,7 +16,7 @@ from bench.figures import machine
 from faults import plan as plans
 from faults import report
 from faults.controls import BASELINE, CONTROLS
-from faults.run import once
+from faults.run import judged_again, once
 from sync_worker import logs
 
 FOLDER = Path("var") / "faults"
@@ -34,9 +34,16 @@ def main() -> int:
     size = plans.SHORT if given.short else plans.FULL
     facts = [fact for fact in machine(FOLDER) if fact[0] not in OF_A_MOMENT]
     kept = FOLDER / "report.json"
-    if given.page:
-        report.write_page(facts, _earlier(kept))
-        return 0
+    if given.page or given.judge:
+        runs = _earlier(kept)
+        if given.judge:
+            runs = [
+                one if one.control else judged_again(one, plans.FULL, _folder(one.database, one.seed, ""))
+                for one in runs
+            ]
+            kept.write_text(json.dumps([one.as_dict() for one in runs], indent=1), encoding="utf-8")
+        report.write_page(facts, runs)
+        return 1 if any(not one.as_it_should_be for one in runs) else 0
     runs: list[report.Run] = []
     for postgres in (False, True) if given.both else (given.postgres,):
         wanted = [(seed, "") for seed in range(first, first + given.seeds)] if not given.control else []
@@ -60,13 +67,18 @@ def _earlier(kept: Path) -> list[report.Run]:
     return [report.from_dict(one) for one in json.loads(kept.read_text(encoding="utf-8"))]
 
 
+def _folder(database: str, seed: int, control: str) -> Path:
+    """Where logs and ledgers of a run stay."""
+    return FOLDER / f"{database}-{seed}-{control or 'product'}".replace(" ", "-").replace("'", "")
+
+
 def _play(seed: int, size: plans.Size, control: str, *, postgres: bool, names_only: bool) -> report.Run:
     """One run, told line by line. Controls are played on their own plan, by names only: key columns heal too much."""
     database = "PostgreSQL" if postgres else "SQLite"
     print(", ".join(filter(None, (f"seed {seed}", database, control))), flush=True)
     size = CONTROLS[control].size if control in CONTROLS else plans.CONTROL if control else size
     columns = not control and not names_only
-    keep = FOLDER / f"{database}-{seed}-{control or 'product'}".replace(" ", "-").replace("'", "")
+    keep = _folder(database, seed, control)
     one = once(seed, size, postgres=postgres, control=control, columns=columns, say=_say, keep=keep)
     print(report.table(one), flush=True)
     return one
@@ -99,6 +111,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--names-only", action="store_true", help="without columns for the ERP's keys in the CRM")
     parser.add_argument("--more", action="store_true", help="added to the runs that the page tells of, not instead")
     parser.add_argument("--short", action="store_true", help="the short form; the page is left as it is")
+    parser.add_argument("--judge", action="store_true", help="the same, once they are judged anew from their ledgers")
     parser.add_argument("--page", action="store_true", help="play nothing: write the page from the runs that are kept")
     return parser.parse_args()
 

@@ -17,6 +17,9 @@ SETTLE = 5.0
 """An outage is over for a process so many seconds after its cause."""
 IN_FLIGHT = 1.0
 """What a killed worker has sent may reach the vendor so many seconds later; a call within them shows nobody alive."""
+PAGE = 100
+"""Records that a sweep of the CRM names at a time. Its last page may be shorter, and holds none of the customers that
+are edited: records made since come after them."""
 NEVER = float("inf")
 
 
@@ -71,13 +74,14 @@ def stalls(done: Sequence[Fault]) -> list[Stretch]:
 def calls_of(logs: Mapping[Side, Iterable[Sequence[Any]]]) -> Mapping[Place, list[Call]]:
     """The calls that named each record, from the vendors' call logs.
 
-    A sweep reads the CRM's records by their keys, too; those of the ERP only a worker does, and only workers write. A
-    call that failed counts as a worker's: it may have kept one from going on.
+    A sweep reads the CRM's records by their keys, too, a whole page at a time; those of the ERP only a worker does, and
+    only workers write. A call that failed counts as a worker's: it may have kept one from going on.
     """
     named: dict[Place, list[Call]] = defaultdict(list)
     for side in SIDES:
         for at, operation, _count, fault, records in logs[side]:
-            by_worker = side == "erp" or fault is not None or not operation.startswith("query")
+            maybe_swept = side == "crm" and operation.startswith("query") and len(records) >= PAGE
+            by_worker = fault is not None or not maybe_swept
             for entity, key in records:
                 named[side, entity, key].append(Call(at, by_worker))
     return named

@@ -7,17 +7,19 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from faults import plan as plans
 from faults import schedule
 from faults.controls import CONTROLS
-from faults.judge import judge
+from faults.judge import Observed, judge
+from faults.plan import Fault
 from faults.play import Player
 from faults.proxy import proxies
 from faults.report import Run
 from faults.site import site
+from faults.story import Customer
 from support.postgres import DURABLE, PostgresServer, running
 
 AHEAD_SECONDS = 90.0
@@ -80,6 +82,17 @@ def once(
     out = CONTROLS.get(control)
     breaks, holds = (out.breaks, out.holds) if out is not None else (frozenset[str](), frozenset[str]())
     return Run(database, seed, control, time.monotonic() - began, judge(seen), breaks, holds, _played())
+
+
+def judged_again(run: Run, size: plans.Size, keep: Path) -> Run:
+    """A kept run of the product, by the judge of today."""
+    told = json.loads((keep / "seen.json").read_text(encoding="utf-8"))
+    known = {f.name: told[f.name] for f in fields(Observed) if f.name in told}
+    known["plan"] = schedule.make(told["seed"], size, postgres=run.database == "PostgreSQL")
+    known["customers"] = [Customer(*one) for one in told["customers"]]
+    known["start"] = {(number, name): value for number, name, value in told["start"]}
+    known["done"] = [Fault(**one) for one in told["done"]]
+    return replace(run, judgement=judge(Observed(**known)))
 
 
 def _played() -> str:

@@ -178,11 +178,12 @@ KILL = Fault(10, "kill worker")
 
 
 def call(
-    at: float, fault: str | None = None, *, side: Side = "erp", of: str = ONE.erp, write: bool = False
+    at: float, fault: str | None = None, *, side: Side = "erp", of: str = ONE.erp, write: bool = False, names: int = 1
 ) -> tuple[Side, Any]:
-    """A call log's row: a call that names one record, the customer's in the ERP unless said."""
+    """A call log's row: a call that names one record, the customer's in the ERP unless said, or it and others."""
     entity = "customer" if side == "erp" else "Company"
-    return side, [NOON + at, f"{'update' if write else 'query'} {entity.lower()}", 1, fault, [[entity, of]]]
+    named = [[entity, of], *([entity, f"other {n}"] for n in range(1, names))]
+    return side, [NOON + at, f"{'update' if write else 'query'} {entity.lower()}", names, fault, named]
 
 
 BEGUN = call(9.8)
@@ -212,10 +213,12 @@ def test_work_is_recovered_when_a_worker_calls_for_its_record_whether_the_vendor
     assert recovery(call(40.5), LAST) == 30.5
     assert recovery(call(40.5, "429", side="crm", of=ONE.crm)) == 30.5
     assert recovery(call(40.5, side="crm", of=ONE.crm, write=True)) == 30.5
+    assert recovery(call(40.5, side="crm", of=ONE.crm, names=99)) == 30.5, "fewer than a sweep reads at a time"
+    assert recovery(call(40.5, "503", side="crm", of=ONE.crm, names=100)) == 30.5
 
 
-def test_a_sweeps_look_and_a_call_for_another_record_are_no_recovery() -> None:
-    assert recovery(call(40.5, side="crm", of=ONE.crm)) == 35.0
+def test_what_may_be_a_sweeps_look_and_a_call_for_another_record_are_no_recovery() -> None:
+    assert recovery(call(40.5, side="crm", of=ONE.crm, names=100)) == 35.0
     assert recovery(call(40.5, "503", of="another")) == 35.0
 
 
