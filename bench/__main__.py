@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from bench import (
     burst,
@@ -32,12 +31,10 @@ from bench import (
     sockets,
     verify,
 )
-from bench.figures import Figure, Size, machine, page, say
+from bench.figures import PICTURE, REPORT, Figure, Size, machine, page, say
 from bench.rig import FOLDER
 from sync_worker import logs
 
-DOCS = Path(__file__).parents[1] / "docs"
-REPORT, PICTURE = DOCS / "benchmarks.md", DOCS / "pictures" / "benchmarks.svg"
 BENCHMARKS: Mapping[str, Callable[[Size], list[Figure]]] = {
     "calls": calls.measure,
     "idle": idle.measure,
@@ -67,7 +64,7 @@ def main() -> int:
         nargs="?",
         const="",
         metavar="NAME",
-        help="instead: CPU per event by function; with a name it is kept, and shown by the next report",
+        help="instead: CPU per event by function; with a name it is kept (bench/paired.py compares two commits)",
     )
     given = parser.parse_args()
     logs.configure("warning")
@@ -98,8 +95,7 @@ def _figures(size: Size, only: str | None, *, report: bool) -> int:
             figures.append(figure)
         print(f"       {name}: {time.monotonic() - begun:.0f} s", flush=True)
     if report:
-        profile.keep(profile.measure(size), profile.NOW)
-        REPORT.write_text(page(facts, figures, profile.tables(profile.kept())), encoding="utf-8")
+        REPORT.write_text(page(facts, figures, profile.section()), encoding="utf-8")
         PICTURE.write_text(chart.draw(figures), encoding="utf-8")
         print(f"written: {REPORT}, {PICTURE}")
     bars = [figure for figure in figures if figure.bar]
@@ -111,10 +107,19 @@ def _figures(size: Size, only: str | None, *, report: bool) -> int:
 
 def _profile(size: Size, name: str) -> None:
     found = profile.measure(size)
-    print(profile.tables({name or profile.NOW: found}))
+    print(profile.tables({name or "now": found}))
     if name:
         profile.keep(found, name)
 
 
+def command() -> int:
+    """``main``, which Ctrl-C ends with one line."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("stopped: everything that was started has ended, and the report is as it was", file=sys.stderr)
+        return 130
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -12,10 +12,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+DOCS = Path(__file__).parents[1] / "docs"
+REPORT, PICTURE = DOCS / "benchmarks.md", DOCS / "pictures" / "benchmarks.svg"
 PAGE = """# Benchmarks
 
-Written by `make bench`; do not edit. Every ratio compares two things that took turns on the same machine in the same
-run; figures are medians of these turns. `python -m bench --only NAME` repeats one, `--quick` is a short look.
+Written by `make bench`; do not edit. What is compared with something else by its speed (engine, sockets,
+acknowledgements, peers, growth) took turns with it on the same machine in the same run, and figures are medians of
+these turns. Percentiles are over all calls or edits of one run. An import is compared with what the vendor's latency
+allows, and beside it stands a client that only calls; memory, imports, uploads and `verify` were measured once each.
+`python -m bench --only NAME` repeats one, `--quick` is a short look.
+
+No-op Dramatiq is one message each, and a message that says "look what is due" may carry a hundred links: the engine can
+come near to it, or pass it, though each of its links is read, compared, written and stored.
 
 A **bar** is what must hold: a missed one makes `make bench` fail. A **goal** is stricter and what we aim at: a missed
 one is shown as such, here and in the picture, and fails nothing. Figures without either are there to be compared.
@@ -32,14 +40,16 @@ one is shown as such, here and in the picture, and fails nothing. Figures withou
 
 How each is measured stands in the first lines of `bench/NAME.py`.
 
-## CPU per event by function
-
+{profiles_of}
 `bench/profile.py` and `bench/sampled.py` say how. Milliseconds of CPU per edited customer, over all processes of a
 kind. A function "itself" is the innermost one of ours, with what the libraries it calls spend for it (last column:
-whose code ran, in the last profile); "with callees" adds our own functions that it calls.
+whose code ran, in the last profile); "with callees" adds our own functions that it calls. What was renamed or moved
+between the two stands in two rows, each with nothing on one side. Sampling makes all of it dearer by some per cent.
+Much of what was mended between the two is waiting, for a write lock or for a call slot, and shows in edits a second only.
 
 {profiles}
 """
+PROFILES = "## CPU per event by function\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +175,17 @@ def page(facts: Sequence[tuple[str, str]], figures: Sequence[Figure], profiles: 
     return PAGE.format(
         machine="\n".join(f"| {name} | {value} |" for name, value in facts),
         figures="\n".join(f"| {f.name} | {f.bar} | {f.goal} | {_cell(f)} | {f.verdict} |" for f in figures),
+        profiles_of=PROFILES,
         profiles=profiles,
     )
+
+
+def with_profiles(written: str, profiles: str) -> str:
+    """The same page with other profiles, and the figures it has. Raises ``ValueError`` when it has no part for them."""
+    head, found, _ = written.partition(PROFILES)
+    if not found:
+        raise ValueError("the page has no part for profiles: make bench writes one")
+    return head + PROFILES + PAGE.partition("{profiles_of}")[2].format(profiles=profiles)
 
 
 def _cell(figure: Figure) -> str:

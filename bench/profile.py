@@ -4,8 +4,8 @@ One turn of ``bench/engine.py`` and one of ``bench/sockets.py``, with every proc
 CPU is counted from the first edit (or ring) to the last write. It is hardly touched by what else the machine does, and
 sampling makes all of it a few per cent dearer: compare it with other profiles, not with the clock.
 
-``python -m bench --profile NAME`` keeps the result in bench/profiles/NAME.json; a whole run keeps ``now`` and shows all
-that are kept side by side in docs/benchmarks.md.
+``python -m bench --profile NAME`` keeps the result in bench/profiles/NAME.json. docs/benchmarks.md shows ``before`` and
+``after``, which ``bench/paired.py`` measures in turns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from bench import engine, rig, sockets
 from bench.figures import Size
 
 KEPT = Path(__file__).parent / "profiles"
-NOW = "now"
+PAIR = ("before", "after")
+TOLD = KEPT / "of.txt"
+"""Of which commits the pair is, and when it was measured."""
+SPENT = KEPT / "spent.json"
 SHOWN = 30  # functions
 SMALL = 0.01  # milliseconds: what is less is kept as one sum
 WITH_CALLEES = "+"
@@ -84,10 +87,41 @@ def _without_small_ones(spent: Mapping[str, float]) -> dict[str, float]:
     return {where: round(ms, 3) for where, ms in sorted(found.items())}
 
 
-def kept() -> dict[str, Profile]:
-    """All that are kept, ``now`` last."""
-    files = sorted(KEPT.glob("*.json"), key=lambda file: (file.stem == NOW, file.stem))
-    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+def tell(of: Mapping[str, str]) -> None:
+    """Keep what the pair is of: commits by ``before`` and ``after``, ``when`` and how many ``turns``."""
+    TOLD.write_text(
+        "Before: commit {before}. After: commit {after}. {turns} turns each, one after the other on the same machine, "
+        "{when}; of each figure the turn with the median sum is shown.\n".format(**of),
+        encoding="utf-8",
+    )
+
+
+def section() -> str:
+    """The page's part: what the pair is of, and its tables."""
+    pair: dict[str, Profile] = {name: json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8")) for name in PAIR}
+    spent: dict[str, Profile] = json.loads(SPENT.read_text(encoding="utf-8"))
+    return "\n".join((TOLD.read_text(encoding="utf-8"), *whole(spent), "", tables(pair)))
+
+
+def keep_spent(spent: Mapping[str, Profile]) -> None:
+    """Edits a second and CPU in all of the pair, unsampled: by name of the pair, figure, and ``rate`` or process."""
+    SPENT.write_text(json.dumps(spent, indent=1) + "\n", encoding="utf-8")
+
+
+def whole(spent: Mapping[str, Profile]) -> list[str]:
+    """A table of them."""
+    before, after = (spent[name] for name in PAIR)
+    lines = ["| Without sampling | before | after |", "|---|---:|---:|"]
+    for what, one in after.items():
+        lines.append(f"| {what}: edits a second | {before[what]['rate']:,.0f} | {one['rate']:,.0f} |")
+        cpu = [sum(ms for kind, ms in told.items() if kind != "rate") for told in (before[what], one)]
+        lines.append(f"| {what}: CPU per edit, all but the vendors, ms | {cpu[0]:.2f} | {cpu[1]:.2f} |")
+    return lines
+
+
+def total(spent: Mapping[str, float]) -> float:
+    """Milliseconds per event of one figure, without the vendors'."""
+    return _Spent(spent).ours()
 
 
 def tables(profiles: Mapping[str, Profile]) -> str:

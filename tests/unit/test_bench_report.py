@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from bench import chart, profile
-from bench.figures import Figure, at_least, at_most, page, ratio
+import pytest
+
+from bench import chart, paired, profile
+from bench.figures import Figure, at_least, at_most, page, ratio, with_profiles
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -67,3 +69,33 @@ def test_profiles_stand_side_by_side_with_what_is_gone_and_what_is_new() -> None
     assert "| worker | `a.py: slow` | 0.500 | 0.600 | 0.000 | 0.000 |  |" in text
     assert "| worker | `a.py: quick` | 0.000 | 0.000 | 0.200 | 0.200 | python 100% |" in text
     assert "`x.py: y`" not in text
+
+
+def test_of_several_turns_the_whole_turn_in_the_middle_is_kept_for_each_figure() -> None:
+    slow, quick, odd = (
+        {
+            "engine": {"worker|a|python": ms, "erp|(emulator)|": 9.0 - ms, "worker|a|+": 7.0},
+            "sockets": {"web|b|x": other},
+        }
+        for ms, other in ((3.0, 1.0), (1.0, 2.0), (2.0, 3.0))
+    )
+    assert paired.middle([slow, quick, odd]) == {"engine": odd["engine"], "sockets": quick["sockets"]}
+
+
+def test_other_profiles_leave_the_page_its_figures() -> None:
+    written = page([("cores", "2")], figures(), "of old\n")
+    assert with_profiles(written, "of new\n") == page([("cores", "2")], figures(), "of new\n")
+    with pytest.raises(ValueError, match="no part for profiles"):
+        with_profiles("# A page\n", "of new\n")
+
+
+def test_what_was_measured_without_sampling_stands_first_as_medians_and_sums() -> None:
+    turns = [
+        {"engine": {"rate": rate, "worker": ms, "web": 0.25}} for rate, ms in ((900, 1.0), (1100, 0.5), (1000, 9.0))
+    ]
+    middle = paired.medians(turns)
+    assert middle == {"engine": {"rate": 1000, "worker": 1.0, "web": 0.25}}
+    assert profile.whole({"before": middle, "after": {"engine": {"rate": 2000.4, "worker": 0.5, "web": 0.25}}})[2:] == [
+        "| engine: edits a second | 1,000 | 2,000 |",
+        "| engine: CPU per edit, all but the vendors, ms | 1.25 | 0.75 |",
+    ]

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import redis
 
+from bench import __main__ as bench_command
 from faults import __main__ as command
 from faults import plan as plans
 from faults import play, report
@@ -102,6 +103,19 @@ command._play = play
 sys.argv = ["faults", "--short"]
 command.main()
 """
+
+
+@pytest.mark.parametrize("tool", [command, bench_command])
+def test_ctrl_c_ends_a_long_measurement_with_one_line(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool, "main", stopped)
+    assert tool.command() == 130
+    told = capsys.readouterr().err
+    assert told.startswith("stopped: ") and told.count("\n") == 1
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path) -> None:
