@@ -45,7 +45,7 @@ How each is measured stands in the first lines of `bench/NAME.py`.
 kind. A function "itself" is the innermost one of ours, with what the libraries it calls spend for it (last column:
 whose code ran, in the last profile); "with callees" adds our own functions that it calls. What was renamed or moved
 between the two stands in two rows, each with nothing on one side. Sampling makes all of it dearer by some per cent.
-Much of what was mended between the two is waiting, for a write lock or for a call slot, and shows in edits a second only.
+Much of what was mended between the two is waiting, for a write lock or for a call slot: it shows in edits a second.
 
 {profiles}
 """
