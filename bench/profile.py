@@ -135,7 +135,7 @@ def _table(what: str, spent: Mapping[str, Mapping[str, float]]) -> str:
     last = list(each.values())[-1]
     weight: Counter[Where] = Counter()
     for one in each.values():
-        for where in one.alone.keys() | one.whole.keys():
+        for where in sorted(one.alone.keys() | one.whole.keys()):
             weight[where] = max(weight[where], one.alone[where], one.whole[where] / 4)
     rows = [where for where, _ in weight.most_common(SHOWN)]
     head = " | ".join(f"{name}: itself | with callees" for name in each)
