@@ -33,6 +33,7 @@ from bench import (
 )
 from bench.figures import PICTURE, REPORT, Figure, Size, machine, page, say
 from bench.rig import FOLDER
+from bench.stopping import until_ctrl_c
 from sync_worker import logs
 
 BENCHMARKS: Mapping[str, Callable[[Size], list[Figure]]] = {
@@ -112,14 +113,5 @@ def _profile(size: Size, name: str) -> None:
         profile.keep(found, name)
 
 
-def command() -> int:
-    """``main``, which Ctrl-C ends with one line."""
-    try:
-        return main()
-    except KeyboardInterrupt:
-        print("stopped: everything that was started has ended, and the report is as it was", file=sys.stderr)
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(until_ctrl_c(main, "the report"))

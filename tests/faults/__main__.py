@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from bench.figures import machine
+from bench.stopping import until_ctrl_c
 from faults import plan as plans
 from faults import report
 from faults.controls import BASELINE, CONTROLS
@@ -116,14 +117,5 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def command() -> int:
-    """``main``, which Ctrl-C ends with one line."""
-    try:
-        return main()
-    except KeyboardInterrupt:
-        print("stopped: everything that was started has ended, and the page is as it was", file=sys.stderr)
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(until_ctrl_c(main, "the page"))
