@@ -41,11 +41,11 @@ one is shown as such, here and in the picture, and fails nothing. Figures withou
 How each is measured stands in the first lines of `bench/NAME.py`.
 
 {profiles_of}
-`bench/profile.py` and `bench/sampled.py` say how. Milliseconds of CPU per edited customer, over all processes of a
-kind. A function "itself" is the innermost one of ours, with what the libraries it calls spend for it (last column:
-whose code ran, in the last profile); "with callees" adds our own functions that it calls. What was renamed or moved
-between the two stands in two rows, each with nothing on one side. Sampling makes all of it dearer by some per cent.
-Much of what was mended between the two is waiting, for a write lock or for a call slot: it shows in edits a second.
+Written by `python -m bench.paired`; `bench/profile.py` and `bench/sampled.py` say how. Milliseconds of CPU per edited
+customer, over all processes of a kind. A function "itself" is the innermost one of ours, with what the libraries it
+calls spend for it (last column: whose code ran, in the last profile); "with callees" adds our own functions that it
+calls. What was renamed or moved between the two stands in two rows, each with nothing on one side. Sampling makes all
+of it dearer by some per cent. Less waiting, for a write lock or a call slot, shows in edits a second and not in CPU.
 
 {profiles}
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -43,11 +44,16 @@ def test_json_columns_hold_compact_text_as_typed_and_what_was_written_down_stays
 
 
 def test_a_memory_reads_what_it_knows_and_dumps_nothing_that_is_empty() -> None:
-    stored = {"wrote": {"erp": {"name": {"old": "a", "sure": True}}}, "take": {}, "tried": None, "of_old": {"x": 1}}
+    stored: dict[str, Any] = {
+        "wrote": {"erp": {"name": {"old": "a", "sure": True}}},
+        "take": {},
+        "tried": None,
+        "of_old": {"x": 1},
+    }
     memory = Memory.load(stored)
     assert memory.dump() == {"wrote": stored["wrote"]}
     memory.wrote["erp"]["fax"] = {"old": None, "sure": False}
-    assert "fax" not in stored["wrote"]["erp"], "what was given is never changed"  # type: ignore[index]
+    assert "fax" not in stored["wrote"]["erp"], "what was given is never changed"
     assert Memory.load(None).dump() is None and Memory(take={"name": None}).dump() is None
 
 
