@@ -1,4 +1,6 @@
-"""JSON from outside, as far as we can go on with it: not too deep, and in text that both databases hold."""
+"""JSON from outside, as far as we can go on with it: not too deep, not of too many values (each takes many times the
+memory of its bytes), and in text that both databases hold.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import re
 from typing import Any
 
 DEEPEST = 100  # levels; vendors' answers have about six
+MOST_VALUES = 2_000_000  # in one document; a vendor's largest pages have about a twentieth of that
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _USUAL_DEPTH = 8
@@ -15,11 +18,13 @@ _LONE = re.compile("[\ud800-\udfff]")
 
 
 class Unreadable(ValueError):
-    """No JSON in UTF-8, or one that is nested too deeply."""
+    """No JSON in UTF-8, or one that is nested too deeply or has too many values."""
 
 
 def read(content: bytes) -> Any:
     """The document; NUL is left out of its texts, and half a surrogate pair becomes U+FFFD. Raises ``Unreadable``."""
+    if len(content) > MOST_VALUES and _marks(content) > MOST_VALUES:
+        raise Unreadable("JSON of too many values")
     try:
         text = content.decode("utf-8-sig")
         document = json.loads(text)
@@ -28,6 +33,11 @@ def read(content: bytes) -> Any:
     if _may_be_deep(content) and _depth_beyond(document, DEEPEST):
         raise Unreadable("JSON that is nested too deeply")
     return _cleaned(document) if _ODD.search(text) else document
+
+
+def _marks(content: bytes) -> int:
+    """At least as many as there are values behind the first: each follows a comma or an opening bracket."""
+    return sum(content.count(mark) for mark in (b",", b"[", b"{"))
 
 
 def _may_be_deep(content: bytes) -> bool:

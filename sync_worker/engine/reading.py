@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from mappings.belief import Look, believe, changed_fields
@@ -19,6 +19,7 @@ from sync_worker.events import SIDES, Side, other
 from sync_worker.store.rows import LinkRow
 
 LONGEST_VALUE = 65_536  # characters of one field: it is kept in the link and in the journal, and compared at every look
+LONGEST_RECORD = 4 * LONGEST_VALUE  # characters of all fields of a record together, for the same reason
 
 
 @dataclass
@@ -146,9 +147,7 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
         p.read_at[side] = at
     fmap = flow.maps[side]
     values = fmap.get(record.native)
-    for name, value in values.items():
-        if size_of(value) > LONGEST_VALUE:
-            raise TooLong(f"{name} in {flow.systems[side]} is longer than {LONGEST_VALUE:,} characters")
+    _check_length(values, p.now[side], flow.systems[side])
     look = Look(p.was[side], values, at, flow.stale(side), record.stamps)
     _note_withheld(p, flow, side, record)
     believed = believe(side, look, fmap, p.memory, p.was[other(side)])
@@ -170,6 +169,20 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
             withheld={**before.withheld, **record.withheld},
             stamps={**before.stamps, **record.stamps},
         )
+
+
+def _check_length(values: Mapping[str, Value], before: Mapping[str, Value], system: str) -> None:
+    """``before``: what was read of the same record until now. Raises TooLong."""
+    whole = 0
+    for name, value in values.items():
+        size = size_of(value)
+        if size > LONGEST_VALUE:
+            raise TooLong(f"{name} in {system} is longer than {LONGEST_VALUE:,} characters")
+        whole += size
+    if before:
+        whole += sum(size_of(value) for name, value in before.items() if name not in values)
+    if whole > LONGEST_RECORD:
+        raise TooLong(f"the record in {system} is longer than {LONGEST_RECORD:,} characters in all")
 
 
 def _note_withheld(p: Pass, flow: Flow, side: Side, record: Record) -> None:

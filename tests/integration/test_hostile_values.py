@@ -6,7 +6,7 @@ import pytest
 
 from support.rules import Make, pair, rest, row_of
 from support.world import World
-from sync_worker.engine.reading import LONGEST_VALUE
+from sync_worker.engine.reading import LONGEST_RECORD, LONGEST_VALUE
 
 
 def settled(world: World) -> None:
@@ -47,6 +47,26 @@ def test_e4_a_value_of_absurd_length_fails_that_record_in_words_until_it_is_shor
     assert row_of(world, crm=other.crm).state == "in_sync"
     assert "Mill Lane" in {row["Comp_Name"] for row in world.crm.list_records("Company")}
     world.edit_erp(one.erp, taxId="GB1")
+    settled(world)
+    assert row_of(world, crm=one.crm).state == "in_sync"
+
+
+def test_e4_a_record_of_absurd_length_in_all_fails_in_words_until_it_is_shortened(make: Make) -> None:
+    world = make()
+    one, other = pair(world, "Orchard"), pair(world, "Mill Row")
+    contact = (f"contacts.default.{name}" for name in ("lastName", "email1", "URL1", "mailingAddress.city"))
+    before = dict.fromkeys(("taxId", *contact), "")
+    before |= {
+        name: value for name, value in (world.erp.get_record("customer", one.erp) or {}).items() if name in before
+    }
+    world.edit_erp(one.erp, **dict.fromkeys(before, "x" * (LONGEST_RECORD // len(before) + 1)))
+    world.edit_erp(other.erp, name="Mill Lane")
+    settled(world)
+    told = world.explain("crm", one.crm)
+    assert (told["state"], told["cause"]["code"]) == ("failing", "too_long")
+    assert told["cause"]["text"] == f"the record in erp is longer than {LONGEST_RECORD:,} characters in all"
+    assert row_of(world, crm=other.crm).state == "in_sync"
+    world.edit_erp(one.erp, **before)
     settled(world)
     assert row_of(world, crm=one.crm).state == "in_sync"
 

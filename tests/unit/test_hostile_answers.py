@@ -158,14 +158,14 @@ class Endless(httpx.BaseTransport):
         return httpx.Response(200, json=self._page(self._number))
 
 
-@pytest.mark.parametrize(
-    ("name", "page"),
-    [
-        ("intacct", lambda n: {"ia::result": [{"key": str(n), "id": f"E{n}"}], "ia::meta": {"next": 2}}),
-        ("sage_crm", lambda n: {"$resources": [{"user_userid": n, "User_Logon": "x"}]}),
-        ("the_layer", lambda n: {"data": [{"id": f"U{n}"}], "next": str(n)}),
-    ],
-)
+ONE_ROW = [
+    ("intacct", lambda n: {"ia::result": [{"key": str(n), "id": f"E{n}"}], "ia::meta": {"next": 2}}),
+    ("sage_crm", lambda n: {"$resources": [{"user_userid": n, "User_Logon": "x"}]}),
+    ("the_layer", lambda n: {"data": [{"id": f"U{n}"}], "next": str(n)}),
+]
+
+
+@pytest.mark.parametrize(("name", "page"), ONE_ROW)
 def test_a_list_that_never_ends_is_given_up(
     name: str, page: Callable[[int], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +174,45 @@ def test_a_list_that_never_ends_is_given_up(
     with pytest.raises(SystemUnavailable, match="the list does not end: more than 300 rows"):
         attacked.operation("managers")
     attacked.close()
+
+
+@pytest.mark.parametrize(("name", "page"), ONE_ROW)
+def test_a_page_of_more_rows_than_any_has_is_refused(
+    name: str, page: Callable[[int], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "MOST_OF_PAGE", 300)
+    for rows in (300, 301):
+
+        def answer(number: int, rows: int = rows) -> dict[str, Any]:
+            if number > 1:
+                return {name: [] if isinstance(value, list) else "" for name, value in page(1).items()}
+            many = [page(n) for n in range(1, rows + 1)]
+            return {
+                name: [one[name][0] for one in many] if isinstance(value, list) else value
+                for name, value in many[0].items()
+            }
+
+        attacked = Attacked(name, Endless(answer))
+        if rows == 300:
+            attacked.operation("managers")
+        else:
+            with pytest.raises(SystemUnavailable, match="the page is too long: more than 300 rows"):
+                attacked.operation("managers")
+        attacked.close()
+
+
+@pytest.mark.parametrize("value", [b"1,", b"[],", b"{},", b'{"a":[{"a":1}]},'])
+def test_json_of_so_many_values_that_it_would_fill_the_memory_is_an_unreadable_answer(value: bytes) -> None:
+    body = b"[" + value * (documents.MOST_VALUES // 2 + 1) + value * (documents.MOST_VALUES // 2) + b"0]"
+    with pytest.raises(SystemUnavailable, match="JSON of too many values"):
+        Answer(200, {}, body).json()
+    with pytest.raises(OutcomeUnknown, match="JSON of too many values"):
+        Answer(200, {}, body, write=True).json()
+
+
+def test_json_of_as_many_values_as_are_allowed_is_read() -> None:
+    body = b"[" + b"1," * (documents.MOST_VALUES - 1) + b"0]"
+    assert len(Answer(200, {}, body).json()) == documents.MOST_VALUES
 
 
 # --- the address -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from sync_worker.connectors.base import MAX_KEY, FeedRow, Manager, Page
-from sync_worker.connectors.bounds import bounded
+from sync_worker.connectors.bounds import bounded, check_page
 from sync_worker.connectors.http import Answer
 from sync_worker.connectors.intacct import feeds
 from sync_worker.connectors.intacct.feeds import stamp_in
@@ -102,6 +102,7 @@ def read_events(system: str, answer: Answer) -> tuple[list[FeedRow], str | None]
     events, ack = result.get("events"), result.get("ackId")
     if not isinstance(events, list) or not events or not isinstance(ack, str) or not ack:
         return [], None
+    check_page(events)
     rows = []
     for event in events:
         event_id = str(event.get("eventId") or "") if isinstance(event, Mapping) else ""

@@ -16,6 +16,7 @@ import structlog
 from mappings.intacct import CONTACT_ROW, PART
 from sync_worker.connectors import stamps
 from sync_worker.connectors.base import MAX_KEY, Record
+from sync_worker.connectors.bounds import check_page
 from sync_worker.connectors.http import Answer
 from sync_worker.errors import AuthFailed, NotFound, Rejected, SystemUnavailable
 
@@ -148,6 +149,7 @@ class QueryService:
         rows = body.get("ia::result") if isinstance(body, dict) else None
         if not isinstance(rows, list) or not all(isinstance(r, dict) and readable_key(r) for r in rows):
             raise SystemUnavailable("the query answer holds no rows", system=self._system, status=answer.status)
+        check_page(rows)
         meta = body.get("ia::meta")
         following = meta.get("next") if isinstance(meta, dict) else None
         total = meta.get("totalCount") if isinstance(meta, dict) else None

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from sync_worker.config.profile import Profile
 from sync_worker.connectors.base import MAX_KEY
+from sync_worker.connectors.bounds import check_page
 from sync_worker.connectors.http import VendorHttp
 from sync_worker.connectors.rest import pointers
 from sync_worker.errors import NotFound, OutcomeUnknown, SystemUnavailable
@@ -97,6 +98,7 @@ class Calls:
             found = pointers.get(answer, items)
             if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
                 raise SystemUnavailable(f"{operation}: the answer has no list of records at {items or 'its top'!r}")
+            check_page(found)
             yield found
             before = at
             if paging.kind == "cursor":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sync_worker.connectors.bounds import bounded
+from sync_worker.connectors.bounds import bounded, check_page
 from sync_worker.connectors.http import Answer, VendorHttp
 from sync_worker.connectors.sage_crm import where as predicates
 from sync_worker.connectors.sage_crm.tables import Linked, Row, Table
@@ -150,5 +150,6 @@ def _feed(answer: Answer) -> tuple[list[Row], int]:
     resources = document.get("$resources") if isinstance(document, dict) else None
     if not isinstance(resources, list):
         raise SystemUnavailable("the answer is no feed", status=answer.status)
+    check_page(resources)
     total = document.get("$totalResults")
     return [Row(raw) for raw in resources if isinstance(raw, dict)], total if isinstance(total, int) else -1
