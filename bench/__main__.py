@@ -29,6 +29,7 @@ from bench import (
     rest,
     resync,
     sockets,
+    spent,
     verify,
 )
 from bench.figures import PICTURE, REPORT, Figure, Size, machine, page, say
@@ -107,7 +108,7 @@ def _figures(size: Size, only: str | None, *, report: bool) -> int:
 
 
 def _profile(size: Size, name: str) -> None:
-    found = profile.measure(size)
+    found = spent.by_function(size)
     print(profile.tables({name or "now": found}))
     if name:
         profile.keep(found, name)

@@ -17,9 +17,10 @@ REPORT, PICTURE = DOCS / "benchmarks.md", DOCS / "pictures" / "benchmarks.svg"
 PAGE = """# Benchmarks
 
 Written by `make bench`; do not edit. What is compared with something else by its speed (engine, sockets,
-acknowledgements, peers, growth) took turns with it on the same machine in the same run, and figures are medians of
-these turns. Percentiles are over all calls or edits of one run. An import is compared with what the vendor's latency
-allows, and beside it stands a client that only calls; memory, imports, uploads and `verify` were measured once each.
+acknowledgements, imports, peers, growth) took turns with it on the same machine in the same run, and figures are
+medians of these turns; for an import it is a client that only calls, and what the vendor's latency allows is a number.
+Percentiles are over all calls or edits of one run. Memory, edits during an import, uploads and `verify` were measured
+once each.
 `python -m bench --only NAME` repeats one, `--quick` is a short look.
 
 No-op Dramatiq is one message each, and a message that says "look what is due" may carry a hundred links: the engine can
@@ -41,11 +42,12 @@ one is shown as such, here and in the picture, and fails nothing. Figures withou
 How each is measured stands in the first lines of `bench/NAME.py`.
 
 {profiles_of}
-Written by `python -m bench.paired`; `bench/profile.py` and `bench/sampled.py` say how. Milliseconds of CPU per edited
-customer, over all processes of a kind. A function "itself" is the innermost one of ours, with what the libraries it
-calls spend for it (last column: whose code ran, in the last profile); "with callees" adds our own functions that it
-calls. What was renamed or moved between the two stands in two rows, each with nothing on one side. Sampling makes all
-of it dearer by some per cent. Less waiting, for a write lock or a call slot, shows in edits a second and not in CPU.
+Written by `python -m bench.paired`; `bench/spent.py` and `bench/sampled.py` say how. Milliseconds of CPU per customer
+that is edited (by the import: made), over all processes of a kind. A function "itself" is the innermost one of ours,
+with what the libraries it calls spend for it (last column: whose code ran, in the last profile); "with callees" adds
+our own functions that it calls. What was renamed or moved between the two stands in two rows, each with nothing on one
+side. Sampling makes all of it dearer by some per cent. Less waiting, for a write lock or a call slot, shows in how many
+there are a second and not in CPU.
 
 {profiles}
 """

@@ -1,9 +1,9 @@
 """``python -m bench.paired FOLDER``: speed and CPU of an older checkout in FOLDER and of this one, in turns.
 
 What a machine needs for the same work differs by a third from one hour to the next, so only what was measured in the
-same minutes says what a change brought. Edits a second and CPU in all are measured without sampling (medians of
-``bench/spent.py``), functions by each checkout's own ``python -m bench --profile`` (of the turns, the one in the
-middle). The part about CPU of docs/benchmarks.md is written anew.
+same minutes says what a change brought. How many a second and CPU in all are measured without sampling (medians),
+functions with it (of the turns, the one in the middle), both by ``bench/spent.py``. The part about CPU of
+docs/benchmarks.md is written anew.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from pathlib import Path
 
 from bench import profile
 from bench.figures import REPORT, with_profiles
-from bench.profile import Profile
+from bench.spent import Profile
 
 TURNS, TRIES = 3, 3
 ROOT = Path(__file__).resolve().parents[1]
-NAME = "turn"
 
 
 def main() -> int:
@@ -35,11 +34,11 @@ def main() -> int:
     turns: dict[str, list[Profile]] = {name: [] for name in roots}
     for turn in range(TURNS):
         for name, root in roots.items():
-            spent[name].append(_unsampled(root))
+            spent[name].append(_measured(root))
             print(f"turn {turn + 1} of {TURNS}, {name}: {_shown(spent[name][-1])}", flush=True)
     for turn in range(TURNS):
         for name, root in roots.items():
-            turns[name].append(_profiled(root))
+            turns[name].append(_measured(root, "--by-function"))
             print(f"sampled, turn {turn + 1} of {TURNS}, {name}", flush=True)
     for name, found in turns.items():
         profile.keep(middle(found), name)
@@ -51,31 +50,17 @@ def main() -> int:
     return 0
 
 
-def _unsampled(root: Path) -> Profile:
-    """One turn of a checkout without sampling: figure -> edits a second as ``rate``, CPU by kind of process."""
-    argv = [sys.executable, str(ROOT / "bench" / "spent.py")]
+def _measured(root: Path, *option: str) -> Profile:
+    """One turn of a checkout. One that fails is made again: asking for the CPU of a thread that ends in that very
+    moment may take the process that is watched with it."""
+    argv = [sys.executable, str(ROOT / "bench" / "spent.py"), *option]
     environment = os.environ | {"PYTHONPATH": str(root)}
-    ended = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        raise SystemExit(f"bench.paired: no figures of {root}: {ended.stderr[-2000:]}")
-    found: Profile = json.loads(ended.stdout.splitlines()[-1])
-    return found
-
-
-def _profiled(root: Path) -> Profile:
-    """One turn of a checkout, by its own code; made again where it fails: asking for the CPU of a thread that ends in
-    that very moment may take the process that is watched with it."""
-    kept = root / "bench" / "profiles" / f"{NAME}.json"
-    argv = [sys.executable, "-m", "bench", "--profile", NAME]
     for _ in range(TRIES):
-        ended = subprocess.run(argv, cwd=root, capture_output=True, text=True, check=False)
+        ended = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False)
         if not ended.returncode:
-            break
-    else:
-        raise SystemExit(f"bench.paired: no profile of {root}: {ended.stderr[-2000:]}")
-    found: Profile = json.loads(kept.read_text(encoding="utf-8"))
-    kept.unlink()
-    return found
+            found: Profile = json.loads(ended.stdout.splitlines()[-1])
+            return found
+    raise SystemExit(f"bench.paired: no figures of {root}: {ended.stderr[-2000:]}")
 
 
 def middle(turns: list[Profile]) -> Profile:

@@ -1,11 +1,8 @@
-"""CPU per event by function, for the engine over vendors in the process and over sockets.
-
-One turn of ``bench/engine.py`` and one of ``bench/sockets.py``, with every process watched by ``bench/sampled.py``.
-CPU is counted from the first edit (or ring) to the last write. It is hardly touched by what else the machine does, and
-sampling makes all of it a few per cent dearer: compare it with other profiles, not with the clock.
+"""CPU per event by function, as ``bench/spent.py`` measures it: what is kept, and how it is shown.
 
 ``python -m bench --profile NAME`` keeps the result in bench/profiles/NAME.json. docs/benchmarks.md shows ``before`` and
-``after``, which ``bench/paired.py`` measures in turns.
+``after``, which ``bench/paired.py`` measures in turns. Sampling makes all of it a few per cent dearer: compare it with
+other profiles, not with the clock.
 """
 
 from __future__ import annotations
@@ -15,8 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import engine, rig, sockets
-from bench.figures import Size
+from bench.spent import VENDORS, WITH_CALLEES, Profile
 
 KEPT = Path(__file__).parent / "profiles"
 PAIR = ("before", "after")
@@ -25,47 +21,9 @@ TOLD = KEPT / "of.txt"
 SPENT = KEPT / "spent.json"
 SHOWN = 30  # functions
 SMALL = 0.01  # milliseconds: what is less is kept as one sum
-WITH_CALLEES = "+"
-VENDORS = ("erp", "crm")  # the emulators' processes: only their sum is shown
-
-Profile = dict[str, dict[str, float]]
-"""What was measured -> ``process|function|package or +`` -> CPU milliseconds per event."""
 
 Where = tuple[str, str]
 """Process and function."""
-
-
-def measure(size: Size) -> Profile:
-    """Both figures once."""
-    found: Profile = {}
-    with rig.sampling():
-        count = size.of(engine.LINKS)
-        with engine.worked_off(count) as (stage, begun, ended):
-            found["engine, vendors answering at once"] = _between(stage.folder, begun, ended, count)
-        with sockets.started(size.of(sockets.LINKS)) as (stage, pairs):
-            for way, edits in (
-                ("over sockets: Sage CRM to Intacct", sockets.edits_in_crm(stage, pairs, "there")),
-                ("over sockets: Intacct to Sage CRM", sockets.edits_in_erp(stage, pairs, "back")),
-            ):
-                begun = stage.db.clock()
-                ended = begun + edits.carried(lambda: None)
-                stage.wait_for_rest()
-                found[way] = _between(stage.folder, begun, ended, len(pairs))
-    return found
-
-
-def _between(folder: Path, begun: float, ended: float, events: int) -> dict[str, float]:
-    """What all processes spent in that time, in milliseconds per event."""
-    spent: Counter[str] = Counter()
-    for file in folder.glob(f"*{rig.SAMPLES}"):
-        process = file.name.removesuffix(rig.SAMPLES).partition("-")[0]
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        for line in lines:
-            if begun <= line["at"] <= ended + 0.25:
-                for where, seconds in line["cpu"].items():
-                    spent[f"{process}|{where}"] += seconds
-                spent[f"{process}|(not seen)|"] += line["rest"]
-    return {where: seconds * 1000 / events for where, seconds in spent.items()}
 
 
 def keep(profile: Profile, name: str) -> None:
@@ -104,7 +62,7 @@ def section() -> str:
 
 
 def keep_spent(spent: Mapping[str, Profile]) -> None:
-    """Edits a second and CPU in all of the pair, unsampled: by name of the pair, figure, and ``rate`` or process."""
+    """How many a second and CPU in all of the pair, unsampled: by name of the pair, figure, and ``rate`` or process."""
     SPENT.write_text(json.dumps(spent, indent=1) + "\n", encoding="utf-8")
 
 
@@ -113,9 +71,9 @@ def whole(spent: Mapping[str, Profile]) -> list[str]:
     before, after = (spent[name] for name in PAIR)
     lines = ["| Without sampling | before | after |", "|---|---:|---:|"]
     for what, one in after.items():
-        lines.append(f"| {what}: edits a second | {before[what]['rate']:,.0f} | {one['rate']:,.0f} |")
+        lines.append(f"| {what}: a second | {before[what]['rate']:,.0f} | {one['rate']:,.0f} |")
         cpu = [sum(ms for kind, ms in told.items() if kind != "rate") for told in (before[what], one)]
-        lines.append(f"| {what}: CPU per edit, all but the vendors, ms | {cpu[0]:.2f} | {cpu[1]:.2f} |")
+        lines.append(f"| {what}: CPU of each, all but the vendors, ms | {cpu[0]:.2f} | {cpu[1]:.2f} |")
     return lines
 
 
