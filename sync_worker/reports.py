@@ -25,6 +25,7 @@ from sync_worker.wording import counted
 STATES = ("in_sync", "pending", "waiting", "conflict", "failing", "not_synced", "excluded", "unlinked")
 LAG_SAMPLE = 1000
 FEEDS = ("poll", "events", "invoices")
+NOT_POLLED = "not polled yet"
 
 
 def iso(at: float | None) -> str | None:
@@ -49,7 +50,7 @@ def status(db: Database, flows: Mapping[str, Flow]) -> dict[str, Any]:
         lags = {name: _lag(conn, flow) for name, flow in flows.items()}
     held = pauses.current(db)
     names = sorted({s for flow in flows.values() for s in flow.systems.values()})
-    down = systems_down(db, names)
+    down, unknown = systems_down(db, names), not_polled(db, names)
     paused_flows = {name: p.text or p.reason for (kind, name), p in held.items() if kind == "flow"}
     return {
         "ok": not held and not down and counts["failing"] == 0,
@@ -57,7 +58,7 @@ def status(db: Database, flows: Mapping[str, Flow]) -> dict[str, Any]:
         "due": total,
         "oldest_due_seconds": None if oldest is None else round(max(0.0, now - oldest), 1),
         "flows": {name: {**lag, "paused": paused_flows.get(name)} for name, lag in lags.items()},
-        "systems": {name: {"up": name not in down, "reason": down.get(name)} for name in names},
+        "systems": {name: {"up": name not in down, "reason": down.get(name, unknown.get(name))} for name in names},
     }
 
 
@@ -78,6 +79,12 @@ def systems_down(db: Database, systems: Iterable[str]) -> dict[str, str]:
         if why:
             found[name] = why
     return found
+
+
+def not_polled(db: Database, systems: Iterable[str]) -> dict[str, str]:
+    """Systems of which no poll has ended yet, well or not, so that nothing speaks for them either -> that, in words."""
+    ended = {one.name for one in schedules.statuses(db) if one.last_at is not None or one.last_error}
+    return {name: NOT_POLLED for name in systems if not any(f"{kind}:{name}" in ended for kind in FEEDS)}
 
 
 def _why_down(

@@ -24,7 +24,7 @@ def status(out: Printer, found: Mapping[str, Any]) -> None:
         p50, p95 = (_seconds(flow[f"lag_seconds_{p}"]) for p in ("p50", "p95"))
         print(f"flow {name}: lag p50 {p50}, p95 {p95}{paused}")
     for name, system in found["systems"].items():
-        print(f"system {name}: " + ("up" if system["up"] else f"down: {system['reason']}"))
+        print(f"system {name}: " + (system["reason"] or "up" if system["up"] else f"down: {system['reason']}"))
 
 
 def explanations(out: Printer, found: Sequence[Mapping[str, Any]]) -> None:

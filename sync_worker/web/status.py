@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sync_worker.reports import STATES, systems_down
+from sync_worker.reports import STATES, not_polled, systems_down
 from sync_worker.store import counters, waiting
 from sync_worker.store.session import Database
 
@@ -30,13 +30,15 @@ th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px sol
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the page shows. ``down``: system -> reason; ``oldest``: seconds the longest due link has been due."""
+    """What the page shows. ``down``: system -> reason; ``unknown``: system that is not down, but was never polled ->
+    that; ``oldest``: seconds the longest due link has been due."""
 
     by_state: Mapping[tuple[str, str], int]
     due: int
     oldest: float | None
     systems: tuple[str, ...]
     down: Mapping[str, str]
+    unknown: Mapping[str, str]
 
 
 def look(db: Database, systems: Iterable[str]) -> Standing:
@@ -51,6 +53,7 @@ def look(db: Database, systems: Iterable[str]) -> Standing:
         oldest=max((now - since for *_, since in due), default=None),
         systems=names,
         down=systems_down(db, names),
+        unknown=not_polled(db, names),
     )
 
 
@@ -59,7 +62,9 @@ def render(standing: Standing) -> str:
     ordered = sorted(standing.by_state.items(), key=lambda item: (item[0][0], STATES.index(item[0][1])))
     rows = [_row(flow, state, str(count)) for (flow, state), count in ordered]
     systems = [
-        _row(name, f"down: {standing.down[name]}", mark="down") if name in standing.down else _row(name, "up")
+        _row(name, f"down: {standing.down[name]}", mark="down")
+        if name in standing.down
+        else _row(name, standing.unknown.get(name, "up"))
         for name in standing.systems
     ]
     oldest = "" if standing.oldest is None else f", the oldest for {standing.oldest:.0f} s"

@@ -11,6 +11,7 @@ from support.rules import Make, Pair, pair, rest, run_once
 from support.world import World
 from sync_worker import desk
 from sync_worker.errors import SyncError
+from sync_worker.output import Printer, records
 from sync_worker.scheduler import describe, pause_after
 from sync_worker.store import pauses, schedules
 from sync_worker.store.tables import pause
@@ -56,10 +57,22 @@ def unread(world: World) -> Pair:
     return one
 
 
+def test_ops_a_system_that_was_never_polled_is_not_said_to_be_up(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    polled(world, "crm")
+    assert (told(world, "erp"), told(world, "crm")) == ((True, "not polled yet"), (True, None))
+    records.status(Printer(as_json=False), desk.status(world.app))
+    assert {"system erp: not polled yet", "system crm: up"} <= set(capsys.readouterr().out.splitlines())
+    shown = page.render(page.look(world.db, world.app.systems))
+    assert "<td>erp</td><td>not polled yet</td>" in shown
+    assert "<td>crm</td><td>up</td>" in shown
+
+
 def test_ops_a_system_that_links_wait_for_is_down_before_any_pause_or_poll(make: Make) -> None:
     world = make()
-    assert told(world, "erp") == (True, None)
     one = unread(world)
+    assert told(world, "crm") == (True, None)
     run_once(world.app)
     without_pauses(world)
     up, why = told(world, "erp")

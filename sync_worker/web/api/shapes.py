@@ -132,7 +132,7 @@ class Lag(BaseModel):
 
 
 class SystemState(BaseModel):
-    """Whether a system was reached when it was last asked and is not paused, and why not."""
+    """Whether a system was reached when it was last asked and is not paused, and why not; or that none has asked."""
 
     up: bool
     reason: str | None
