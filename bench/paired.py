@@ -51,15 +51,16 @@ def main() -> int:
 
 
 def _measured(root: Path, *option: str) -> Profile:
-    """One turn of a checkout. One that fails is made again: asking for the CPU of a thread that ends in that very
-    moment may take the process that is watched with it."""
+    """One turn of a checkout. A sampled one that fails is made again, and says so: asking for the CPU of a thread that
+    ends in that very moment may take the process that is watched with it."""
     argv = [sys.executable, str(ROOT / "bench" / "spent.py"), *option]
     environment = os.environ | {"PYTHONPATH": str(root)}
-    for _ in range(TRIES):
+    for left in reversed(range(TRIES if option else 1)):
         ended = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False)
         if not ended.returncode:
             found: Profile = json.loads(ended.stdout.splitlines()[-1])
             return found
+        print(f"bench.paired: a turn of {root.name} failed, {left} more to try", file=sys.stderr)
     raise SystemExit(f"bench.paired: no figures of {root}: {ended.stderr[-2000:]}")
 
 

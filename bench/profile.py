@@ -71,7 +71,7 @@ def whole(spent: Mapping[str, Profile]) -> list[str]:
     before, after = (spent[name] for name in PAIR)
     lines = ["| Without sampling | before | after |", "|---|---:|---:|"]
     for what, one in after.items():
-        lines.append(f"| {what}: a second | {before[what]['rate']:,.0f} | {one['rate']:,.0f} |")
+        lines.append(f"| {what}: how many a second | {before[what]['rate']:,.0f} | {one['rate']:,.0f} |")
         cpu = [sum(ms for kind, ms in told.items() if kind != "rate") for told in (before[what], one)]
         lines.append(f"| {what}: CPU of each, all but the vendors, ms | {cpu[0]:.2f} | {cpu[1]:.2f} |")
     return lines

@@ -2,8 +2,8 @@
 
 As it is: edits a second (of the import: customers), and CPU of each by kind of process, which is the kernel's count.
 ``--by-function``: instead, CPU by function of ours, with every process watched by ``bench/sampled.py``. Both are from
-the first edit, ring or customer to the last write. The import is of the usual bench, only smaller; it has a process of
-its own, and its start and end are left out.
+the first edit or ring to the last write. The import is that of ``bench/imports.py``, only smaller; it has a process of
+its own, whose start and end are left out: to some hundredths of a second, by function to a quarter of one.
 
 A script that knows the rest of the bench by name only: what it imports is the checkout that is measured, which may be
 older than this file.
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, select
 
 from bench import engine, imports, instant, rig, sockets
 from bench.figures import Size, until
@@ -67,8 +67,9 @@ def by_function(size: Size) -> Profile:
                 found[way] = _between(stage.folder, begun, ended, len(pairs))
         count = size.of(IMPORTED)
         with _importing(count) as stage:
-            _ended(stage)
-            found[IMPORT] = _between(stage.folder, *_times(stage), count)
+            begun, ended = _ended(stage, count)
+            until(lambda: stage.running["import"].poll() is not None, 60, "the import's process does not end")
+            found[IMPORT] = _between(stage.folder, begun, ended, count)
     return found
 
 
@@ -107,10 +108,9 @@ def _sockets() -> Profile:
 
 def _import() -> dict[str, float]:
     with _importing(IMPORTED) as stage:
-        until(lambda: _begun(stage), 60, "the import does not begin", pause=0.01)
+        until(lambda: _run(stage) is not None, 60, "the import does not begin", pause=0.01)
         before = _cpu(stage)
-        _ended(stage)
-        begun, ended = _times(stage)
+        begun, ended = _ended(stage, IMPORTED)
         return _told(IMPORTED, ended - begun, before, _cpu(stage))
 
 
@@ -125,21 +125,24 @@ def _importing(count: int) -> Iterator[rig.Rig]:
         yield stage
 
 
-def _ended(stage: rig.Rig) -> None:
-    """When the import has: what it spent can still be asked for, since nobody has taken its exit code yet."""
-    os.waitid(os.P_PID, stage.running["import"].pid, os.WEXITED | os.WNOWAIT)
+def _ended(stage: rig.Rig, count: int) -> tuple[float, float]:
+    """Waits for the import's end: when it began and ended, in seconds since 1970."""
+
+    def over() -> bool:
+        assert stage.running["import"].poll() in (None, 0), "the import failed"
+        found = _run(stage)
+        return found is not None and found.ended_at is not None
+
+    until(over, imports.SECONDS, "the import does not end", pause=0.02)
+    found = _run(stage)
+    assert found is not None and found.counts.get("created") == count, "not all customers were made"
+    return float(found.started_at), float(found.ended_at)
 
 
-def _begun(stage: rig.Rig) -> bool:
+def _run(stage: rig.Rig) -> Row[tuple[float, float | None, dict[str, int]]] | None:
+    """The import's run, once it has begun."""
     with stage.db.read() as conn:
-        return bool(conn.execute(select(func.count()).select_from(run)).scalar_one())
-
-
-def _times(stage: rig.Rig) -> tuple[float, float]:
-    """Of the import's run, in seconds since 1970."""
-    with stage.db.read() as conn:
-        begun, ended = conn.execute(select(run.c.started_at, run.c.ended_at)).one()
-    return float(begun), float(ended)
+        return conn.execute(select(run.c.started_at, run.c.ended_at, run.c.counts)).one_or_none()
 
 
 # --- what was spent ---------------------------------------------------------------------------------------------------

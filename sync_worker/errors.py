@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from typing import Self
 
+LONGEST_TEXT = 2000  # characters: an answer may name thousands of fields, and every link of a batch keeps the text
 LONGEST_SAID = 300  # characters of a vendor's own words
 
 
@@ -41,7 +42,7 @@ class SyncError(Exception):
     said: str = ""
 
     def __init__(self, message: str = "", *, system: str | None = None, status: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message if len(message) <= LONGEST_TEXT else message[: LONGEST_TEXT - 1] + "…")
         self.system = system
         self.status = status
 
@@ -141,7 +142,13 @@ class AlreadyExists(PermanentError):
 
 
 class TooLong(PermanentError):
+    """What was read cannot be kept here. ``field``: the longest of it."""
+
     code = "too_long"
+
+    def __init__(self, message: str, *, field: str, system: str | None = None) -> None:
+        super().__init__(message, system=system)
+        self.field = field
 
 
 class AuthFailed(PermanentError):

@@ -39,6 +39,7 @@ LARGEST_PORTION = 100
 # stretch the window of E22. A first try keeps to it, a later one need not: a slow vendor could else never be written.
 FRESH, READ_LASTS = 2.0, 10.0
 POISON_END = 12  # claims without an end, ten of them alone: no series of accidents, the record brings workers down
+POISONED = "the worker ended in the middle of this record several times"
 MANY_UNLINKED = "many_unlinked"
 
 
@@ -105,9 +106,7 @@ class Batch:
 
     def _run_part(self, part: Callable[..., list[Save]], rows: list[LinkRow]) -> list[Touched]:
         poisoned = [row for row in rows if row.claims >= POISON_END]
-        again = self._save(
-            [_dead(row, "the worker ended in the middle of this record several times") for row in poisoned]
-        )
+        again = self._save([states.dead_end(row, POISONED, "poison") for row in poisoned])
         rows = [row for row in rows if row.claims < POISON_END]
         return again + (self._run_rows(part, rows) if rows else [])
 
@@ -188,11 +187,11 @@ class Batch:
 
     def _bug(self, row: LinkRow, error: Exception) -> Save:
         if isinstance(error, PermanentError):
-            return _dead(row, error.in_words, error.code)
+            return states.dead_end(row, error.in_words, error.code)
         frames = traceback.format_tb(error.__traceback__)
         log.error("sync.bug", link=row.id, error=type(error).__name__, frames=[f.strip() for f in frames[-4:]])
         metrics.pass_ended(self._flow.name, "bug")
-        return _dead(row, f"unexpected {type(error).__name__}", "bug")
+        return states.dead_end(row, f"unexpected {type(error).__name__}", "bug")
 
     def planned(self, p: Pass, sides: Sides, plan: Plan) -> None:
         """A batch carries it out; what was decided is journalled as it is done."""
@@ -341,10 +340,3 @@ class Batch:
         if one.seen and not lost and row.noticed_at is not None:
             metrics.notice_done(row.flow, max(0.0, now - row.noticed_at))
         log.debug("sync.ended", link=row.id, outcome=outcome, cause=row.cause)
-
-
-def _dead(row: LinkRow, reason: str, code: str = "poison") -> Save:
-    """A dead end: nothing more happens until somebody changes something or retries."""
-    row.state, row.cause, row.cause_params = "failing", code, {"reason": reason}
-    row.attempts, row.due_at, row.klass = 0, None, "bulk"
-    return Save(row, journal=[{"what": "dead_end", "why": reason}])

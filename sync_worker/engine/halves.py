@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from mappings.account_managers import LONGEST_WAIT
+from mappings.fields import Value
 from mappings.memory import Memory
 from mappings.merge import Open, Translate
 from sync_worker.connectors.base import Ask, Criteria, Record
@@ -17,6 +18,7 @@ from sync_worker.engine.creating import Wanted, create_all, resume_intent, want
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.ladder import offered, offered_record, partner_of
+from sync_worker.engine.lengths import too_long
 from sync_worker.engine.rule import INSISTED, TO_ONE, Rule
 from sync_worker.events import Side, other
 from sync_worker.store.rows import LinkRow
@@ -44,7 +46,14 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
         if record is None:
             saves.append(_gone(row, side, flow.stale(side), at))
             continue
-        _remember(row, flow, side, record, at)
+        values = flow.maps[side].get(record.native)
+        failed = too_long(values, flow.systems[side])
+        if failed is None:
+            _remember(row, flow, side, record, values, at)
+        elif row.intent is None:  # what a create may have made is looked for all the same
+            row.put(side, ref=record.ref, gone_at=None)
+            saves.append(states.dead_end(row, str(failed), failed.code))
+            continue
         left_out = rule.takes_part(flow, side, record)
         if left_out is not None and row.intent is None:
             states.leave_out(row, left_out)
@@ -59,9 +68,9 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
     return saves
 
 
-def _remember(row: LinkRow, flow: Flow, side: Side, record: Record, at: float) -> None:
+def _remember(row: LinkRow, flow: Flow, side: Side, record: Record, values: dict[str, Value], at: float) -> None:
     """What was read is this half's past for the feeds; it is forgotten when the link begins (no past, E9)."""
-    row.put(side, ref=record.ref, was=flow.maps[side].get(record.native), gone_at=None)
+    row.put(side, ref=record.ref, was=values, gone_at=None)
     row.put(side, children=dict(record.children), look_at=None)
     if row.noticed(side):
         row.put(side, look_at=states.look_time(at, flow.stale(side)))

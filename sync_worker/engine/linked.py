@@ -16,6 +16,7 @@ from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
+from sync_worker.errors import TooLong
 from sync_worker.events import SIDES, Side
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.saves import Gone, Save
@@ -69,13 +70,19 @@ def _first_pass(p: Pass) -> bool:
 
 
 def _ends_early(p: Pass, flow: Flow, rule: Rule, desk: Desk) -> Save | None:
-    """A record that is not there (E8), or that the filter leaves out, ends the pass before anything is compared."""
+    """A record that cannot be kept (E4), is not there (E8), or is left out by the filter, is not compared at all."""
+    if p.failed is not None:
+        return _failed(p.row, p.failed[1])
     for side in SIDES:
         if side in p.absent:
             return _gone(p, flow, side, desk.clock())
         if side in p.records:
             p.row.put(side, gone_at=None)
     return _excluded(p, flow, rule)
+
+
+def _failed(row: LinkRow, error: TooLong) -> Save:
+    return states.dead_end(row, str(error), error.code)
 
 
 def _gone(p: Pass, flow: Flow, side: Side, now: float) -> Save:
@@ -127,6 +134,9 @@ def _merge_and_write(desk: Desk, flow: Flow, rule: Rule, moved: list[Pass]) -> l
     saves: list[Save] = []
     plans: list[tuple[Pass, Sides, Plan]] = []
     for p in moved:
+        if p.failed is not None:
+            saves.append(_failed(p.row, p.failed[1]))
+            continue
         gone = next((side for side in SIDES if side in p.absent), None)
         if gone is not None:
             saves.append(_gone(p, flow, gone, desk.clock()))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from mappings.belief import Look, believe, changed_fields
-from mappings.fields import Value, size_of
+from mappings.fields import Value
 from mappings.memory import Memory
 from mappings.merge import Open
 from mappings.settle import Results
@@ -14,12 +14,10 @@ from sync_worker.connectors.base import Ask, Record
 from sync_worker.engine import states
 from sync_worker.engine.comparing import shared_fields
 from sync_worker.engine.flow import Flow
+from sync_worker.engine.lengths import too_long
 from sync_worker.errors import TooLong
 from sync_worker.events import SIDES, Side, other
 from sync_worker.store.rows import LinkRow
-
-LONGEST_VALUE = 65_536  # characters of one field: it is kept in the link and in the journal, and compared at every look
-LONGEST_RECORD = 4 * LONGEST_VALUE  # characters of all fields of a record together, for the same reason
 
 
 @dataclass
@@ -44,6 +42,7 @@ class Pass:
     targets: set[Side] = field(default_factory=set)  # the sides that will be written
     retry_after: float | None = None  # seconds; set when something has to be tried again
     cause: str = ""
+    failed: tuple[Side, TooLong] | None = None  # what was read of that side cannot be kept: no decision is made
 
     def parts_read(self, side: Side) -> int:
         record = self.records.get(side)
@@ -147,7 +146,10 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
         p.read_at[side] = at
     fmap = flow.maps[side]
     values = fmap.get(record.native)
-    _check_length(values, p.now[side], flow.systems[side])
+    failed = too_long(values, flow.systems[side], p.now[side])
+    if failed is not None:
+        p.failed = p.failed or (side, failed)
+        return
     look = Look(p.was[side], values, at, flow.stale(side), record.stamps)
     _note_withheld(p, flow, side, record)
     believed = believe(side, look, fmap, p.memory, p.was[other(side)])
@@ -169,20 +171,6 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
             withheld={**before.withheld, **record.withheld},
             stamps={**before.stamps, **record.stamps},
         )
-
-
-def _check_length(values: Mapping[str, Value], before: Mapping[str, Value], system: str) -> None:
-    """``before``: what was read of the same record until now. Raises TooLong."""
-    whole = 0
-    for name, value in values.items():
-        size = size_of(value)
-        if size > LONGEST_VALUE:
-            raise TooLong(f"{name} in {system} is longer than {LONGEST_VALUE:,} characters")
-        whole += size
-    if before:
-        whole += sum(size_of(value) for name, value in before.items() if name not in values)
-    if whole > LONGEST_RECORD:
-        raise TooLong(f"the record in {system} is longer than {LONGEST_RECORD:,} characters in all")
 
 
 def _note_withheld(p: Pass, flow: Flow, side: Side, record: Record) -> None:

@@ -11,6 +11,7 @@ from mappings.merge import Open
 from sync_worker.engine.rule import LeftOut
 from sync_worker.events import SIDES
 from sync_worker.store.rows import LinkRow
+from sync_worker.store.saves import Save
 
 STATE_OF = {"refused": "failing", "conflict": "conflict", "waiting": "waiting", "stale": "pending"}
 WORST_FIRST = ("refused", "conflict", "waiting", "stale")
@@ -40,6 +41,15 @@ def take_in(row: LinkRow) -> None:
     """It takes part (again): what held the whole record is over."""
     if "" in row.opens and row.opens[""].cause == HELD:
         row.opens = {name: one for name, one in row.opens.items() if name}
+
+
+def dead_end(row: LinkRow, reason: str, code: str) -> Save:
+    """Nothing more happens until somebody changes something or retries. Told once: every sweep may look again."""
+    before = row.state, row.cause, (row.cause_params or {}).get("reason")
+    row.state, row.cause, row.cause_params = "failing", code, {"reason": reason}
+    row.attempts, row.due_at, row.klass = 0, None, "bulk"
+    told = before == (row.state, code, reason)
+    return Save(row, journal=[] if told else [{"what": "dead_end", "why": reason}])
 
 
 def worst(opens: Mapping[str, Open]) -> tuple[str, str, dict[str, Any]] | None:

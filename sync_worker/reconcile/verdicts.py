@@ -93,7 +93,7 @@ class SecondLook:
     def _verdict(self, p: Pass, now: float) -> Row | None:
         row = p.row
         absent = next((side for side in SIDES if side in p.absent), None)
-        fields = self._apart(p)
+        fields = self._apart(p) if p.failed is None else {p.failed[1].field: p.failed[0]}
         if absent is None and not fields and not p.stale:
             return None
         busy = _busy(row, now) or (absent is None and not fields)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from support.rules import Make, pair, rest, row_of
+from support.rules import Make, entries, pair, rest, row_of, run_once, when
 from support.world import World
-from sync_worker.engine.reading import LONGEST_RECORD, LONGEST_VALUE
+from sync_worker.engine.lengths import LONGEST_RECORD, LONGEST_VALUE
 
 
 def settled(world: World) -> None:
@@ -64,11 +64,63 @@ def test_e4_a_record_of_absurd_length_in_all_fails_in_words_until_it_is_shortene
     settled(world)
     told = world.explain("crm", one.crm)
     assert (told["state"], told["cause"]["code"]) == ("failing", "too_long")
-    assert told["cause"]["text"] == f"the record in erp is longer than {LONGEST_RECORD:,} characters in all"
+    assert told["cause"]["text"].startswith(f"the record in erp is longer than {LONGEST_RECORD:,} characters in all, ")
     assert row_of(world, crm=other.crm).state == "in_sync"
     world.edit_erp(one.erp, **before)
     settled(world)
     assert row_of(world, crm=one.crm).state == "in_sync"
+
+
+def test_e4_a_value_of_absurd_length_costs_those_beside_it_no_call_and_is_told_once(make: Make) -> None:
+    world = make()
+    ones = [pair(world, f"Customer {n}", comp_vatnumber=f"GB{n}") for n in range(4)]
+    reads = []
+    for tax in ("GB10", "9" * (LONGEST_VALUE + 1), "8" * (LONGEST_VALUE + 1)):
+        for number, one in enumerate(ones):
+            world.edit_erp(one.erp, **({"taxId": tax} if number == 0 else {"name": f"Named {tax[:3]} {number}"}))
+        for vendor in (world.erp, world.crm):
+            vendor.reset_stats()
+        world.deliver()
+        run_once(world.app)
+        reads.append([vendor.stats()["reads"] for vendor in (world.erp, world.crm)])
+        settled(world)
+    assert reads[1] == reads[2] == reads[0], reads
+    assert row_of(world, crm=ones[0].crm).state == "failing"
+    assert {row["Comp_Name"] for row in world.crm.list_records("Company")} >= {f"Named 888 {n}" for n in (1, 2, 3)}
+    assert [entry["link_id"] for entry in entries(world, "dead_end")] == [ones[0].id]
+
+
+@pytest.mark.parametrize("side", ["erp", "crm"])
+def test_e4_a_new_record_with_a_value_of_absurd_length_is_made_nowhere_and_kept_nowhere(make: Make, side: str) -> None:
+    world = make()
+    long = "9" * (2 * LONGEST_VALUE)
+    if side == "erp":
+        key = world.new_erp("Orchard", id="C-1", taxId=long)
+    else:
+        key = world.new_crm("Orchard", comp_vatnumber=long)
+    settled(world)
+    told = world.explain(side, key)
+    assert (told["state"], told["cause"]["code"]) == ("failing", "too_long")
+    assert told["cause"]["text"] == f"tax_number in {side} is longer than 65,536 characters"
+    assert long not in str(world.links()) + str(entries(world))
+    target, edit = (world.crm, world.edit_erp) if side == "erp" else (world.erp, world.edit_crm)
+    assert not target.list_records("Company" if side == "erp" else "customer")
+    edit(key, **({"taxId": "GB1"} if side == "erp" else {"comp_vatnumber": "GB1"}))
+    settled(world)
+    assert world.explain(side, key)["state"] == "in_sync"
+    assert len(target.list_records("Company" if side == "erp" else "customer")) == 1
+
+
+def test_e18_what_an_unknown_create_made_is_found_though_its_source_has_become_absurdly_long(make: Make) -> None:
+    world = make()
+    key = world.new_crm("Orchard")
+    world.erp.faults.fail_next.append({"operation": "create customer", "fault": "lost_after_apply"})
+    long = "9" * (LONGEST_VALUE + 1)
+    when(world.erp, "create customer", lambda: world.edit_crm(key, comp_vatnumber=long), after=True)
+    settled(world)
+    assert len(world.erp.list_records("customer")) == 1
+    row = row_of(world, crm=key)
+    assert (row.state, row.cause, row.erp_key is not None) == ("failing", "too_long", True)
 
 
 def test_e4_an_id_that_no_table_holds_delays_no_other(make: Make) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from support.rules import FLOW, Make, api_writes, in_the_past, pair, row_of, worlds
 from support.world import World
+from sync_worker.engine.lengths import LONGEST_VALUE
 from sync_worker.engine.preview import Foreseen, foresee
 from sync_worker.routing import rule_for
 from sync_worker.store.rows import LinkRow
@@ -50,6 +51,21 @@ def test_an_edit_is_shown_with_its_value_before_and_after(world: World) -> None:
     (found,) = foreseen(world, row_of(world, crm=one.crm))
     assert found.verdict == "update"
     assert found.fields == {"name": {"side": "crm", "before": "Northwind Tools", "after": "Changed Ltd"}}
+
+
+def test_e4_a_record_that_cannot_be_kept_fails_alone(world: World) -> None:
+    one, other = pair(world), pair(world, "Mill Row", comp_vatnumber="GB2")
+    new = world.new_erp("Fresh Ltd", id="C-77", taxId="9" * (LONGEST_VALUE + 1))
+    world.edit_erp(one.erp, taxId="9" * (LONGEST_VALUE + 1))
+    world.edit_erp(other.erp, name="Mill Lane")
+    world.deliver()
+    rows = [row_of(world, crm=one.crm), row_of(world, crm=other.crm), new_half(world, erp_key=new)]
+    found = foreseen(world, *rows)
+    assert [(each.verdict, each.cause) for each in found] == [
+        ("failed", "too_long"),
+        ("update", ""),
+        ("failed", "too_long"),
+    ]
 
 
 def test_a_record_in_step_is_unchanged(world: World) -> None:

@@ -14,6 +14,7 @@ from support.rules import FLOW, Make, Pair, in_the_past, pair, rest, row_of, whe
 from support.world import World
 from sync_worker import reconcile
 from sync_worker.desk import verifying
+from sync_worker.engine.lengths import LONGEST_VALUE
 from sync_worker.reconcile import Limits, Report
 from sync_worker.routing import rule_for
 from sync_worker.store import leases, runs
@@ -122,6 +123,19 @@ def test_e7_drift_of_every_kind_is_found_becomes_ordinary_work_and_is_gone_after
     again = verify(world)
     assert counts(again) == {"matched": len(ones)}, again.examples
     assert again.ok
+
+
+def test_e4_a_record_that_cannot_be_kept_is_a_difference_and_hides_no_other(world: World) -> None:
+    ones = many(world, 3)
+    quiet(world)
+    world.edit_erp(ones[0].erp, taxId="9" * (LONGEST_VALUE + 1))
+    world.edit_erp(ones[1].erp, name="Drifted")
+    report = verify(world)
+    assert counts(report) == {"matched": 1, "differing": 2}
+    assert {(e["key"], *e["fields"]) for e in report.examples} == {(ones[0].erp, "tax_number"), (ones[1].erp, "name")}
+    world.settle()
+    rest(world)
+    assert counts(verify(world)) == {"matched": 2, "differing": 1}
 
 
 def test_records_without_a_link_are_only_here_and_only_there_and_the_handler_decides(make: Make) -> None:

@@ -96,6 +96,6 @@ def test_what_was_measured_without_sampling_stands_first_as_medians_and_sums() -
     middle = paired.medians(turns)
     assert middle == {"engine": {"rate": 1000, "worker": 1.0, "web": 0.25}}
     assert profile.whole({"before": middle, "after": {"engine": {"rate": 2000.4, "worker": 0.5, "web": 0.25}}})[2:] == [
-        "| engine: a second | 1,000 | 2,000 |",
+        "| engine: how many a second | 1,000 | 2,000 |",
         "| engine: CPU of each, all but the vendors, ms | 1.25 | 0.75 |",
     ]
