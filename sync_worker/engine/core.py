@@ -36,6 +36,7 @@ GATHER_SECONDS = 0.05
 GATHER_ROUNDS = 4
 ENOUGH = 32  # links for which a batch is worth its calls: it waits for no more, though it takes what is there
 POISON_TURN = 4  # of so many claims one asks first for links that were claimed without an end (E4)
+POISON_SECONDS = 0.5  # and goes on with them for so long, one after the other: a kill may leave a hundred of them
 BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under 2 s
 BULK_SECONDS = 12.0  # nobody waits for it, and it is stored as it goes; fewer and fuller batches cost fewer calls
 
@@ -183,7 +184,8 @@ class Engine:
         if pace.in_burst():
             self._gather(flow, klass, limit, due)
         poison = next(self.turns) % POISON_TURN == 0
-        rows = leases.claim(self.db, flow.scope, klass=klass, limit=limit, poison_first=poison, owner=self.owner)
+        first: leases.Poison = "first" if poison else "last"
+        rows = leases.claim(self.db, flow.scope, klass=klass, limit=limit, poison=first, owner=self.owner)
         if not rows:
             return Worked()
         began = time.monotonic()
@@ -191,8 +193,15 @@ class Engine:
         pace.note(time.monotonic() - began, len(rows))
         if klass == "bulk" and again:
             again = self._go_on(flow, again)
-        alone = rows[0].claims > POISON  # those behind it came alone, too: nobody else rings for them
-        return Worked(len(rows), tuple(again), (flow.name, klass) if len(rows) >= limit or alone else None)
+        alone = rows[0].claims > POISON  # those behind it come alone, too: nobody else rings for them
+        count = len(rows)
+        while alone and time.monotonic() - began < POISON_SECONDS:
+            rows = leases.claim(self.db, flow.scope, klass=klass, poison="only", owner=self.owner)
+            if not rows:
+                break
+            again += self._run_rows(flow, klass, rows)
+            count += 1
+        return Worked(count, tuple(again), (flow.name, klass) if count >= limit or alone else None)
 
     def _due(self, flow: Flow, klass: LinkClass, most: int) -> int:
         return waiting.due_up_to(self.db, flow.scope, klass, most)

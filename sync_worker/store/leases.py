@@ -7,7 +7,7 @@ whose lease ran out can no longer change the link: what it did is journalled and
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, select
 
@@ -21,6 +21,9 @@ from sync_worker.store.waiting import Scope
 
 LEASE = 30.0
 
+Poison = Literal["last", "first", "only"]
+_KINDS: Mapping[Poison, Sequence[bool]] = {"last": (False, True), "first": (True, False), "only": (True,)}
+
 
 def claim(
     db: Database,
@@ -29,13 +32,14 @@ def claim(
     klass: LinkClass | None = None,
     ids: Sequence[int] | None = None,
     limit: int = 1,
-    poison_first: bool = False,
+    poison: Poison = "last",
     owner: str | None = None,
 ) -> list[LinkRow]:
     """Take due links of one flow and entity: those named, else the longest due of a class; poison ones singly.
 
-    Poison ones come last, or first: after a series of kills they may be sound, and a long backlog must not hold them up
-    until it ends (E4). ``owner``: the process that works on them, if somebody will tell of its end (``release``).
+    Poison ones come last, or first, or alone: after a series of kills they may be sound, and a long backlog must not
+    hold them up until it ends (E4). ``owner``: the process that works on them, if somebody will tell of its end
+    (``release``).
     """
 
     def take(conn: Connection) -> dict[int, int]:
@@ -43,9 +47,9 @@ def claim(
         if _paused(conn, scope, now):
             return {}
         picked: dict[int, int] = {}
-        for poison in (poison_first, not poison_first):
-            most = 1 if poison else limit
-            picked = picked or _claim(conn, scope, now, most, klass=klass, ids=ids, poison=poison, owner=owner)
+        for one in _KINDS[poison]:
+            most = 1 if one else limit
+            picked = picked or _claim(conn, scope, now, most, klass=klass, ids=ids, poison=one, owner=owner)
         return picked
 
     return held(db, db.run(take))

@@ -18,6 +18,7 @@ from support.rules import (
     FLOW,
     SYSTEMS,
     Make,
+    Pair,
     answering,
     calls,
     claim,
@@ -32,11 +33,16 @@ from support.rules import (
 )
 from support.world import Crash, World
 from sync_worker.connectors.emulation import Request
+from sync_worker.engine import core
 from sync_worker.engine.batch import POISON_END
 from sync_worker.engine.core import POISON_TURN
+from sync_worker.engine.flow import Flow
+from sync_worker.events import LinkClass
 from sync_worker.store import leases, links, managers
+from sync_worker.store.rows import LinkRow
 from sync_worker.store.saves import Save
 from sync_worker.store.tables import link, manager_map
+from sync_worker.store.touches import Touched
 
 # --- E4 ---------------------------------------------------------------------------------------------------------------
 
@@ -79,14 +85,45 @@ def test_e4_a_link_claimed_twice_has_its_turn_before_a_long_backlog_ends(make_li
     assert run_once(world.app).claimed == 1
 
 
-def test_e4_links_that_were_claimed_twice_ring_for_one_another_and_wait_for_no_clock(make_light: Make) -> None:
-    world = make_light()
+def killed_twice(world: World) -> list[Pair]:
+    """Three links that were claimed together, and twice without an end."""
     killed = [pair(world, f"Customer {n}", comp_vatnumber=f"GB00000000{n}") for n in range(3)]
     for _ in range(2):
         for one in killed:
             world.notice("crm", one.crm)
         claim(world, limit=10)
         world.clock.advance(leases.LEASE + 1)
+    return killed
+
+
+def test_e4_a_turn_of_those_claimed_twice_is_of_several_each_alone(
+    make_light: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_light()
+    other = pair(world, "Another Customer", comp_vatnumber="GB999999973")
+    killed = killed_twice(world)
+    world.notice("crm", other.crm)
+    engine, batches = world.app.engine, []
+    plain = engine._run_rows
+
+    def noted(flow: Flow, klass: LinkClass, rows: list[LinkRow]) -> list[Touched]:
+        batches.append([row.id for row in rows])
+        return plain(flow, klass, rows)
+
+    monkeypatch.setattr(engine, "_run_rows", noted)
+    monkeypatch.setattr(core, "POISON_SECONDS", float("inf"))
+    engine.turns = itertools.repeat(POISON_TURN)
+    worked = engine.run_due(FLOW, "live")
+    assert sorted(batches) == [[one.id] for one in killed]
+    assert (worked.claimed, worked.more) == (3, (FLOW, "live"))
+
+
+def test_e4_links_that_were_claimed_twice_ring_for_one_another_and_wait_for_no_clock(
+    make_light: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "POISON_SECONDS", 0.0)
+    world = make_light()
+    killed = killed_twice(world)
     worked = world.app.engine.run_due(FLOW, "live")
     turns = 1
     while worked.more is not None:
