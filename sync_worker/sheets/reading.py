@@ -108,15 +108,14 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _xlsx(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        unpacking.check(path, most_bytes=LARGEST_UNPACKED, most_cells=MOST_CELLS)
-        sheet = CalamineWorkbook.from_path(path).get_sheet_by_index(0)
+        copy = unpacking.measured(path, most_bytes=LARGEST_UNPACKED, most_cells=MOST_CELLS)
+        sheet = CalamineWorkbook.from_filelike(copy).get_sheet_by_index(0)
         rows: Iterator[list[Any]] = sheet.iter_rows()
     except unpacking.TooLarge as error:
         raise SheetError(f"{path} holds {error}: delete what is not needed, or split it into several files") from None
     except (CalamineError, zipfile.BadZipFile, IndexError) as error:
         raise SheetError(f"{path} is no readable XLSX workbook ({type(error).__name__}): save it again") from None
-    top = (sheet.start or (0, 0))[0]
-    return ((top + i, [_text(cell) for cell in cells]) for i, cells in enumerate(rows, 1))
+    return ((i, [_text(cell) for cell in cells]) for i, cells in enumerate(rows, 1))
 
 
 def _text(cell: Any) -> str:

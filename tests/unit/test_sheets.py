@@ -163,6 +163,137 @@ def test_a_workbook_with_a_cell_far_away_is_refused_before_memory_is_taken_for_a
         sheets.read(path)
 
 
+SHEET = "xl/worksheets/sheet1.xml"
+FAR = '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+NEAR = '<row><c t="inlineStr"><is><t>CustomerId</t></is></c></row>'
+
+
+def made(
+    path: Path, rows: str, *, part: str = SHEET, target: str = "", strings: str = "", head: str = "", beside: str = ""
+) -> Path:
+    """A workbook by hand, whose one sheet is ``part`` and holds ``rows``."""
+    office, names = "http://schemas.openxmlformats.org/officeDocument/2006/relationships", "xmlns"
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+
+        def related(name: str, kind: str, to: str) -> None:
+            one = f'<Relationship Id="rId1" Type="{office}/{kind}" Target="{to}"/>'
+            packed.writestr(name, f'<Relationships {names}="{package}">{one}</Relationships>')
+
+        related("_rels/.rels", "officeDocument", "xl/workbook.xml")
+        related("xl/_rels/workbook.xml.rels", "worksheet", target or f"/{part}")
+        sheet = '<sheets><sheet name="S" sheetId="1" r:id="rId1"/></sheets>'
+        packed.writestr("xl/workbook.xml", f'<workbook {names}="{main}" {names}:r="{office}">{sheet}</workbook>')
+        if strings:
+            packed.writestr("xl/sharedStrings.xml", strings)
+        opened = f'{head}<worksheet {names}="{main}" {names}:x="{main}">'
+        packed.writestr(part, f"{opened}<sheetData>{rows}</sheetData>{beside}</worksheet>".encode())
+    return path
+
+
+@pytest.mark.parametrize("part", ["xl/other/sheet1.xml", "xl/Worksheets/S.XML", "xl/sheet.rels", "xl\\a.xml", "s.xml"])
+def test_a_sheet_is_measured_wherever_it_lies_in_the_workbook(tmp_path: Path, part: str) -> None:
+    path = made(tmp_path / "in.xlsx", NEAR + FAR, part=part, target=f"/{part}".replace("\\", "/"))
+    with pytest.raises(SheetError, match="holds 1,048,576 rows by 16,384 columns"):
+        sheets.read(path)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "<row r='1048576'><c r = 'XFD1048576' ><v>1</v></c></row>",
+        '<x:row r="1048576"><x:c r="XFD1048576"><x:v>1</x:v></x:c></x:row>',
+        f'<row r="1048576"><c {" " * 2_000_000}r="XFD1048576"><v>1</v></c></row>',
+        f'<row r="1048576"><c s="{"1" * 2_000_000}" r="XFD1048576"><v>1</v></c></row>',
+        '<row r="1048576"><c r="XFD5"/><c><v>1</v></c></row>',
+        '<row r="1048575"/><row><c r="XFD1"/><c><v>1</v></c></row>',
+        "<row/>" * 30_000 + "<row>" + "<c/>" * 1_000 + "<c><v>1</v></c></row>",
+    ],
+)
+def test_a_cell_far_away_is_found_however_it_says_where_it_stands(tmp_path: Path, rows: str) -> None:
+    with pytest.raises(SheetError, match=r"holds [0-9,]+ rows by [0-9,]+ columns"):
+        sheets.read(made(tmp_path / "in.xlsx", NEAR + rows))
+
+
+@pytest.mark.parametrize(
+    ("rows", "head"),
+    [
+        ('<row r="1"><c r="AAAAAAAAAA1"><v>1</v></c></row>', ""),
+        ('<row r="99999999999"><c><v>1</v></c></row>', ""),
+        ('<row r="0"><c><v>1</v></c></row>', ""),
+        ('<row><c><is><row r="1"/></is></c><c><v>1</v></c></row>', ""),
+        ("<row><c><v>1</v></c></row></row>", ""),
+        (NEAR, '<!DOCTYPE worksheet [<!ATTLIST c r CDATA "XFD1048576">]>'),
+        ("<e>" * 1000 + "</e>" * 1000, ""),
+        ("\ud7ff<", ""),
+    ],
+)
+def test_a_sheet_that_counts_in_a_way_of_its_own_is_refused_in_one_line(tmp_path: Path, rows: str, head: str) -> None:
+    with pytest.raises(SheetError, match="is no readable XLSX workbook") as refused:
+        sheets.read(made(tmp_path / "in.xlsx", NEAR + rows, head=head))
+    assert "\n" not in str(refused.value)
+
+
+def test_cells_and_rows_without_names_are_read_in_their_order(tmp_path: Path) -> None:
+    """LibreOffice and Google Sheets may leave the names out."""
+    rows = "<row><c/><c><v>7</v></c></row>" + '<row r="5"><c r="C5"><v>8</v></c><c><v>9</v></c></row>'
+    sheet = sheets.read(made(tmp_path / "in.xlsx", NEAR + rows))
+    assert [(line.number, list(line.cells.values())) for line in sheet.lines] == [(2, [""]), (5, [""])]
+    rows = "<row><c t='str'><v>a</v></c><c t='str'><v>b</v></c></row><row><c><v>1</v></c><c><v>2</v></c></row>"
+    sheet = sheets.read(made(tmp_path / "in.xlsx", rows))
+    assert [(line.number, dict(line.cells)) for line in sheet.lines] == [(2, {"a": "1", "b": "2"})]
+
+
+def test_lines_of_a_sheet_that_begins_further_down_are_numbered_as_people_count_them(tmp_path: Path) -> None:
+    rows = '<row r="3"><c r="B3" t="str"><v>a</v></c></row><row r="4"><c r="B4"><v>1</v></c></row>'
+    assert [line.number for line in sheets.read(made(tmp_path / "in.xlsx", rows)).lines] == [4]
+
+
+def test_cells_that_are_only_formatted_take_no_room(tmp_path: Path) -> None:
+    rows = '<row r="1048576"><c r="XFD1048576" s="1"/></row>'
+    assert list(sheets.read(made(tmp_path / "in.xlsx", NEAR + rows)).lines) == []
+
+
+def test_a_text_that_many_cells_share_counts_for_each_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LARGEST_UNPACKED", 3 * 1024 * 1024)
+    strings = (
+        f"<sst><si><t>CustomerId</t></si><si><r><t>{'x' * 500_000}</t></r><r><t>{'ü' * 250_000}</t></r></si></sst>"
+    )
+    head = '<row><c t="s"><v>0</v></c></row>'
+    few = made(tmp_path / "few.xlsx", head + '<row><c t="s"><v>1</v></c></row>' * 2, strings=strings)
+    assert len(list(sheets.read(few).lines)) == 2
+    for value in ("1", "<!-- -->1", "0&#49;", "&#49;", "00000000001"):
+        rows = head + f'<row><c t="s"><v>{value}</v></c></row>' * 4
+        with pytest.raises(SheetError, match="holds more than 3 MB of text in its cells: delete what"):
+            sheets.read(made(tmp_path / "many.xlsx", rows, strings=strings))
+
+
+def test_a_workbook_that_claims_absurdly_many_texts_is_refused(tmp_path: Path) -> None:
+    for count in ("99999999999", "999999999"):
+        path = made(tmp_path / "in.xlsx", NEAR, strings=f'<sst uniqueCount="{count}"/>')
+        with pytest.raises(SheetError, match="holds more than 20,000,000 texts"):
+            sheets.read(path)
+
+
+@pytest.mark.parametrize("name", ["in.ods", "in.xlsb", "in.xls", "in.xlsx", "in"])
+def test_a_workbook_of_another_kind_inside_of_one_is_not_what_is_read(tmp_path: Path, name: str) -> None:
+    path = made(tmp_path / name, NEAR)
+    with zipfile.ZipFile(path, "a") as packed:
+        packed.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        packed.writestr("content.xml", "<x/>")
+        packed.writestr("xl/workbook.bin", b"\x00")
+    assert sheets.read(path).headers == ("CustomerId",)
+
+
+def test_only_the_part_that_was_measured_is_read_where_two_have_one_name(tmp_path: Path) -> None:
+    path = made(tmp_path / "in.xlsx", NEAR)
+    with zipfile.ZipFile(path, "a") as packed:
+        packed.writestr(SHEET.upper(), "<worksheet><sheetData/></worksheet>")
+    with pytest.raises(SheetError, match="is no readable XLSX workbook"):
+        sheets.read(path)
+
+
 def test_a_zip_file_that_is_no_xlsx_workbook_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "book.ods"
     with zipfile.ZipFile(path, "w") as packed:
