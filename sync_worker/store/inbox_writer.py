@@ -25,7 +25,7 @@ CROWD = 20
 
 
 class InboxFull(Exception):
-    """More notices wait for the disk than is sensible, or the inbox is closing: the sender should try again later."""
+    """More changes wait for the disk than is sensible, or the inbox is closing: the sender should try again later."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,9 @@ class InboxWriter:
 
     Callers are answered after their commit with the outcome of the whole commit, or get the database's exception.
     ``on_commit`` is called once per commit, after it, with what it touched (never nothing); it must not raise. Should
-    the thread end by a defect all the same, whoever waits is answered, and nothing more is taken.
+    the thread end by a defect all the same, whoever waits is answered, and nothing more is taken. ``max_group``:
+    notices stored in one commit; ``max_waiting``: changes, since one notice may tell tens of thousands. While fewer
+    wait, one more notice is taken, however many it tells.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class InboxWriter:
         self._queue: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._open = True
+        self._handed = 0  # changes, ever; written by callers, behind the gate
+        self._done = 0  # of those: stored or failed; written by the thread alone, so that no lock is needed
         self._crowd = threading.Event()
         self._in_flight = CROWD  # notices that were under way when the last commit ended
         self._enough = CROWD  # waiting; nobody else is waited for
@@ -76,9 +80,10 @@ class InboxWriter:
         with self._gate:
             if not self._open:
                 raise InboxFull("the inbox is closed")
+            if self.waiting >= self._max_waiting:
+                raise InboxFull("too many changes wait to be stored")
+            self._handed += len(changes)
             before = self._queue.qsize()
-            if before >= self._max_waiting:
-                raise InboxFull("too many notices wait to be stored")
             self._queue.put(item)
         if before + 1 >= self._enough and not self._crowd.is_set():
             self._crowd.set()
@@ -86,8 +91,8 @@ class InboxWriter:
 
     @property
     def waiting(self) -> int:
-        """How many submissions wait to be picked up by the thread that stores."""
-        return self._queue.qsize()
+        """How many changes wait to be stored, those of the commit that is under way included."""
+        return self._handed - self._done
 
     @property
     def alive(self) -> bool:
@@ -141,12 +146,15 @@ class InboxWriter:
             outcome = self._inbox.accept_all(lambda: self._whole(group))
         except SQLAlchemyError as error:
             self._whole(group)  # if no transaction came about: nobody is to wait for the next one to fail as well
+            self._done += _changes(group)
             _answer(group, error)
             return
         except BaseException as error:
             _answer(group, error)
             raise
-        self._in_flight = len(group) + self._queue.qsize()  # before anybody who is answered sends the next
+        # before anybody who is answered sends the next
+        self._in_flight = len(group) + self._queue.qsize()
+        self._done += _changes(group)
         _answer(group, outcome)
         if outcome.touched:
             self._on_commit(outcome.touched)
@@ -162,6 +170,10 @@ class InboxWriter:
                 return
             if item is not None:
                 _answer([item], InboxFull("the inbox is closed"))
+
+
+def _changes(group: Iterable[_Submission]) -> int:
+    return sum(len(one.changes) for one in group)
 
 
 def _answer(group: Iterable[_Submission], outcome: Accepted | BaseException) -> None:

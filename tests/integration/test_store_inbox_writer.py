@@ -265,13 +265,42 @@ def test_close_stores_what_was_submitted_and_refuses_what_comes_later(
 def test_too_many_waiting_notices_are_refused_instead_of_piled_up(
     door: Door, db: Database, bell: Bell, loop: asyncio.AbstractEventLoop
 ) -> None:
-    writer = InboxWriter(door, bell, max_waiting=10)
+    writer = InboxWriter(door, bell, max_waiting=11)  # with the one of the commit that is under way
     *stored, refused = held_up(door, Callers(writer, loop).submit, [[notice(str(i))] for i in range(11)])
     with pytest.raises(InboxFull):
         refused.result(PATIENCE)
     assert len({id(future.result(PATIENCE)) for future in stored}) == 1
     writer.close()
     assert events(db) == 11
+
+
+def test_changes_are_counted_and_not_the_notices_that_tell_them(
+    door: Door, db: Database, bell: Bell, loop: asyncio.AbstractEventLoop
+) -> None:
+    writer = InboxWriter(door, bell, max_waiting=10)
+    many = [notice(str(i)) for i in range(10)]
+    *stored, refused = held_up(door, Callers(writer, loop).submit, [many, [notice("late")]])
+    with pytest.raises(InboxFull):
+        refused.result(PATIENCE)
+    assert [future.result(PATIENCE).events > 0 for future in stored] == [True, True]
+    writer.close()
+    assert events(db) == 11
+
+
+def test_a_notice_of_more_changes_than_may_wait_is_taken_and_what_is_stored_or_failed_waits_no_more(
+    door: Door, db: Database, bell: Bell, loop: asyncio.AbstractEventLoop
+) -> None:
+    writer = InboxWriter(door, bell, max_waiting=10)
+    submit = Callers(writer, loop).submit
+    assert submit([notice(str(i)) for i in range(50)]).result(PATIENCE).events == 50
+    door.away = OperationalError("BEGIN", {}, Exception("database is locked"))
+    with pytest.raises(OperationalError):
+        submit([notice(str(i)) for i in range(50)]).result(PATIENCE)
+    door.away = None
+    assert submit([notice(str(i)) for i in range(50)]).result(PATIENCE).events == 50
+    assert writer.waiting == 0
+    writer.close()
+    assert events(db) == 100
 
 
 def test_what_a_caller_handed_over_before_it_went_away_is_stored(
