@@ -176,6 +176,28 @@ def test_a_list_that_never_ends_is_given_up(
     attacked.close()
 
 
+def test_lists_that_end_are_given_up_where_one_call_collects_too_many_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More keys than an address holds are asked for in several lists."""
+    monkeypatch.setattr(bounds, "MOST_ROWS", 300)
+    for rows in (50, 200):
+        asked = []
+
+        def page(number: int, rows: int = rows, asked: list[int] = asked) -> dict[str, Any]:
+            asked.append(number)
+            found = [{"comp_companyid": number * 1000 + i, "Comp_PrimaryPersonId": i} for i in range(1, rows + 1)]
+            return {"$resources": found, "$totalResults": rows}
+
+        attacked = Attacked("sage_crm", Endless(page))
+        keys = [str(key) for key in range(100_000, 101_000)]
+        if rows == 50:
+            attacked.connector.resolve_parts("person", keys)
+            assert 2 < len(asked) <= 6
+        else:
+            with pytest.raises(SystemUnavailable, match="the list does not end: more than 300 rows"):
+                attacked.connector.resolve_parts("person", keys)
+        attacked.close()
+
+
 @pytest.mark.parametrize(("name", "page"), ONE_ROW)
 def test_a_page_of_more_rows_than_any_has_is_refused(
     name: str, page: Callable[[int], dict[str, Any]], monkeypatch: pytest.MonkeyPatch

@@ -200,7 +200,7 @@ class Feeds:
 
     def _sweep_unordered(self, last: int, batch: int) -> Iterator[Page]:
         """Observed on some servers: no order is kept. Then all keys are collected first, and read in order."""
-        keys = sorted(_number(row) for row in self._rest.rows(COMPANY, [_behind(last)]))
+        keys = sorted(_number(row) for row in self._rest.each(COMPANY, [_behind(last)]))
         for start in range(0, len(keys), batch):
             found = self._reader.by_id(COMPANY, [str(key) for key in keys[start : start + batch]])
             rows = [row for row in found.values() if row is not None]

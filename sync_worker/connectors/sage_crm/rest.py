@@ -50,13 +50,15 @@ class Rest:
     def rows(self, table: Table, wheres: Iterable[str | None], *, most: int | None = None) -> list[Row]:
         """All live rows of several predicates over one table; stops after ``most``."""
         found: dict[str, Row] = {}
-        for where in wheres:
-            fresh = bounded(row for rows, _ in self.pages(table, where) for row in rows)
-            for row in fresh:
-                found[row.key(table)] = row
-                if most is not None and len(found) >= most:
-                    return list(found.values())
+        for row in self.each(table, wheres):
+            found[row.key(table)] = row
+            if most is not None and len(found) >= most:
+                break
         return list(found.values())
+
+    def each(self, table: Table, wheres: Iterable[str | None]) -> Iterator[Row]:
+        """The same one by one, and twice where two predicates show it. Raises SystemUnavailable for too many in all."""
+        return bounded(row for where in wheres for rows, _ in self.pages(table, where) for row in rows)
 
     def links(self, of: Linked, column: str, ids: Iterable[str]) -> list[Row]:
         """Rows that tie children to companies, by the ids in one of their columns."""
