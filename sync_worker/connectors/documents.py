@@ -21,8 +21,11 @@ class Unreadable(ValueError):
     """No JSON in UTF-8, or one that is nested too deeply or has too many values."""
 
 
-def read(content: bytes) -> Any:
-    """The document; NUL is left out of its texts, and half a surrogate pair becomes U+FFFD. Raises ``Unreadable``."""
+def read(content: bytes, *, as_sent: bool = False) -> Any:
+    """The document; NUL is left out of its texts, and half a surrogate pair becomes U+FFFD. Raises ``Unreadable``.
+
+    ``as_sent``: texts as they stand, for who refuses what cannot be held.
+    """
     if len(content) > MOST_VALUES and _marks(content) > MOST_VALUES:
         raise Unreadable("JSON of too many values")
     try:
@@ -32,7 +35,7 @@ def read(content: bytes) -> Any:
         raise Unreadable("no readable JSON") from None
     if _may_be_deep(content) and _depth_beyond(document, DEEPEST):
         raise Unreadable("JSON that is nested too deeply")
-    return _cleaned(document) if _ODD.search(text) else document
+    return _cleaned(document) if not as_sent and _ODD.search(text) else document
 
 
 def _marks(content: bytes) -> int:

@@ -11,11 +11,11 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, get_args
 
+from sync_worker.connectors import documents
 from sync_worker.connectors.base import MAX_KEY, Check, HookRefused
 from sync_worker.events import INVOICE, Change, Op
 
@@ -94,8 +94,8 @@ def read_events(system: str, body: bytes, webhook_id: str, entities: Mapping[str
     read. Raises HookRefused(400) when the body is not the envelope.
     """
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = documents.read(body, as_sent=True)
+    except documents.Unreadable:
         raise HookRefused(400, "the body is not readable JSON") from None
     events = document.get("events") if isinstance(document, dict) else None
     if not isinstance(events, list):

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import math
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+from sync_worker.connectors import documents
 from sync_worker.connectors.http import Answer, VendorHttp, retry_after, status_error
 from sync_worker.connectors.intacct.errors import RETRY_HEADERS, read_error
 from sync_worker.errors import AuthFailed, SyncError, SystemUnavailable
 
 EARLY = 60.0  # seconds before its end at which a token counts as expired
+MAX_TOKEN = 16 * 1024  # characters: it goes into a header, which servers limit
 UNSTATED_LIFETIME = 600.0  # seconds, when neither the answer nor the token says how long it lives
+_TOO_LONG = f"no token: the access_token is longer than {MAX_TOKEN:,} characters; does base_url lead to Intacct?"
 
 Mint = Callable[[], tuple[str, float | None]]  # token and its lifetime in seconds; None = unlimited
 
@@ -99,6 +101,8 @@ def mint_with(http: VendorHttp, client_id: str, client_secret: str, username: st
         value = body.get("access_token") if isinstance(body, dict) else None
         if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
             raise SystemUnavailable("the token answer holds no usable access_token", system=http.system)
+        if len(value) > MAX_TOKEN:
+            raise SystemUnavailable(_TOO_LONG, system=http.system)
         return value, _lifetime(body.get("expires_in"), value)
 
     return mint
@@ -136,7 +140,7 @@ def _lifetime(stated: object, token: str) -> float:
         return seconds
     try:
         claims = token.split(".")[1]
-        expires = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
+        expires = documents.read(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
         return max(float(expires) - time.time(), 0.0)
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError):
         return UNSTATED_LIFETIME

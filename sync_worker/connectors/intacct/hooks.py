@@ -11,11 +11,11 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from sync_worker.connectors import documents
 from sync_worker.connectors.base import HookRefused
 from sync_worker.events import Change, Op, Via
 
@@ -23,6 +23,7 @@ ISSUER = "Sage Intacct"
 LEEWAY = 60.0  # seconds
 MAX_AGE = 300.0  # seconds between signing and arrival, either way
 MAX_SIGNATURE = 16 * 1024  # characters
+MAX_TOLD = 64 * 1024  # characters of an event's payload, or of a context: it names one record
 
 _SIGNATURE_HEADERS = ("x-ia-sage-signature",)
 _CONTEXT_HEADERS = ("x-clientcontext", "x-client-context", "x-trusted-context")
@@ -113,6 +114,8 @@ def make_change(
 
 def read_context(text: str) -> dict[str, str]:
     """The unsigned client context: base64 JSON, names lower-cased. A broken one is an empty one (observed)."""
+    if len(text) > MAX_TOLD:
+        return {}
     try:
         found = _object(base64.b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, binascii.Error):
@@ -121,8 +124,8 @@ def read_context(text: str) -> dict[str, str]:
 
 
 def read_payload(text: object) -> dict[str, Any] | None:
-    """The payload of a queue event: base64 of the template's output; None when it is broken."""
-    if not isinstance(text, str):
+    """The payload of a queue event: base64 of the template's output; None when it is broken or too long."""
+    if not isinstance(text, str) or len(text) > MAX_TOLD:
         return None
     try:
         return _object(base64.b64decode(text, validate=True))
@@ -184,8 +187,8 @@ def _seconds(value: object) -> float | None:
 
 def _object(raw: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
+        found = documents.read(raw)
+    except documents.Unreadable:
         return None
     return found if isinstance(found, dict) else None
 

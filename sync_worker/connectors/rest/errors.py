@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from sync_worker.connectors import documents
 from sync_worker.connectors.answers import Answer, retry_after, status_error
 from sync_worker.connectors.rest import pointers
 from sync_worker.errors import NotFound, RecordBusy, Rejected, SyncError, SystemUnavailable
@@ -35,8 +35,8 @@ def classify(answer: Answer, refused_field: str) -> SyncError | None:
 
 def _document(answer: Answer) -> Any:
     try:
-        return json.loads(answer.content)
-    except (ValueError, RecursionError):
+        return documents.read(answer.content)
+    except documents.Unreadable:
         return None
 
 

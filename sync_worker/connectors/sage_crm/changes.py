@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
-from sync_worker.connectors import stamps
+from sync_worker.connectors import documents, stamps
 from sync_worker.connectors.base import Ask, FeedRow, Page, Record
 from sync_worker.connectors.sage_crm import where
 from sync_worker.connectors.sage_crm.known import LINKED
@@ -263,7 +263,7 @@ def _behind(last: int) -> str:
 def _load(watermark: str | None) -> dict[str, float]:
     """Stamps per table; empty for a text that is none of ours, which starts the feed anew."""
     try:
-        document = json.loads(watermark or "")
+        document = documents.read((watermark or "").encode())
         return {str(table): stamp for table, text in document.items() if (stamp := stamps.utc(text)) is not None}
     except (ValueError, AttributeError):
         return {}

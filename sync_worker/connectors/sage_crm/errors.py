@@ -7,23 +7,24 @@ quote what people typed: codes and column names are taken out of them, and a ref
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from sync_worker.connectors import documents
 from sync_worker.connectors.answers import Answer, retry_after, status_error
 from sync_worker.errors import AuthFailed, NotFound, RateLimited, Rejected, SyncError, SystemUnavailable
 
-_BODY_LOOK = 64 * 1024  # bytes of an error page that are looked at
+_BODY_LOOK = 64 * 1024  # bytes of an answer that are looked at for an error
 # only real table prefixes: a message may also quote what somebody typed
-_COLUMN = re.compile(r"\b(?:comp|pers|addr|phon|emai|plink|elink|adli|peli)_[a-z0-9_]+\b", re.IGNORECASE)
+_COLUMN = re.compile(r"\b(?:comp|pers|addr|phon|emai|plink|elink|adli|peli)_[a-z0-9_]{1,75}\b", re.IGNORECASE)
 _WRONG_ADDRESS = frozenset(
     {"BadUrlSyntax", "ApplicationNotFound", "ContractNotFound", "DatasetNotFound", "ResourceKindNotFound"}
 )
 _CODE = re.compile(r"[A-Za-z0-9]{1,40}\Z")
-_XML_CELLS = ("severity", "sdataCode", "payloadPath", "message")
-_XML_TAG = r"<(?:\w+:)?{0}[^<>]*>([^<]{{0,500}})<"
+_CELLS = ("severity", "sdataCode", "payloadPath", "message")
+_XML_CELL = r"<(?:\w+:)?{0}[^<>]*>([^<]{{0,500}})<"
+_JSON_CELL = r'"\${0}"\s*:\s*"([^"\\]{{0,500}})'  # of JSON that was cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def classify(answer: Answer) -> SyncError | None:
     if 200 <= answer.status < 300:
         if b'"$diagnos' not in answer.content[:200]:
             return None
-        found = read_diagnosis(answer.content)
+        found = read_diagnosis(answer.content[:_BODY_LOOK])
         return None if found.severity in ("", "info", "warning") else _refusal(found, answer)
     return _refusal(read_diagnosis(answer.content[:_BODY_LOOK]), answer)
 
@@ -72,9 +73,9 @@ def _refusal(found: Diagnosis, answer: Answer) -> SyncError | None:
 def read_diagnosis(content: bytes) -> Diagnosis:
     """Severity, code and column of an error body in any of its forms; empty for a page that says nothing we know."""
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return _read_xml(content.decode("utf-8", "replace"))
+        document = documents.read(content)
+    except documents.Unreadable:
+        return _read_text(content.decode("utf-8", "replace"))
     found = _first(document)
     if found is None:
         return Diagnosis()
@@ -94,10 +95,12 @@ def _first(document: Any) -> dict[str, Any] | None:
     return document if "$sdataCode" in document or "$severity" in document else None
 
 
-def _read_xml(text: str) -> Diagnosis:
-    if "diagnosis" not in text:
+def _read_text(text: str) -> Diagnosis:
+    """XML, or JSON that goes on behind what is looked at."""
+    if "diagnos" not in text:
         return Diagnosis()
-    cells = {name: re.search(_XML_TAG.format(name), text) for name in _XML_CELLS}
+    form = _JSON_CELL if '"$diagnos' in text else _XML_CELL
+    cells = {name: re.search(form.format(name), text) for name in _CELLS}
     said = {name: match.group(1) if match else "" for name, match in cells.items()}
     column = _column(f"{said['payloadPath']} {said['message']}")
     return Diagnosis(said["severity"].lower(), _code(said["sdataCode"]), column, said["message"])
