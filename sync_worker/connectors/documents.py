@@ -13,6 +13,7 @@ MOST_VALUES = 2_000_000  # in one document; a vendor's largest pages have about 
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _USUAL_DEPTH = 8
+_PIECE = 64 * 1024  # bytes; cut at its quotes, a piece takes a multiple of its memory
 _ODD = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")  # NUL, and what may be half of a pair
 _LONE = re.compile("[\ud800-\udfff]")
 
@@ -26,7 +27,7 @@ def read(content: bytes, *, as_sent: bool = False) -> Any:
 
     ``as_sent``: texts as they stand, for who refuses what cannot be held.
     """
-    if len(content) > MOST_VALUES and _marks(content) > MOST_VALUES:
+    if len(content) > MOST_VALUES and _marks(content) > MOST_VALUES and _marks_beside_texts(content) > MOST_VALUES:
         raise Unreadable("JSON of too many values")
     try:
         text = content.decode("utf-8-sig")
@@ -41,6 +42,17 @@ def read(content: bytes, *, as_sent: bool = False) -> Any:
 def _marks(content: bytes) -> int:
     """At least as many as there are values behind the first: each follows a comma or an opening bracket."""
     return sum(content.count(mark) for mark in (b",", b"[", b"{"))
+
+
+def _marks_beside_texts(content: bytes) -> int:
+    """The same without those that stand in texts: a long text has many. Linear, whatever the texts are."""
+    bare = content.replace(b"\\\\", b"").replace(b'\\"', b"")  # from here on each quote begins or ends a text
+    found, in_text = 0, False
+    for start in range(0, len(bare), _PIECE):
+        cut = bare[start : start + _PIECE].split(b'"')
+        found += _marks(b"".join(cut[in_text::2]))
+        in_text ^= len(cut) % 2 == 0
+    return found
 
 
 def _may_be_deep(content: bytes) -> bool:

@@ -237,6 +237,31 @@ def test_json_of_as_many_values_as_are_allowed_is_read() -> None:
     assert len(Answer(200, {}, body).json()) == documents.MOST_VALUES
 
 
+TEXTS = ("," * documents.MOST_VALUES, "[{" * documents.MOST_VALUES, '",\\",' * documents.MOST_VALUES, "\\" * 99 + ",")
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=("commas", "brackets", "quotes", "backslashes"))
+def test_the_commas_and_brackets_of_a_long_text_are_no_values(text: str) -> None:
+    document = [{"note": text, "name": "Orchard"}, {"note": "," * documents.MOST_VALUES, text[:99]: 1}]
+    assert Answer(200, {}, json.dumps(document).encode()).json() == document
+
+
+@pytest.mark.parametrize("text", [b'"x,",', b'"",', b'"\\\\","\\"",'])
+def test_values_beside_texts_are_counted_wherever_they_stand(text: bytes) -> None:
+    body = b"[" + text * (documents.MOST_VALUES + 1) + b"0]"
+    with pytest.raises(SystemUnavailable, match="JSON of too many values"):
+        Answer(200, {}, body).json()
+
+
+@pytest.mark.parametrize("piece", [b'"', b'\\"', b'",', b'"\\",', b"\\,"])
+def test_a_body_made_to_be_counted_slowly_is_refused_in_no_time(piece: bytes) -> None:
+    body = b"[" + b"," * (documents.MOST_VALUES + 1) + piece * (16 * 1024 * 1024 // len(piece))
+    began = time.perf_counter()
+    with pytest.raises(SystemUnavailable, match="JSON"):
+        Answer(200, {}, body).json()
+    assert time.perf_counter() - began < SECONDS
+
+
 # --- the address -----------------------------------------------------------------------------------------------------
 
 ELSEWHERE = (
