@@ -80,11 +80,11 @@ def employees(queries: QueryService) -> Iterator[Manager]:
     columns = Columns(EMPLOYEE_COLUMNS)
     for rows in queries.scan("list employee", EMPLOYEE, columns):
         for row in rows:
-            ref = str(row.get("id") or "")[:MAX_KEY]
+            ref = str(row.get("id") or "")
             person = " ".join(str(row.get(f"primaryContact.{n}") or "") for n in ("firstName", "lastName")).strip()
             name = person or str(row.get("name") or ref)
             email = str(row.get("primaryContact.email1") or "") or None
-            if ref:
+            if 0 < len(ref) <= MAX_KEY:
                 yield Manager(ref, ref, name, email, str(row.get("status") or "active") == "active")
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sync_worker.connectors import documents
-from sync_worker.connectors.base import HookRefused
+from sync_worker.connectors.base import MAX_KEY, HookRefused
 from sync_worker.events import Change, Op, Via
 
 ISSUER = "Sage Intacct"
@@ -109,7 +109,8 @@ def make_change(
         key = _text(payload.get("id")) or context.get("id", "")
     elif not key.isascii() or not key.isdigit():
         key = ""  # documented: keys are strings of digits
-    return Change(system, entity, key[:255], op, via, notice or None, at)
+    key = key if len(key) <= MAX_KEY else ""  # a part of it might be another's
+    return Change(system, entity, key, op, via, notice or None, at)
 
 
 def read_context(text: str) -> dict[str, str]:

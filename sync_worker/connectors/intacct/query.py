@@ -194,7 +194,7 @@ def record_of(row: Row, columns: Sequence[str], *, contact_apart: bool = False) 
 
     ``contact_apart``: the contact is written by itself, and nothing is read of when that was done last.
     """
-    contact = {"contact": str(row[CONTACT_KEY] or "")[:MAX_KEY]} if CONTACT_KEY in row else {}
+    contact = {"contact": _contact(row[CONTACT_KEY])} if CONTACT_KEY in row else {}
     return Record(
         key=str(row["key"]),
         ref=str(row.get("id") or "")[:MAX_KEY],
@@ -205,3 +205,9 @@ def record_of(row: Row, columns: Sequence[str], *, contact_apart: bool = False) 
         updated_at=seconds_of(row.get(MODIFIED)) or seconds_of(row.get(CREATED)),
         stamps={PART: str(row.get(MODIFIED) or ""), **({CONTACT_ROW: ""} if contact_apart else {})},
     )
+
+
+def _contact(key: object) -> str:
+    """One that is too long to be kept counts as none: it is asked for before a write, and a part may be another's."""
+    found = str(key or "")
+    return found if len(found) <= MAX_KEY else ""

@@ -13,6 +13,7 @@ from mappings import sage_crm as mapping
 from mappings.canonical import Invoice
 from mappings.fields import FieldMap
 from sync_worker.connectors.base import (
+    MAX_KEY,
     Ask,
     Capabilities,
     Check,
@@ -180,7 +181,7 @@ class SageCrmConnector:
             disabled = str(row.cell("User_Disabled") or "").lower() in _TRUE
             logon, email = str(row.cell("User_Logon") or ""), row.cell("User_EmailAddress")
             managers.append(Manager(row.key(USERS), logon, name or logon, str(email) if email else None, not disabled))
-        return managers
+        return [manager for manager in managers if 0 < len(manager.key) <= MAX_KEY]
 
     def verify_hook(self, headers: Mapping[str, str], body: bytes, now: float) -> list[Change]:
         """Standard Webhooks; raises HookRefused."""
