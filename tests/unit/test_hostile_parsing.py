@@ -17,6 +17,7 @@ from sync_worker.connectors import documents, standard_webhooks
 from sync_worker.connectors.answers import Answer
 from sync_worker.connectors.base import HookRefused
 from sync_worker.connectors.http import VendorHttp
+from sync_worker.connectors.intacct import errors as intacct_errors
 from sync_worker.connectors.intacct.auth import MAX_TOKEN, UNSTATED_LIFETIME, classify_token, mint_with
 from sync_worker.connectors.intacct.changes import read_events
 from sync_worker.connectors.intacct.hooks import MAX_TOLD, read_context, read_notice, read_payload
@@ -86,6 +87,16 @@ def test_json_that_was_cut_is_searched_in_no_time(piece: bytes) -> None:
     began = time.perf_counter()
     sage_crm_errors.read_diagnosis(b'{"$diagnoses":[' + piece * (64 * 1024 // len(piece)))
     assert time.perf_counter() - began < 5.0
+
+
+def test_an_error_of_intacct_names_ten_codes_and_ten_columns_at_most() -> None:
+    details = [{"code": f"c{n}", "target": f"/contacts/f{n}", "message": "wrong"} for n in range(50_000)]
+    body = json.dumps({"ia::error": {"code": "invalidRequest", "details": details}}).encode()
+    found = intacct_errors.classify(Answer(400, {}, body))
+    assert isinstance(found, Rejected)
+    codes, columns = ("c0 c1 c2 c3 c4 c5 c6 c7 c8", " ".join(f"contacts.f{n}" for n in range(10)))
+    assert str(found) == f"HTTP 400 invalidrequest {codes} {columns}"
+    assert found.column == "contacts.f0"
 
 
 # --- the token of Intacct --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sync_worker.connectors.http import Answer, retry_after, status_error
@@ -39,6 +40,7 @@ RETRY_HEADERS = (
 _TOKEN_CODES = {"tokeninvalid", "gw-0031", "gw-0034", "rest-2102"}
 _TOKEN_TEXTS = ("invalid token", "token is not valid")
 _IDENTITY_CODES = {"gw-0011", "gw-0012", "gw-0032", "gw-0036", "gw-0037", "gw-0042", "unauthorizeduser"}
+_MOST_NAMED = 10  # codes, and columns, of one error: they stand in one line
 _ABSENT_CODES = {"notfound"}
 _INVALID_FIELD = ("not_a_valid_field", "not a valid field", "read-only", "read only", "readonly", "not writable")
 
@@ -53,7 +55,8 @@ class InvalidField(Rejected):
 
 @dataclass(frozen=True, slots=True)
 class VendorError:
-    """An error body, whatever its shape. ``codes`` are lower-case; ``columns`` are dotted names of refused fields.
+    """An error body, whatever its shape. ``codes`` are lower-case; ``columns`` are dotted names of refused fields;
+    the first ten of each.
 
     ``said``: its messages as they stand.
     """
@@ -109,7 +112,8 @@ def _read(error: Mapping[str, Any]) -> VendorError:
             if isinstance(target, str) and target:
                 columns[column_of(target)] = None
         texts.append(str(level.get("message") or ""))
-    return VendorError(tuple(codes), tuple(columns), ": ".join(dict.fromkeys(filter(None, texts))))
+    first_codes, first_columns = tuple(islice(codes, _MOST_NAMED)), tuple(islice(columns, _MOST_NAMED))
+    return VendorError(first_codes, first_columns, ": ".join(dict.fromkeys(filter(None, texts))))
 
 
 def column_of(target: str) -> str:
