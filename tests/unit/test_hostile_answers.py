@@ -17,8 +17,6 @@ from support.damage import Damage, damages
 from support.hostile import OPERATIONS, VENDORS, Attacked
 from sync_worker.connectors import bounds, documents, stamps
 from sync_worker.connectors.answers import LONGEST_AFTER, Answer, retry_after
-from sync_worker.connectors.base import MAX_KEY
-from sync_worker.connectors.intacct.query import CONTACT_KEY, record_of
 from sync_worker.connectors.sage_crm.errors import read_diagnosis
 from sync_worker.errors import OutcomeUnknown, SyncError, SystemUnavailable
 
@@ -262,34 +260,6 @@ def test_a_body_made_to_be_counted_slowly_is_refused_in_no_time(piece: bytes) ->
     with pytest.raises(SystemUnavailable, match="JSON"):
         Answer(200, {}, body).json()
     assert time.perf_counter() - began < SECONDS
-
-
-# --- keys and stamps -------------------------------------------------------------------------------------------------
-
-
-def directory(name: str, keys: list[str]) -> list[str]:
-    """The keys of the managers that a vendor's list of these makes."""
-    shapes: dict[str, Callable[[list[str]], dict[str, Any]]] = {
-        "intacct": lambda found: {"ia::result": [{"key": str(n), "id": key} for n, key in enumerate(found, 1)]},
-        "sage_crm": lambda found: {"$resources": [{"user_userid": key, "User_Logon": "x"} for key in found]},
-        "the_layer": lambda found: {"data": [{"id": key} for key in found]},
-    }
-    attacked = Attacked(name, Endless(lambda number: shapes[name](keys if number == 1 else [])))
-    try:
-        return [manager.key for manager in attacked.connector.list_managers()]
-    finally:
-        attacked.close()
-
-
-@pytest.mark.parametrize("name", VENDORS)
-def test_a_manager_whose_key_cannot_be_kept_is_left_out_and_nobody_else(name: str) -> None:
-    longest = "9" * MAX_KEY
-    assert directory(name, ["1", longest + "1", longest + "2", "", longest, "2"]) == ["1", longest, "2"]
-
-
-def test_a_contact_of_intacct_whose_key_cannot_be_kept_is_none_and_not_another() -> None:
-    for length, kept in ((MAX_KEY, "9" * MAX_KEY), (MAX_KEY + 1, "")):
-        assert record_of({"key": "1", CONTACT_KEY: "9" * length}, ()).children == {"contact": kept}
 
 
 # --- the address -----------------------------------------------------------------------------------------------------

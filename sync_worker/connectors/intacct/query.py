@@ -203,7 +203,7 @@ def record_of(row: Row, columns: Sequence[str], *, contact_apart: bool = False) 
         parts=1,
         created_at=seconds_of(row.get(CREATED)),
         updated_at=seconds_of(row.get(MODIFIED)) or seconds_of(row.get(CREATED)),
-        stamps={PART: str(row.get(MODIFIED) or ""), **({CONTACT_ROW: ""} if contact_apart else {})},
+        stamps={PART: stamps.kept(row.get(MODIFIED)), **({CONTACT_ROW: ""} if contact_apart else {})},
     )
 
 

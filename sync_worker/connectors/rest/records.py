@@ -38,7 +38,7 @@ class Records:
             parts=1,
             created_at=self.stamp(document, layout.created_at),
             updated_at=self.stamp(document, layout.updated_at),
-            stamps={PART: pointers.text(document, layout.updated_at)} if layout.updated_at else {},
+            stamps={PART: stamps.kept(pointers.text(document, layout.updated_at))} if layout.updated_at else {},
         )
 
     def live(self, documents: Iterable[dict[str, Any]]) -> list[Record]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from mappings.fields import FieldMap
 from mappings.sage_crm import PARTS
 from sync_worker.connectors import stamps
+from sync_worker.connectors.sage_crm import where
 from sync_worker.connectors.sage_crm.settings import SageCrmSettings
 
 Raw = Mapping[str, Any]
@@ -122,7 +123,7 @@ class Row:
 
     def stamp(self, table: Table) -> str:
         """When it was last changed, as the vendor writes it; a row never updated counts from its creation."""
-        return str(self.cell(table.updated) or self.cell(table.created) or "")
+        return stamps.kept(self.cell(table.updated) or self.cell(table.created))
 
     def created_at(self, table: Table, zone: ZoneInfo) -> float | None:
         return stamps.seconds(self.cell(table.created), zone)
@@ -144,8 +145,12 @@ class Shape:
     address_type: str = ""
 
     def primaries(self, company: Row) -> dict[str, str]:
-        """Name among a record's children -> id of the primary child that a company's row names."""
-        return {self.primary_name(part): company.id(c) for part, (_, c) in PRIMARY.items() if company.has(c)}
+        """Name among a record's children -> id of the primary child that a company's row names.
+
+        What is no id says nothing.
+        """
+        named = {self.primary_name(part): company.id(c) for part, (_, c) in PRIMARY.items() if company.has(c)}
+        return {name: child for name, child in named.items() if not child or where.is_id(child)}
 
     def primary_name(self, part: str) -> str:
         """Where types decide, the primary address need not be the one that is shown."""

@@ -120,8 +120,9 @@ class Writer:
             if not all(row.has(PRIMARY[part][1]) for part in PRIMARY if part in wanted.children):
                 row = self._reader.by_id(COMPANY, [key])[key] or row
             for part, (_, column) in PRIMARY.items():
-                if part in wanted.children and row.has(column):
-                    done.children[part] = row.id(column)
+                child = row.id(column)
+                if part in wanted.children and row.has(column) and (not child or where.is_id(child)):
+                    done.children[part] = child
             if any(child == "" for child in done.children.values()):
                 self._nested = False  # taken without a word and not done
                 return self._fill(wanted, row)
