@@ -16,7 +16,7 @@ import structlog
 from mappings.intacct import CONTACT_ROW, PART
 from sync_worker.connectors import stamps
 from sync_worker.connectors.base import MAX_KEY, Record
-from sync_worker.connectors.bounds import check_page
+from sync_worker.connectors.bounds import Ahead, check_page
 from sync_worker.connectors.http import Answer
 from sync_worker.errors import AuthFailed, NotFound, Rejected, SystemUnavailable
 
@@ -129,8 +129,12 @@ class QueryService:
         stamp: str | None = None,
         after: tuple[str, str] | None = None,
     ) -> Iterator[list[Row]]:
-        """All rows in (stamp, key) or key order, page by page. ``after``: (stamp, key) of the last row already seen."""
+        """All rows in (stamp, key) or key order, page by page. ``after``: (stamp, key) of the last row already seen.
+
+        Raises SystemUnavailable where the pages lead in a circle, or never end.
+        """
         order = (stamp, "key") if stamp else ("key",)
+        ahead = Ahead(after, self._system)
         while True:
             keyed, expression = _keyset(filters, stamp, after)
             found = self.page(operation, target, columns, keyed, expression=expression, order=order)
@@ -140,8 +144,7 @@ class QueryService:
             last = (str(found.rows[-1].get(stamp) or "") if stamp else "", str(found.rows[-1]["key"]))
             if not found.more:
                 return
-            if last == after:
-                raise SystemUnavailable("the query service repeats a page", system=self._system)
+            ahead.check(last)
             after = last
 
     def _read(self, answer: Answer, size: int) -> QueryPage:

@@ -8,13 +8,12 @@ from urllib.parse import quote
 
 from sync_worker.config.profile import Profile
 from sync_worker.connectors.base import MAX_KEY
-from sync_worker.connectors.bounds import check_page
+from sync_worker.connectors.bounds import Ahead, check_page
 from sync_worker.connectors.http import VendorHttp
 from sync_worker.connectors.rest import pointers
 from sync_worker.errors import NotFound, OutcomeUnknown, SystemUnavailable
 
 Document = dict[str, Any]
-_MOST_PAGES = 100_000  # a cursor that leads in a circle ends here at the latest
 
 
 class Calls:
@@ -92,7 +91,8 @@ class Calls:
         size = size or paging.size
         sized = {paging.size_parameter: str(size)} if paging.size_parameter else {}
         at = str(paging.first) if paging.kind == "page" else ""
-        for _ in range(_MOST_PAGES):
+        ahead = Ahead(at, self._http.system)
+        while True:
             turn = {paging.parameter: at} if at else {}
             answer = self._http.call(operation, "GET", path, params={**query, **sized, **turn}).json()
             found = pointers.get(answer, items)
@@ -109,6 +109,7 @@ class Calls:
                 at = ""
             if not at or at == before:
                 return
+            ahead.check(at)
 
 
 def is_deleted(document: Document, pointer: str) -> bool:

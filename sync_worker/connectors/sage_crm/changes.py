@@ -190,6 +190,8 @@ class Feeds:
             if keys != sorted(set(keys)) or (len(keys) == 1 < total):
                 yield from self._sweep_unordered(last, batch)
                 return
+            if keys[0] <= last:
+                raise SystemUnavailable("the list of companies does not go on behind the id that was asked for")
             last = keys[-1]
             yield self._swept([row for row in rows if not row.deleted(COMPANY)], str(last), len(rows))
 
