@@ -16,7 +16,7 @@ from mappings.codecs import collapse, fold
 from sync_worker.connectors.base import Record
 from sync_worker.engine import sub_companies
 from sync_worker.engine.flow import Flow
-from sync_worker.engine.rule import BY_A_PERSON, TO_ONE, LeftOut, Permission
+from sync_worker.engine.rule import BY_A_PERSON, LONGEST_NAME, TO_ONE, LeftOut, Permission
 from sync_worker.events import Side
 from sync_worker.routing import handles
 from sync_worker.store.rows import LinkRow
@@ -63,7 +63,7 @@ def _of_another_sub_company(flow: Flow, record: Record) -> LeftOut | None:
     if key in taken.mapped or not taken.tells:
         return LeftOut("excluded", "filter", by)
     waiting_on = sub_companies.waiting_key(flow.systems["crm"], named)
-    return LeftOut("waiting", "sub_company_unmapped", {**by, "sub_company": named or "none"}, waiting_on)
+    return LeftOut("waiting", "sub_company_unmapped", {**by, "sub_company": named[:LONGEST_NAME] or "none"}, waiting_on)
 
 
 @handles("customer")

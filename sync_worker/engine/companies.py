@@ -5,7 +5,7 @@ from __future__ import annotations
 from sync_worker.connectors.base import Record
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
-from sync_worker.engine.rule import BY_A_PERSON, Permission
+from sync_worker.engine.rule import BY_A_PERSON, LONGEST_NAME, Permission
 from sync_worker.events import Side
 from sync_worker.store.rows import LinkRow
 
@@ -21,7 +21,7 @@ def permission(desk: Desk, flow: Flow, row: LinkRow, record: Record, into: Side)
     named = flow.linked_company(record)
     if named is not None:
         own = flow.is_own_company(named)
-        return Permission(True) if own else Permission(False, "other_company", {"company": named})
+        return Permission(True) if own else Permission(False, "other_company", {"company": named[:LONGEST_NAME]})
     holder = desk.linked_elsewhere(flow, row)
     if holder is not None:
         return Permission(False, "other_company", {"company": holder})

@@ -10,6 +10,7 @@ from mappings.names import same_name
 from sync_worker.connectors.base import Record
 from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
+from sync_worker.engine.rule import LONGEST_NAME
 from sync_worker.events import Side, other
 from sync_worker.store.rows import LinkRow
 
@@ -34,7 +35,7 @@ def partner_of(desk: Desk, flow: Flow, side: Side, row: LinkRow, record: Record,
 
 def offered(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
     """Records that a person may choose, as they are stored and shown. The name is what people tell them apart by."""
-    return [{"key": c.key, "ref": c.ref, "name": c.name, "why": c.why} for c in candidates]
+    return [{"key": c.key, "ref": c.ref, "name": c.name and c.name[:LONGEST_NAME], "why": c.why} for c in candidates]
 
 
 def offered_record(flow: Flow, side: Side, record: Record, why: str) -> dict[str, Any]:

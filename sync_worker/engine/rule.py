@@ -14,6 +14,7 @@ from sync_worker.store.rows import LinkRow
 INSISTED = "insisted"  # asked for once more, of a record that waits because others resemble it
 TO_ONE = ("manual", INSISTED)  # what a person permitted one record; only this ends `unlinked` (E19)
 BY_A_PERSON = (*TO_ONE, "import")  # and to a whole run: everybody
+LONGEST_NAME = 255  # characters of what somebody typed that is kept with a link to say why it waits
 
 
 @dataclass(frozen=True, slots=True)

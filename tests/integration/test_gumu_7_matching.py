@@ -89,6 +89,16 @@ def test_gumu_7_two_companies_of_one_name_are_only_suggested(make: Make) -> None
     assert candidates(world, key) == made and api_writes(world) == before
 
 
+def test_gumu_7_of_the_name_of_a_candidate_as_much_is_kept_as_people_read(make: Make) -> None:
+    world = make()
+    key, made = both(world, "Northwind Tools", ("N" * 10_000, {}), ("N" * 10_000, {}))
+    for crm in made:
+        world.edit_crm(crm, **ids("C-78", key))
+    world.crm.take_notices()
+    assert imported(world) == {"waiting": 1}
+    assert [one["name"] for one in world.explain("erp", key)["candidates"]] == ["N" * 255] * 2
+
+
 @pytest.mark.parametrize(
     ("erp", "crm"),
     [

@@ -9,7 +9,7 @@ import pytest
 
 from support.companies import SECOND, Make, TwoErps, shared, worlds_of_two
 from support.rules import FLOW, in_the_past, rest
-from sync_worker import desk
+from sync_worker import desk, reports
 from sync_worker.connectors.intacct.emulator import IntacctEmulator
 from sync_worker.errors import PermanentError
 from sync_worker.events import Change
@@ -140,6 +140,14 @@ def test_gumu_8_the_company_column_chooses_where_a_new_crm_company_becomes_a_cus
     assert counts == {"erp": 0, "erp2": 0} | {system: 1}
     other = two.link_of(SECOND if system == "erp" else FLOW, crm)
     assert (other.state, other.cause) == ("not_synced", "other_company")
+
+
+def test_gumu_8_of_the_name_of_another_company_as_much_is_kept_as_people_read(make_light: Make) -> None:
+    two = make_light(second=ITSELF)
+    crm = two.new_crm("Fresh Ltd", comp_intacct_company="A" * 50_000)
+    two.settle()
+    told = reports.explain(two.db, two.app.flows[FLOW], two.link_of(FLOW, crm))["cause"]
+    assert told["text"] == f"this CRM record belongs to another ERP company ({'A' * 255})"
 
 
 def test_gumu_8_a_company_that_names_none_waits_until_somebody_says_which(make_light: Make) -> None:

@@ -101,6 +101,13 @@ def test_lay_15_an_unmapped_sub_company_waits_once_with_a_clear_cause_and_goes_n
     assert (names_in(world, "erp"), names_in(world, "erp2")) == ([], [])
 
 
+def test_lay_15_of_the_name_of_an_unmapped_sub_company_as_much_is_kept_as_people_read(make: Make) -> None:
+    world = world_of(make)
+    key = new(world, "Archer Foods", "W" * 50_000)
+    told = reports.explain(world.db, world.app.flows["customers"], rows(world, key)["customers"])
+    assert told["cause"]["text"] == "no flow takes the sub-company " + "W" * 255
+
+
 @pytest.mark.parametrize("taker", ["customers", "second"])
 def test_lay_15_once_a_flow_takes_it_exactly_what_waited_for_it_is_released_by_itself(make: Make, taker: str) -> None:
     world = world_of(make)
