@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 DEEPEST = 100  # levels; vendors' answers have about six
-MOST_VALUES = 2_000_000  # in one document; a vendor's largest pages have about a twentieth of that
+MOST_VALUES = 2_000_000  # in one document: 100,000 rows of twenty, where a list knows no pages; others need a twentieth
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _USUAL_DEPTH = 8
