@@ -167,8 +167,11 @@ def explain(db: Database, flow: Flow, row: LinkRow) -> dict[str, Any]:
     held = pauses.current(db)
     state, code, params = shown(row.state, row.cause, row.cause_params, row.due_at, now)
     paused = [p for (kind, name), p in held.items() if name == row.flow or name in flow.systems.values()]
-    whole = row.opens.get("")
-    waits = [o.waiting_on for o in row.opens.values() if o.waiting_on]
+    # what waited before a dead end goes on behind it: until then one next step is enough
+    dead_end = state == "failing" and all(one.why != "refused" for one in row.opens.values())
+    opens = {} if dead_end else row.opens
+    whole = opens.get("")
+    waits = [o.waiting_on for o in opens.values() if o.waiting_on]
     return {
         "flow": row.flow,
         "entity": row.entity,

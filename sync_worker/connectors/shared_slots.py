@@ -80,7 +80,7 @@ class RedisLimiter:
         client: redis.Redis,
         *,
         processes: int = 1,
-        slot_seconds: float = 2.5,
+        slot_seconds: float = 5.0,
         prefix: str = "sync:slots:",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from sync_worker.connectors.base import Connector
 from sync_worker.engine.batch import Batch
@@ -196,10 +197,13 @@ class Engine:
         alone = rows[0].claims > POISON  # those behind it come alone, too: nobody else rings for them
         count = len(rows)
         while alone and time.monotonic() - began < POISON_SECONDS:
-            rows = leases.claim(self.db, flow.scope, klass=klass, poison="only", owner=self.owner)
+            try:
+                rows = leases.claim(self.db, flow.scope, klass=klass, poison="only", owner=self.owner)
+                again += self._run_rows(flow, klass, rows) if rows else []
+            except (OperationalError, InterfaceError):
+                break  # the database is away: who comes next is told so, and those before are rung for
             if not rows:
                 break
-            again += self._run_rows(flow, klass, rows)
             count += 1
         return Worked(count, tuple(again), (flow.name, klass) if count >= limit or alone else None)
 

@@ -46,14 +46,11 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
         if record is None:
             saves.append(_gone(row, side, flow.stale(side), at))
             continue
+        row.put(side, ref=record.ref, gone_at=None)
         values = flow.maps[side].get(record.native)
         failed = too_long(values, flow.systems[side])
         if failed is None:
             _remember(row, flow, side, record, values, at)
-        elif row.intent is None:  # what a create may have made is looked for all the same
-            row.put(side, ref=record.ref, gone_at=None)
-            saves.append(states.dead_end(row, str(failed), failed.code))
-            continue
         left_out = rule.takes_part(flow, side, record)
         if left_out is not None and row.intent is None:
             states.leave_out(row, left_out)
@@ -61,6 +58,8 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
             saves.append(Save(row))
         elif row.was_linked_to is not None and row.may_create not in TO_ONE and row.intent is None:
             unlinked.append((row, record))
+        elif failed is not None and row.intent is None:  # what a create may have made is looked for all the same
+            saves.append(states.dead_end(row, str(failed), failed.code))
         else:
             searching.append((row, record))
     saves.extend(_offer(desk, flow, side, unlinked))
@@ -70,7 +69,7 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
 
 def _remember(row: LinkRow, flow: Flow, side: Side, record: Record, values: dict[str, Value], at: float) -> None:
     """What was read is this half's past for the feeds; it is forgotten when the link begins (no past, E9)."""
-    row.put(side, ref=record.ref, was=values, gone_at=None)
+    row.put(side, was=values)
     row.put(side, children=dict(record.children), look_at=None)
     if row.noticed(side):
         row.put(side, look_at=states.look_time(at, flow.stale(side)))

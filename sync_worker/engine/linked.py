@@ -16,8 +16,7 @@ from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
-from sync_worker.errors import TooLong
-from sync_worker.events import SIDES, Side
+from sync_worker.events import SIDES, Side, other
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.saves import Gone, Save
 
@@ -70,19 +69,23 @@ def _first_pass(p: Pass) -> bool:
 
 
 def _ends_early(p: Pass, flow: Flow, rule: Rule, desk: Desk) -> Save | None:
-    """A record that cannot be kept (E4), is not there (E8), or is left out by the filter, is not compared at all."""
-    if p.failed is not None:
-        return _failed(p.row, p.failed[1])
+    """A record that is not there (E8), is left out by the filter, or cannot be kept (E4), is not compared at all."""
     for side in SIDES:
         if side in p.absent:
             return _gone(p, flow, side, desk.clock())
         if side in p.records:
             p.row.put(side, gone_at=None)
-    return _excluded(p, flow, rule)
+    return _excluded(p, flow, rule) or _failed(p, desk.clock())
 
 
-def _failed(row: LinkRow, error: TooLong) -> Save:
-    return states.dead_end(row, str(error), error.code)
+def _failed(p: Pass, now: float) -> Save | None:
+    """What the other side has told meanwhile, or was kept from it, is looked at once this one can be read again."""
+    if p.failed is None:
+        return None
+    failing, error = p.failed
+    if p.noticed[other(failing)] or states.was_left_out(p.row):
+        p.row.put(other(failing), look_at=now)
+    return states.dead_end(p.row, str(error), error.code)
 
 
 def _gone(p: Pass, flow: Flow, side: Side, now: float) -> Save:
@@ -134,16 +137,13 @@ def _merge_and_write(desk: Desk, flow: Flow, rule: Rule, moved: list[Pass]) -> l
     saves: list[Save] = []
     plans: list[tuple[Pass, Sides, Plan]] = []
     for p in moved:
-        if p.failed is not None:
-            saves.append(_failed(p.row, p.failed[1]))
-            continue
         gone = next((side for side in SIDES if side in p.absent), None)
         if gone is not None:
             saves.append(_gone(p, flow, gone, desk.clock()))
             continue
-        left_out = _excluded(p, flow, rule)
-        if left_out is not None:
-            saves.append(left_out)
+        ended = _excluded(p, flow, rule) or _failed(p, desk.clock())
+        if ended is not None:
+            saves.append(ended)
             continue
         looks: dict[Side, Look] = {side: p.look(side, flow.stale(side)) for side in SIDES}
         opens = {n: o for n, o in p.row.opens.items() if o.why != "stale"}

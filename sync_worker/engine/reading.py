@@ -149,6 +149,7 @@ def _take(p: Pass, flow: Flow, side: Side, record: Record | None, at: float) -> 
     failed = too_long(values, flow.systems[side], p.now[side])
     if failed is not None:
         p.failed = p.failed or (side, failed)
+        p.records.setdefault(side, record)  # does it take part at all?
         return
     look = Look(p.was[side], values, at, flow.stale(side), record.stamps)
     _note_withheld(p, flow, side, record)

@@ -9,6 +9,7 @@ from typing import Any
 from mappings.memory import Memory
 from mappings.merge import Open
 from sync_worker.engine.rule import LeftOut
+from sync_worker.errors import TooLong
 from sync_worker.events import SIDES
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.saves import Save
@@ -44,11 +45,14 @@ def take_in(row: LinkRow) -> None:
 
 
 def dead_end(row: LinkRow, reason: str, code: str) -> Save:
-    """Nothing more happens until somebody changes something or retries. Told once: every sweep may look again."""
+    """Nothing more happens until somebody changes something or retries.
+
+    What is too long is told once: it is not kept, so that every sweep finds it changed and has it looked at again.
+    """
     before = row.state, row.cause, (row.cause_params or {}).get("reason")
     row.state, row.cause, row.cause_params = "failing", code, {"reason": reason}
     row.attempts, row.due_at, row.klass = 0, None, "bulk"
-    told = before == (row.state, code, reason)
+    told = code == TooLong.code and before == (row.state, code, reason)
     return Save(row, journal=[] if told else [{"what": "dead_end", "why": reason}])
 
 

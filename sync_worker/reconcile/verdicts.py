@@ -93,7 +93,7 @@ class SecondLook:
     def _verdict(self, p: Pass, now: float) -> Row | None:
         row = p.row
         absent = next((side for side in SIDES if side in p.absent), None)
-        fields = self._apart(p) if p.failed is None else {p.failed[1].field: p.failed[0]}
+        fields = self._apart(p)
         if absent is None and not fields and not p.stale:
             return None
         busy = _busy(row, now) or (absent is None and not fields)
@@ -113,6 +113,10 @@ class SecondLook:
             if left_out != by.startswith(f"{side}.") and not (by and not by.startswith(f"{side}.")):
                 apart["filter"] = side
             if by or left_out:
+                continue
+            if p.failed is not None:  # nothing of this record is compared
+                failing, error = p.failed
+                apart |= {error.field: side} if side == failing else {}
                 continue
             was = {**p.was[side], **{name: o.seen(side) for name, o in row.opens.items() if name}}
             moved = changed_fields(was, p.now[side], self.flow.maps[side]) & shared

@@ -20,6 +20,7 @@ PIECE = 1 << 20
 _DEEPEST = 200  # elements in elements; a workbook has a dozen
 _CELL = re.compile(r"([A-Za-z]{1,3})([1-9][0-9]{0,8})")  # B7
 _ORDERED = ("sheetData", "row", "c")  # one in the other, and nowhere else in a sheet
+_SHEET = b"sheetData"
 _COUNT = re.compile(r"[0-9]{1,9}")
 # What no reader needs for the cells, and what would make it take the copy for a workbook of another kind.
 _LEFT_OUT = ("customxml/", "docprops/", "content.xml")
@@ -42,20 +43,36 @@ def measured(path: Path, *, most_bytes: int, most_cells: int) -> io.BytesIO:
         strings = _Strings(most_cells)
         left = most_bytes
         for name in sorted(parts, key=lambda name: not _holds_strings(name)):  # before the cells that share them
-            part: _Part = strings if _holds_strings(name) else _Cells(strings, most_cells, most_bytes)
             needed = name.endswith((".xml", ".rels")) and not name.startswith(_LEFT_OUT)
+            part: _Part | None = None
+            if _holds_strings(name):
+                part = strings
+            elif needed and _may_hold_cells(_pieces(packed, parts[name], left), left):
+                part = _Cells(strings, most_cells, most_bytes)
             with kept.open(parts[name].filename, "w") if needed else io.BytesIO() as target:
                 for piece in _pieces(packed, parts[name], left):
                     left -= len(piece)
                     if left < 0:
                         raise TooLarge(f"more than {most_bytes // 1024**2} MB unpacked")
-                    if needed:
+                    if part is not None:
                         part.feed(piece)
+                    if needed:
                         target.write(piece)
-            if needed:
+            if part is not None:
                 part.close()
     copy.seek(0)
     return copy
+
+
+def _may_hold_cells(pieces: Iterator[bytes], most: int) -> bool:
+    """Without these bytes the reader finds no cells in a part, and how it is written otherwise is no matter."""
+    before = b""
+    for piece in pieces:
+        most -= len(piece)
+        if most < 0 or _SHEET in before[-len(_SHEET) :] + piece:
+            return True
+        before = piece
+    return False
 
 
 def _plain(name: str) -> str:
@@ -81,8 +98,8 @@ def _pieces(packed: zipfile.ZipFile, one: zipfile.ZipInfo, most: int) -> Iterato
 class _Part:
     """One part as XML of the strict kind, of which there are no two opinions.
 
-    Always UTF-8, since the reader looks at bytes, whatever encoding the part claims; no document type, which could
-    give attributes to elements that show none.
+    Always UTF-8, since the reader looks at bytes, whatever encoding the part claims: the parser would believe a mark at
+    its start. No document type, which could give attributes to elements that show none.
     """
 
     def __init__(self) -> None:
@@ -94,6 +111,8 @@ class _Part:
         self._parser.StartDoctypeDeclHandler = self._doctype
 
     def feed(self, piece: bytes) -> None:
+        if b"\0" in piece:  # in UTF-8 no XML has one, in UTF-16 each
+            raise zipfile.BadZipFile("a part that is not UTF-8")
         self._parse(piece, final=False)
 
     def close(self) -> None:
@@ -152,7 +171,9 @@ class _Strings(_Part):
             raise zipfile.BadZipFile(f"{local} among the texts")
         if local == "sst":
             count = attributes.get("uniqueCount", "0")  # the reader makes room for so many
-            if not _COUNT.fullmatch(count) or int(count) > self._most:
+            if count and not (count.isascii() and count.isdigit()):
+                raise zipfile.BadZipFile("a count of texts that is none")
+            if len(count) > 9 or int(count or 0) > self._most:
                 raise TooLarge(f"more than {self._most:,} texts")
         elif local == "si":
             if len(self._sizes) >= self._most:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from support.rules import Make, entries, pair, rest, row_of, run_once, when
+from support.rules import FLOW, Make, entries, in_the_past, pair, rest, row_of, run_once, when
 from support.world import World
+from sync_worker.desk import verifying
 from sync_worker.engine.lengths import LONGEST_RECORD, LONGEST_VALUE
 
 
@@ -121,6 +122,73 @@ def test_e18_what_an_unknown_create_made_is_found_though_its_source_has_become_a
     assert len(world.erp.list_records("customer")) == 1
     row = row_of(world, crm=key)
     assert (row.state, row.cause, row.erp_key is not None) == ("failing", "too_long", True)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_e4_what_the_other_side_did_meanwhile_is_seen_once_the_value_is_shortened(make: Make, gone: bool) -> None:
+    world = make()
+    one = pair(world, "Orchard")
+    before = world.erp_record(one.erp)["taxId"]
+    world.edit_erp(one.erp, taxId="9" * (LONGEST_VALUE + 1))
+    settled(world)
+    if gone:
+        world.crm.person("Company", one.crm, {}, "delete")
+    else:
+        world.edit_crm(one.crm, Comp_Name="Mill Lane")
+    settled(world)
+    assert row_of(world, erp=one.erp).state == ("unlinked" if gone else "failing")
+    world.edit_erp(one.erp, taxId=before)
+    world.deliver()
+    world.work()
+    if not gone:
+        settled(world)
+        assert world.erp_record(one.erp)["name"] == "Mill Lane"
+        assert row_of(world, crm=one.crm).state == "in_sync"
+
+
+def test_e4_a_record_that_the_flow_leaves_out_may_be_as_long_as_it_likes(make: Make) -> None:
+    world = make('[flows.customers.filter]\ncrm = { Comp_Type = ["Customer"] }')
+    long = "9" * (LONGEST_VALUE + 1)
+    key = world.new_crm("Supplier Ltd", Comp_Type="Supplier", comp_vatnumber=long)
+    one = pair(world, "Orchard", Comp_Type="Customer")
+    world.edit_crm(one.crm, Comp_Type="Supplier")
+    settled(world)
+    world.edit_crm(one.crm, comp_vatnumber=long)
+    settled(world)
+    assert [row_of(world, crm=each).state for each in (key, one.crm)] == ["excluded", "excluded"]
+    assert verifying.verify(world.app, FLOW).ok
+
+
+def test_e4_an_unlinked_record_keeps_its_reason_while_its_value_is_too_long(make: Make) -> None:
+    world = make()
+    one = pair(world, "Orchard")
+    world.erp.person("customer", one.erp, {}, "delete")
+    settled(world)
+    kept = world.explain("crm", one.crm)["cause"]
+    for tax in ("9" * (LONGEST_VALUE + 1), "GB1"):
+        world.edit_crm(one.crm, comp_vatnumber=tax)
+        settled(world)
+        told = world.explain("crm", one.crm)
+        assert (told["state"], told["cause"]) == ("unlinked", kept)
+
+
+def test_e4_what_waited_before_is_hidden_by_the_dead_end_and_comes_back_after_it(make: Make) -> None:
+    world = make()
+    with in_the_past(world):
+        world.new_crm("Orchard Ltd")
+        world.new_crm("Orchard Ltd")
+    key = world.new_erp("Orchard Ltd", id="C-1")
+    settled(world)
+    waiting = world.explain("erp", key)
+    assert waiting["state"] in ("waiting", "conflict") and waiting["candidates"]
+    world.edit_erp(key, taxId="9" * (LONGEST_VALUE + 1))
+    settled(world)
+    told = world.explain("erp", key)
+    assert (told["state"], told["waiting_on"], told["candidates"]) == ("failing", None, [])
+    world.edit_erp(key, taxId="GB1")
+    settled(world)
+    again = world.explain("erp", key)
+    assert (again["state"], again["candidates"]) == (waiting["state"], waiting["candidates"])
 
 
 def test_e4_an_id_that_no_table_holds_delays_no_other(make: Make) -> None:

@@ -235,6 +235,33 @@ def test_a_sheet_that_counts_in_a_way_of_its_own_is_refused_in_one_line(tmp_path
     assert "\n" not in str(refused.value)
 
 
+def test_a_sheet_that_is_a_comment_to_who_reads_it_as_utf_16_is_refused(tmp_path: Path) -> None:
+    path = made(tmp_path / "in.xlsx", "")
+    with zipfile.ZipFile(path) as packed:
+        parts = {name: packed.read(name) for name in packed.namelist()}
+    sheet = b"\xff\xfe" + "<!--".encode("utf-16-le") + f"<worksheet><sheetData>{FAR}</sheetData></worksheet>".encode()
+    sheet += b" " * (len(sheet) % 2) + "--><a/>".encode("utf-16-le")
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in {**parts, SHEET: sheet}.items():
+            packed.writestr(name, content)
+    with pytest.raises(SheetError, match="is no readable XLSX workbook"):
+        sheets.read(path)
+
+
+def test_what_holds_no_cells_may_be_written_as_it_likes(tmp_path: Path) -> None:
+    path = made(tmp_path / "in.xlsx", NEAR)
+    odd = {
+        "xl/comments1.xml": b"<a>R & D</a>",
+        "xl/theme/theme1.xml": b"",
+        "xl/drawing.xml": b"<br><p>",
+        "xl/s.rels": b"\0",
+    }
+    with zipfile.ZipFile(path, "a") as packed:
+        for name, content in odd.items():
+            packed.writestr(name, content)
+    assert sheets.read(path).headers == ("CustomerId",)
+
+
 def test_cells_and_rows_without_names_are_read_in_their_order(tmp_path: Path) -> None:
     """LibreOffice and Google Sheets may leave the names out."""
     rows = "<row><c/><c><v>7</v></c></row>" + '<row r="5"><c r="C5"><v>8</v></c><c><v>9</v></c></row>'
