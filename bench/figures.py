@@ -20,8 +20,7 @@ Written by `make bench`; do not edit. What is compared with something else by it
 acknowledgements, imports, peers, growth) took turns with it on the same machine in the same run, and figures are
 medians of these turns; for an import it is a client that only calls, and what the vendor's latency allows is a number.
 Percentiles are over all calls or edits of one run. Memory, edits during an import, uploads and `verify` were measured
-once each.
-`python -m bench --only NAME` repeats one, `--quick` is a short look.
+once each. `python -m bench --only NAME` repeats one, `--quick` is a short look.
 
 No-op Dramatiq is one message each, and a message that says "look what is due" may carry a hundred links: the engine can
 come near to it, or pass it, though each of its links is read, compared, written and stored.

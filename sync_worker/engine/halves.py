@@ -46,7 +46,7 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
         if record is None:
             saves.append(_gone(row, side, flow.stale(side), at))
             continue
-        row.put(side, ref=record.ref, gone_at=None)
+        row.put(side, ref=record.ref, gone_at=None, look_at=None)
         values = flow.maps[side].get(record.native)
         failed = too_long(values, flow.systems[side])
         if failed is None:
@@ -69,8 +69,7 @@ def _one_side(desk: Desk, flow: Flow, rule: Rule, side: Side, rows: list[LinkRow
 
 def _remember(row: LinkRow, flow: Flow, side: Side, record: Record, values: dict[str, Value], at: float) -> None:
     """What was read is this half's past for the feeds; it is forgotten when the link begins (no past, E9)."""
-    row.put(side, was=values)
-    row.put(side, children=dict(record.children), look_at=None)
+    row.put(side, was=values, children=dict(record.children))
     if row.noticed(side):
         row.put(side, look_at=states.look_time(at, flow.stale(side)))
 

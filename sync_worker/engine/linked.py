@@ -16,7 +16,7 @@ from sync_worker.engine.desk import Desk
 from sync_worker.engine.flow import Flow
 from sync_worker.engine.reading import Pass
 from sync_worker.engine.rule import Rule
-from sync_worker.events import SIDES, Side, other
+from sync_worker.events import SIDES, Side
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.saves import Gone, Save
 
@@ -79,13 +79,13 @@ def _ends_early(p: Pass, flow: Flow, rule: Rule, desk: Desk) -> Save | None:
 
 
 def _failed(p: Pass, now: float) -> Save | None:
-    """What the other side has told meanwhile, or was kept from it, is looked at once this one can be read again."""
+    """What either side has told meanwhile, or was kept from, is looked at once the record can be read again."""
     if p.failed is None:
         return None
-    failing, error = p.failed
-    if p.noticed[other(failing)] or states.was_left_out(p.row):
-        p.row.put(other(failing), look_at=now)
-    return states.dead_end(p.row, str(error), error.code)
+    for side in SIDES:
+        if p.noticed[side] or states.was_left_out(p.row):
+            p.row.put(side, look_at=now)
+    return states.dead_end(p.row, str(p.failed[1]), p.failed[1].code)
 
 
 def _gone(p: Pass, flow: Flow, side: Side, now: float) -> Save:

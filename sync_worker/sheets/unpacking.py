@@ -10,6 +10,7 @@ import io
 import re
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator
 from functools import lru_cache
@@ -95,7 +96,7 @@ def _pieces(packed: zipfile.ZipFile, one: zipfile.ZipInfo, most: int) -> Iterato
         raise zipfile.BadZipFile(str(error)) from None
 
 
-class _Part:
+class _Part(ABC):
     """One part as XML of the strict kind, of which there are no two opinions.
 
     Always UTF-8, since the reader looks at bytes, whatever encoding the part claims: the parser would believe a mark at
@@ -139,14 +140,17 @@ class _Part:
             raise zipfile.BadZipFile("elements too deep in each other")
         return name, within
 
+    @abstractmethod
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        raise NotImplementedError
+        """An element begins."""
 
+    @abstractmethod
     def _end(self, name: str) -> None:
-        raise NotImplementedError
+        """It ends."""
 
+    @abstractmethod
     def _text(self, text: str) -> None:
-        raise NotImplementedError
+        """What stands in it, in pieces."""
 
 
 class _Strings(_Part):

@@ -146,6 +146,22 @@ def test_e4_what_the_other_side_did_meanwhile_is_seen_once_the_value_is_shortene
         assert row_of(world, crm=one.crm).state == "in_sync"
 
 
+def test_e4_what_was_edited_beside_the_long_value_is_seen_once_that_is_shortened(make: Make) -> None:
+    world = make()
+    one = pair(world, "Orchard")
+    before = world.erp_record(one.erp)["contacts.default.phone1"]
+    (phone,) = world.crm.list_records("Phone")
+    world.edit_crm(one.crm, comp_vatnumber="9" * (LONGEST_VALUE + 1))
+    world.crm.person("Phone", str(phone["Phon_PhoneId"]), {"Phon_Number": "79461111"})
+    settled(world)
+    assert row_of(world, crm=one.crm).state == "failing"
+    world.edit_crm(one.crm, comp_vatnumber="GB123456789")
+    world.deliver()
+    world.work()  # no poll and no sweep, which would find it
+    after = world.erp_record(one.erp)["contacts.default.phone1"]
+    assert after != before and after.replace(" ", "").endswith("79461111")
+
+
 def test_e4_a_record_that_the_flow_leaves_out_may_be_as_long_as_it_likes(make: Make) -> None:
     world = make('[flows.customers.filter]\ncrm = { Comp_Type = ["Customer"] }')
     long = "9" * (LONGEST_VALUE + 1)
