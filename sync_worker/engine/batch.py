@@ -38,7 +38,7 @@ LARGEST_PORTION = 100
 # Seconds after which what was read is read again, not written on: a refused call, dead workers' slots, a busy database
 # stretch the window of E22. A first try keeps to it, a later one need not: a slow vendor could else never be written.
 FRESH, READ_LASTS = 2.0, 10.0
-POISON_END = 12  # claims without an end, ten of them alone: no series of accidents, the record brings workers down
+POISON_END = 12  # claims without an end, nine of them alone: no series of accidents, the record brings workers down
 POISONED = "the worker ended in the middle of this record several times"
 MANY_UNLINKED = "many_unlinked"
 

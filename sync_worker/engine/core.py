@@ -21,7 +21,7 @@ from sync_worker.errors import SyncError
 from sync_worker.events import INVOICE, SIDES, LinkClass, Side
 from sync_worker.store import leases, parts, waiting
 from sync_worker.store.inbox import Inbox
-from sync_worker.store.link_statements import POISON
+from sync_worker.store.link_statements import SUSPECT, Suspicion
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
@@ -36,8 +36,9 @@ BURST = 5  # links in a batch, so that the next waits a moment for company
 GATHER_SECONDS = 0.05
 GATHER_ROUNDS = 4
 ENOUGH = 32  # links for which a batch is worth its calls: it waits for no more, though it takes what is there
-POISON_TURN = 4  # of so many claims one asks first for links that were claimed without an end (E4)
-POISON_SECONDS = 0.5  # and goes on with them for so long, one after the other: a kill may leave a hundred of them
+SUSPECTS_TURN = 2  # of so many claims one asks first for links that were claimed without an end (E4)
+SUSPECTS_SECONDS = 0.5  # and goes on with them for so long: a kill may leave a hundred of them
+SUSPECTS: Sequence[tuple[Suspicion, ...]] = (("suspect", "poison"), ("poison", "suspect"))
 BATCH_SECONDS = 1.5  # of measured vendor latency: the window of E22 stays under 2 s
 BULK_SECONDS = 12.0  # nobody waits for it, and it is stored as it goes; fewer and fuller batches cost fewer calls
 
@@ -150,6 +151,7 @@ class Engine:
     lanes: Lanes = field(default_factory=Lanes)
     portions: dict[str, dict[Side, int]] = field(default_factory=dict)
     turns: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    suspects: Iterator[tuple[Suspicion, ...]] = field(default_factory=lambda: itertools.cycle(SUSPECTS))
     owner: str | None = None
 
     def run_link(self, link_id: int) -> Worked:
@@ -184,9 +186,9 @@ class Engine:
         limit = pace.take(due)
         if pace.in_burst():
             self._gather(flow, klass, limit, due)
-        poison = next(self.turns) % POISON_TURN == 0
-        first: leases.Poison = "first" if poison else "last"
-        rows = leases.claim(self.db, flow.scope, klass=klass, limit=limit, poison=first, owner=self.owner)
+        theirs = next(self.turns) % SUSPECTS_TURN == 0
+        kinds = (*next(self.suspects), "sound") if theirs else leases.SOUND_FIRST
+        rows = leases.claim(self.db, flow.scope, klass=klass, limit=limit, kinds=kinds, owner=self.owner)
         if not rows:
             return Worked()
         began = time.monotonic()
@@ -194,18 +196,20 @@ class Engine:
         pace.note(time.monotonic() - began, len(rows))
         if klass == "bulk" and again:
             again = self._go_on(flow, again)
-        alone = rows[0].claims > POISON  # those behind it come alone, too: nobody else rings for them
+        suspect = rows[0].claims > SUSPECT  # those behind them come few at a time, too: nobody else rings for them
         count = len(rows)
-        while alone and time.monotonic() - began < POISON_SECONDS:
+        while suspect and time.monotonic() - began < SUSPECTS_SECONDS:
             try:
-                rows = leases.claim(self.db, flow.scope, klass=klass, poison="only", owner=self.owner)
+                rows = leases.claim(
+                    self.db, flow.scope, klass=klass, limit=limit, kinds=next(self.suspects), owner=self.owner
+                )
                 again += self._run_rows(flow, klass, rows) if rows else []
             except (OperationalError, InterfaceError):
                 break  # the database is away: who comes next is told so, and those before are rung for
             if not rows:
                 break
-            count += 1
-        return Worked(count, tuple(again), (flow.name, klass) if count >= limit or alone else None)
+            count += len(rows)
+        return Worked(count, tuple(again), (flow.name, klass) if count >= limit or suspect else None)
 
     def _due(self, flow: Flow, klass: LinkClass, most: int) -> int:
         return waiting.due_up_to(self.db, flow.scope, klass, most)

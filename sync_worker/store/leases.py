@@ -7,7 +7,7 @@ whose lease ran out can no longer change the link: what it did is journalled and
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -21,8 +21,9 @@ from sync_worker.store.waiting import Scope
 
 LEASE = 30.0
 
-Poison = Literal["last", "first", "only"]
-_KINDS: Mapping[Poison, Sequence[bool]] = {"last": (False, True), "first": (True, False), "only": (True,)}
+FEW = 8
+"""Suspect links in a batch: a kill may leave a hundred, and of a series of kills all may be sound (ADR 17)."""
+SOUND_FIRST: Sequence[sql.Suspicion] = ("sound", "suspect", "poison")
 
 
 def claim(
@@ -32,14 +33,13 @@ def claim(
     klass: LinkClass | None = None,
     ids: Sequence[int] | None = None,
     limit: int = 1,
-    poison: Poison = "last",
+    kinds: Sequence[sql.Suspicion] = SOUND_FIRST,
     owner: str | None = None,
 ) -> list[LinkRow]:
-    """Take due links of one flow and entity: those named, else the longest due of a class; poison ones singly.
+    """Take due links of one flow and entity: those named, else the longest due of a class.
 
-    Poison ones come last, or first, or alone: after a series of kills they may be sound, and a long backlog must not
-    hold them up until it ends (E4). ``owner``: the process that works on them, if somebody will tell of its end
-    (``release``).
+    Only links of one of ``kinds``, the first of which any are due: suspect ones few at a time, poison ones singly (E4).
+    ``owner``: the process that works on them, if somebody will tell of its end (``release``).
     """
 
     def take(conn: Connection) -> dict[int, int]:
@@ -47,9 +47,9 @@ def claim(
         if _paused(conn, scope, now):
             return {}
         picked: dict[int, int] = {}
-        for one in _KINDS[poison]:
-            most = 1 if one else limit
-            picked = picked or _claim(conn, scope, now, most, klass=klass, ids=ids, poison=one, owner=owner)
+        for kind in kinds:
+            most = {"sound": limit, "suspect": min(limit, FEW), "poison": 1}[kind]
+            picked = picked or _claim(conn, scope, now, most, klass=klass, ids=ids, kind=kind, owner=owner)
         return picked
 
     return held(db, db.run(take))
@@ -82,27 +82,27 @@ def _claim(
     *,
     klass: LinkClass | None,
     ids: Sequence[int] | None,
-    poison: bool,
+    kind: sql.Suspicion,
     owner: str | None,
 ) -> dict[int, int]:
     values: dict[str, Any] = {"b_flow": scope.flow, "b_entity": scope.entity, "b_now": now, "b_limit": limit}
     given = {"b_klass": klass, "b_ids": None if ids is None else list(ids)}
     values |= {name: value for name, value in given.items() if value is not None}
     lease = {"b_until": now + LEASE, "b_owner": owner}
-    kind = (klass is not None, ids is not None, poison)
+    asked = (klass is not None, ids is not None, kind)
     if scope.shared_crm:
-        wanted = sql.due(*kind).where(defaults.record_free(scope.shared_crm, now)).params(values)
+        wanted = sql.due(*asked).where(defaults.record_free(scope.shared_crm, now)).params(values)
         free = defaults.reserve(conn, scope.entity, scope.shared_crm, wanted, now)
         taken = conn.execute(sql.take(free), lease)
     else:
-        taken = conn.execute(sql.claim(*kind), {**values, **lease})
+        taken = conn.execute(sql.claim(*asked), {**values, **lease})
     return {row.id: row.lease_token for row in taken}
 
 
 def release(db: Database, owner: str) -> int:
     """Let go of what a process that has ended held and had sent no write for; returns how many links (ADR 15).
 
-    What may have been written, and what was claimed before without an end, is left to its lease.
+    What may have been written, and what was claimed twice before without an end, is left to its lease.
     """
 
     def let_go(conn: Connection) -> int:

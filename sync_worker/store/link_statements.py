@@ -6,16 +6,33 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
-from sqlalchemy import Double, Executable, Integer, Select, bindparam, delete, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Executable,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from sync_worker.store.tables import journal, link, open_field, pause
 
-POISON = 2  # claimed this often without an end: runs alone (E4)
+Suspicion = Literal["sound", "suspect", "poison"]
+"""How much speaks for a record that brings workers down: each runs with its like, in smaller batches (E4)."""
+SUSPECT = 2  # claims without an end: runs with few others
+POISON = 3  # and after so many alone
 
 
 @cache
-def due(by_class: bool, by_ids: bool, poison: bool) -> Select[tuple[int]]:
+def due(by_class: bool, by_ids: bool, suspicion: Suspicion) -> Select[tuple[int]]:
     """Ids of due links, longest due first: ``b_flow b_entity b_now b_limit``, and what the flags ask for."""
     c, now = link.c, bindparam("b_now", type_=Double)
     wanted = select(c.id).where(
@@ -23,7 +40,7 @@ def due(by_class: bool, by_ids: bool, poison: bool) -> Select[tuple[int]]:
         c.entity == bindparam("b_entity"),
         c.due_at <= now,
         or_(c.lease_until.is_(None), c.lease_until <= now),
-        c.claims >= POISON if poison else c.claims < POISON,
+        _claimed(suspicion),
     )
     if by_ids:
         wanted = wanted.where(c.id.in_(bindparam("b_ids", expanding=True)))
@@ -33,10 +50,17 @@ def due(by_class: bool, by_ids: bool, poison: bool) -> Select[tuple[int]]:
     return wanted.order_by(c.due_at).limit(limit).with_for_update(skip_locked=True)
 
 
+def _claimed(suspicion: Suspicion) -> ColumnElement[bool]:
+    c = link.c
+    if suspicion == "sound":
+        return c.claims < SUSPECT
+    return c.claims >= POISON if suspicion == "poison" else and_(c.claims >= SUSPECT, c.claims < POISON)
+
+
 @cache
-def claim(by_class: bool, by_ids: bool, poison: bool) -> Executable:
+def claim(by_class: bool, by_ids: bool, suspicion: Suspicion) -> Executable:
     """Takes the links that ``due`` finds, until ``b_until``."""
-    picked = due(by_class, by_ids, poison).cte("picked")
+    picked = due(by_class, by_ids, suspicion).cte("picked")
     return take(select(picked.c.id))
 
 
@@ -55,7 +79,7 @@ def take(ids: Select[tuple[int]]) -> Executable:
 
 @cache
 def release() -> Executable:
-    """Ends the leases of ``b_owner`` at ``b_now`` where nothing was written under them, on the first claim (ADR 15)."""
+    """Ends the leases of ``b_owner`` at ``b_now`` where nothing was written under them, but of poison (ADR 15)."""
     c, now = link.c, bindparam("b_now", type_=Double)
     held = select(c.id).where(
         c.due_at <= now,  # whatever is leased is due: this is what the index lists

@@ -18,7 +18,6 @@ from support.rules import (
     FLOW,
     SYSTEMS,
     Make,
-    Pair,
     answering,
     calls,
     claim,
@@ -35,10 +34,11 @@ from support.world import Crash, World
 from sync_worker.connectors.emulation import Request
 from sync_worker.engine import core
 from sync_worker.engine.batch import POISON_END
-from sync_worker.engine.core import POISON_TURN
+from sync_worker.engine.core import SUSPECTS_TURN
 from sync_worker.engine.flow import Flow
 from sync_worker.events import LinkClass
 from sync_worker.store import leases, links, managers
+from sync_worker.store.link_statements import POISON, SUSPECT
 from sync_worker.store.rows import LinkRow
 from sync_worker.store.saves import Save
 from sync_worker.store.tables import link, manager_map
@@ -57,12 +57,15 @@ def die_on(world: World, crm_key: str) -> None:
     world.clock.advance(leases.LEASE + 1)
 
 
-def test_e4_a_link_claimed_twice_without_an_end_runs_alone_and_delays_nobody(make_light: Make) -> None:
+@pytest.mark.parametrize("times", [SUSPECT, POISON])
+def test_e4_a_link_claimed_twice_without_an_end_runs_apart_from_the_others_and_delays_nobody(
+    make_light: Make, times: int
+) -> None:
     world = make_light()
     bad = pair(world)
     good = pair(world, "Second Customer", comp_vatnumber="GB999999973")
-    die_on(world, bad.crm)
-    die_on(world, bad.crm)
+    for _ in range(times):
+        die_on(world, bad.crm)
     world.edit_crm(good.crm, Comp_Name="Changed")
     world.deliver()
     assert [row.id for row in claim(world, limit=10)] == [good.id]
@@ -74,34 +77,34 @@ def test_e4_a_link_claimed_twice_without_an_end_runs_alone_and_delays_nobody(mak
 
 def test_e4_a_link_claimed_twice_has_its_turn_before_a_long_backlog_ends(make_light: Make) -> None:
     world = make_light()
-    killed, other = pair(world), pair(world, "Second Customer", comp_vatnumber="GB999999973")
-    die_on(world, killed.crm)
-    die_on(world, killed.crm)
+    slow, other = pair(world), pair(world, "Second Customer", comp_vatnumber="GB999999973")
+    die_on(world, slow.crm)
+    die_on(world, slow.crm)
     world.notice("crm", other.crm)
-    world.app.engine.turns = itertools.repeat(POISON_TURN)
+    world.app.engine.turns = itertools.repeat(SUSPECTS_TURN)
     assert run_once(world.app).claimed == 1
     due = {row["id"] for row in world.links() if row["due_at"] is not None and row["due_at"] <= world.clock()}
     assert due == {other.id}
     assert run_once(world.app).claimed == 1
 
 
-def killed_twice(world: World) -> list[Pair]:
-    """Three links that were claimed together, and twice without an end."""
-    killed = [pair(world, f"Customer {n}", comp_vatnumber=f"GB00000000{n}") for n in range(3)]
-    for _ in range(2):
-        for one in killed:
-            world.notice("crm", one.crm)
-        claim(world, limit=10)
-        world.clock.advance(leases.LEASE + 1)
-    return killed
+def killed(world: World, *times: int) -> list[int]:
+    """Ids of links with a notice, each of which was claimed so many times without an end."""
+    found = [pair(world, f"Customer {n}", comp_vatnumber=f"GB0000000{n:02d}") for n in range(len(times))]
+    ids = [row_of(world, crm=one.crm).id for one in found]
+    for one, link_id, count in zip(found, ids, times, strict=True):
+        world.notice("crm", one.crm)
+        claimed = update(link).where(link.c.id == link_id).values(claims=count)
+        world.db.run(lambda conn, claimed=claimed: conn.execute(claimed))
+    return ids
 
 
-def test_e4_a_turn_of_those_claimed_twice_is_of_several_each_alone(
+def test_e4_links_claimed_twice_run_few_together_and_those_claimed_thrice_alone(
     make_light: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make_light()
     other = pair(world, "Another Customer", comp_vatnumber="GB999999973")
-    killed = killed_twice(world)
+    ids = killed(world, *[SUSPECT] * (leases.FEW + 1), *[POISON] * 3)
     world.notice("crm", other.crm)
     engine, batches = world.app.engine, []
     plain = engine._run_rows
@@ -111,26 +114,28 @@ def test_e4_a_turn_of_those_claimed_twice_is_of_several_each_alone(
         return plain(flow, klass, rows)
 
     monkeypatch.setattr(engine, "_run_rows", noted)
-    monkeypatch.setattr(core, "POISON_SECONDS", float("inf"))
-    engine.turns = itertools.repeat(POISON_TURN)
+    monkeypatch.setattr(core, "SUSPECTS_SECONDS", float("inf"))
+    engine.turns = itertools.repeat(SUSPECTS_TURN)
     worked = engine.run_due(FLOW, "live")
-    assert sorted(batches) == [[one.id] for one in killed]
-    assert (worked.claimed, worked.more) == (3, (FLOW, "live"))
+    assert sorted(len(batch) for batch in batches) == [1, 1, 1, 1, leases.FEW]
+    assert sorted(i for batch in batches for i in batch) == ids
+    assert [len(batch) for batch in batches[:2]] == [leases.FEW, 1], "neither kind waits until the other has ended"
+    assert (worked.claimed, worked.more) == (leases.FEW + 4, (FLOW, "live"))
 
 
 def test_e4_links_that_were_claimed_twice_ring_for_one_another_and_wait_for_no_clock(
     make_light: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core, "POISON_SECONDS", 0.0)
+    monkeypatch.setattr(core, "SUSPECTS_SECONDS", 0.0)
     world = make_light()
-    killed = killed_twice(world)
+    ids = killed(world, *[POISON] * 3)
     worked = world.app.engine.run_due(FLOW, "live")
     turns = 1
     while worked.more is not None:
         assert worked.claimed == 1
         worked = world.app.engine.run_due(*worked.more)
         turns += 1
-    assert turns == len(killed) + 1
+    assert turns == len(ids) + 1
     assert not [row for row in world.links() if row["due_at"] is not None and row["due_at"] <= world.clock()]
 
 
@@ -175,18 +180,40 @@ def test_e4_a_record_that_kills_every_worker_ends_as_a_dead_end_until_it_is_touc
 
 
 def with_a_bug(world: World, text: str) -> None:
+    failing(world, text, ZeroDivisionError)
+
+
+def failing(world: World, text: str, error: type[BaseException]) -> None:
     """The mapping of the CRM raises for records of this name."""
     flow = world.app.engine.flows[FLOW]
     plain = flow.maps["crm"]
 
     def get(native: Native) -> Value:
         if native["Comp_Name"] == text:
-            raise ZeroDivisionError(f"cannot read {text}")
+            raise error(f"cannot read {text}")
         return plain.fields["name"].get(native)
 
     fields = {**plain.fields, "name": replace(plain.fields["name"], get=get)}
     broken = FieldMap(plain.entity, fields, plain.extra_columns, plain.create_extra)
     world.app.engine.flows = {FLOW: replace(flow, maps={**flow.maps, "crm": broken})}
+
+
+def test_e4_a_record_that_ends_every_worker_holds_up_none_of_its_batch_beyond_the_fourth(make_light: Make) -> None:
+    world = make_light()
+    ones = [pair(world, f"Customer {n}", comp_vatnumber=f"GB0000000{n:02d}") for n in range(leases.FEW + 2)]
+    bad, *sound = ones
+    for n, one in enumerate(ones):
+        world.edit_crm(one.crm, Comp_Name=f"Renamed {n}")
+    world.deliver()
+    for _ in range(4):
+        failing(world, "Renamed 0", Crash)
+        with pytest.raises(Crash):
+            run_all(world.app)
+        world.app = world.build()
+        run_all(world.app)
+        world.clock.advance(leases.LEASE + 1)
+    assert [world.erp_record(one.erp)["name"] for one in sound] == [f"Renamed {n + 1}" for n in range(len(sound))]
+    assert [row["crm_key"] for row in world.links() if row["claims"]] == [bad.crm]
 
 
 def test_e4_a_mapping_error_stops_its_own_record_only(make_light: Make) -> None:
