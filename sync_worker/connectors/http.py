@@ -202,8 +202,12 @@ class VendorHttp:
         self._prepare(headers)
         request = self._exchange.request(call, headers)
         call.wait_until, call.sent_at = self._clock() + self.deadline, None
+        if call_class.get() == "live":  # a slot given back at the answer wakes who follows while that is being read
+            with ExitStack() as held:
+                self._begin(call, held)
+                return self._send(call, request)
         with Turn(lambda held: self._begin(call, held), lambda held: self._answered(call, held)) as turn:
-            if call_class.get() == "live" or not self._exchange.pooled:
+            if not self._exchange.pooled:
                 turn.begin()
                 return self._send(call, request)
             with ExitStack() as place:

@@ -1,7 +1,9 @@
 """A call's turn at a vendor: from right before its request leaves until its answer is here. A slot is held so long.
 
 What a call costs this process (finding a connection, writing down the head, reading the answer) is outside of it, as
-far as the slot of another call is not kept from it: work that is not live prepares its request, and then waits.
+far as the slot of another call is not kept from it: work that is not live prepares its request, and then waits. Live
+work has no use for that: it holds its slot until its answer is read, since whoever was woken at the answer only took
+the processor from whoever was reading it.
 """
 
 from __future__ import annotations

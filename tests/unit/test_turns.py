@@ -125,8 +125,10 @@ def free(limiter: LocalLimiter) -> bool:
         return False
 
 
-@pytest.mark.parametrize("klass", ["live", "bulk"])
-def test_a_slot_is_free_again_when_the_answer_is_here_and_nobody_has_looked_at_it_yet(klass: LinkClass) -> None:
+@pytest.mark.parametrize(("klass", "early"), [("live", False), ("bulk", True)])
+def test_a_slot_is_free_again_when_the_answer_is_here_and_that_of_live_work_when_it_has_been_read(
+    klass: LinkClass, early: bool
+) -> None:
     limiter = LocalLimiter()
     seen: list[bool] = []
     with vendor() as server:
@@ -136,7 +138,8 @@ def test_a_slot_is_free_again_when_the_answer_is_here_and_nobody_has_looked_at_i
             assert not free(limiter)
             server.go.release()
             call.result(SECONDS)
-    assert seen == [True]
+    assert seen == [early]
+    assert free(limiter)
 
 
 def test_a_slot_is_held_until_the_last_piece_of_an_answer() -> None:
