@@ -202,17 +202,16 @@ class VendorHttp:
         self._prepare(headers)
         request = self._exchange.request(call, headers)
         call.wait_until, call.sent_at = self._clock() + self.deadline, None
-        if call_class.get() == "live":  # a slot given back at the answer wakes who follows while that is being read
+        if call_class.get() == "live" or not self._exchange.pooled:
             with ExitStack() as held:
                 self._begin(call, held)
                 return self._send(call, request)
-        with Turn(lambda held: self._begin(call, held), lambda held: self._answered(call, held)) as turn:
-            if not self._exchange.pooled:
-                turn.begin()
-                return self._send(call, request)
-            with ExitStack() as place:
-                self._wait(call, place, self._anteroom, self._concurrency + AHEAD)
-                return self._send(call, request)
+        with (
+            Turn(lambda held: self._begin(call, held), lambda held: self._answered(call, held)),
+            ExitStack() as place,
+        ):
+            self._wait(call, place, self._anteroom, self._concurrency + AHEAD)
+            return self._send(call, request)
 
     def _begin(self, call: Call, held: ExitStack) -> float:
         """Hold a slot, with the leases renewed; seconds that took. From here on the request leaves."""

@@ -23,17 +23,17 @@ STALE = (
 
 
 class Turn:
-    """A context manager around one try of a call. It begins when its request leaves, or before, by ``begin``.
+    """A context manager around one try of a call. It begins when its request leaves.
 
-    ``take(held)`` waits, enters what is held meanwhile, and tells how many seconds that took; ``begin`` raises what it
-    raises. ``answered(held)`` is called when the answer is here, to let go of it.
+    ``take(held)`` waits, enters what is held meanwhile, and tells how many seconds that took; what it raises ends the
+    try. ``answered(held)`` is called when the answer is here, to let go of it.
     """
 
     def __init__(self, take: Callable[[ExitStack], float], answered: Callable[[ExitStack], None]) -> None:
         self._take = take
         self._answered = answered
         self._held = ExitStack()
-        self.begun = False
+        self._begun = False
 
     def __enter__(self) -> Turn:
         self._tokens = leaving.set(self._leave), arrived.set(lambda: self._answered(self._held))
@@ -46,16 +46,12 @@ class Turn:
         arrived.reset(self._tokens[1])
         self._held.close()
 
-    def begin(self) -> float:
-        """Seconds that took, none if it had begun."""
-        if self.begun:
-            return 0.0
-        took = self._take(self._held)
-        self.begun = True
-        return took
-
     def _leave(self) -> bool:
-        kept = not self.begun
-        if self.begin() > STALE:
+        """Whether it was kept waiting: a request that is written once more leaves at once."""
+        if self._begun:
+            return False
+        took = self._take(self._held)
+        self._begun = True
+        if took > STALE:
             raise httpcore.ConnectionNotAvailable  # the pool takes another one, and writes the request down again
-        return kept
+        return True
