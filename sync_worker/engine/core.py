@@ -28,8 +28,9 @@ from sync_worker.store.tables import link
 from sync_worker.store.touches import Touched
 
 BATCH = 100
-# Batches of a flow and class at a time in a process. What is not live leaves threads to what people edit meanwhile.
-LANES: Mapping[LinkClass, int] = {"live": 4, "retry": 1, "bulk": 2}
+# Batches of a flow and class at a time in a process: while one waits for a vendor another computes. More only wait for
+# call slots, with links in hand that a crash would hold up.
+LANES: Mapping[LinkClass, int] = {"live": 2, "retry": 1, "bulk": 2}
 # Seconds after which a batch of a class drags: another may begin beside it though it would not be full.
 DRAGS: Mapping[LinkClass, float] = {"live": 0.5, "retry": 0.5, "bulk": 0.5}
 BURST = 5  # links in a batch, so that the next waits a moment for company

@@ -102,7 +102,7 @@ def _claim(
 def release(db: Database, owner: str) -> int:
     """Let go of what a process that has ended held and had sent no write for; returns how many links (ADR 15).
 
-    What may have been written, and what was claimed twice before without an end, is left to its lease.
+    What may have been written, and what ran alone (E4), is left to its lease.
     """
 
     def let_go(conn: Connection) -> int:

@@ -79,14 +79,14 @@ def take(ids: Select[tuple[int]]) -> Executable:
 
 @cache
 def release() -> Executable:
-    """Ends the leases of ``b_owner`` at ``b_now`` where nothing was written under them, but of poison (ADR 15)."""
+    """Ends the leases of ``b_owner`` at ``b_now`` where nothing was written under them, but not of what ran alone."""
     c, now = link.c, bindparam("b_now", type_=Double)
     held = select(c.id).where(
         c.due_at <= now,  # whatever is leased is due: this is what the index lists
         c.lease_until > now,
         c.lease_owner == bindparam("b_owner"),
         c.unwritten_token == c.lease_token,
-        c.claims < POISON,
+        c.claims <= POISON,
     )
     ids = held.order_by(c.id).with_for_update().cte("held")
     return update(link).where(c.id.in_(select(ids.c.id))).values(lease_until=now).returning(c.id)
