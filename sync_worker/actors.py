@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,13 @@ from sync_worker.errors import SyncError
 from sync_worker.events import LinkClass
 
 if TYPE_CHECKING:
+    from sync_worker.engine.core import Worked
     from sync_worker.wiring import App
 
 log = structlog.get_logger(__name__)
 
+# Seconds for which an actor begins further batches of its flow and class, before it rings for the rest.
+GO_ON_SECONDS = 0.5
 # Within a process the lower number goes first.
 _PRIORITY = {LIVE: 0, BULK: 10}
 
@@ -40,15 +44,29 @@ def bind(app: App, broker: QueueBroker) -> Doorbell:
 
 
 def sync_link(link_id: int) -> None:
-    """Bring one link in step, which is what a single edit rings, and ring again for neighbours that came meanwhile."""
-    worked = _Bound.app.engine.run_link(link_id)
-    _Bound.doorbell.ring(worked.again, more=worked.more)
+    """Bring one link in step, which is what a single edit rings, and its neighbours that came meanwhile."""
+    began = time.monotonic()
+    _go_on(began, _Bound.app.engine.run_link(link_id))
 
 
 def sync_due(flow: str, klass: LinkClass) -> None:
-    """Bring a batch of due neighbours in step, and ring again while more of them are due."""
+    """Bring due neighbours of a flow and class in step."""
+    began = time.monotonic()
     with structlog.contextvars.bound_contextvars(flow=flow):
         worked = _Bound.app.engine.run_due(flow, klass)
+    _go_on(began, worked)
+
+
+def _go_on(began: float, worked: Worked) -> None:
+    """While more is due, go on for a moment: each message costs several commands, in every process that waits for one.
+
+    Then the rest is rung for: whatever waits on the queue, other flows too, has its turn.
+    """
+    while worked.more is not None and time.monotonic() - began < GO_ON_SECONDS:
+        flow, klass = worked.more
+        _Bound.doorbell.ring([one for one in worked.again if (one.flow, one.klass) != worked.more])
+        with structlog.contextvars.bound_contextvars(flow=flow):
+            worked = _Bound.app.engine.run_due(flow, klass)
     _Bound.doorbell.ring(worked.again, more=worked.more)
 
 

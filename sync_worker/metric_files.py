@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import socket
@@ -40,7 +41,9 @@ def be_there() -> None:
         Path(directory).mkdir(parents=True, exist_ok=True)
 
 
+@functools.cache
 def _identity() -> str:
+    """Asked for at every figure; our processes are started, not forked."""
     return f"{_HOST}.{os.getpid()}"
 
 

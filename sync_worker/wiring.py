@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -235,23 +236,26 @@ def policy_of(flow: FlowConfig) -> Policy:
 
 
 def manager_translator(db: Database, flow: str, systems: Mapping[Side, str]) -> tuple[Translate, InStep]:
-    """Account managers go through the mapping rows, read once per batch; other values are the same on both sides."""
-    return translator_over(managers.ways(db, flow), systems)
+    """Account managers go through the mapping rows; other values are the same on both sides.
+
+    The rows are read once per batch, and only if it compares a manager at all.
+    """
+    return translator_over(cache(lambda: managers.ways(db, flow)), systems)
 
 
-def translator_over(rows: Sequence[MapRow], systems: Mapping[Side, str]) -> tuple[Translate, InStep]:
+def translator_over(rows: Callable[[], Sequence[MapRow]], systems: Mapping[Side, str]) -> tuple[Translate, InStep]:
     """The same, through these rows."""
 
     def to_other(name: str, source: Side, value: Value) -> Value | Missing:
         if name != "account_manager":
             return value
-        found = translate(rows, source, value if isinstance(value, str) else None, system=systems[source])
+        found = translate(rows(), source, value if isinstance(value, str) else None, system=systems[source])
         return found.key if isinstance(found, Translated) else Missing(found.waiting_on_key, found.cause)
 
     def agree(name: str, erp: Value, crm: Value) -> bool:
         if name != "account_manager" or isinstance(erp, dict) or isinstance(crm, dict):
             return False
-        return in_step(rows, erp, crm)
+        return in_step(rows(), erp, crm)
 
     return to_other, agree
 

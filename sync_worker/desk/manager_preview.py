@@ -43,7 +43,7 @@ def _as_mapped(app: App, flow: Flow, made: Sequence[Proposal]) -> Flow:
     }
     wanted = [NewRow(one.erp.key, one.crm.key, one.preferred) for one in made]
     rows = managers.ways_with(app.db, flow.name, wanted, usable)
-    return replace(flow, translator=lambda: translator_over(rows, flow.systems))
+    return replace(flow, translator=lambda: translator_over(lambda: rows, flow.systems))
 
 
 def _released(db: Database, ids: Sequence[int]) -> list[LinkRow]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     FromClause,
     Select,
     and_,
+    bindparam,
     case,
     delete,
     false,
@@ -111,24 +112,29 @@ def waiting_links(db: Database, flow: str, keys: Sequence[str]) -> list[int]:
 
 def ways_in(conn: Connection, flow: str) -> list[MapRow]:
     """Who is not in a directory that was ever read counts as gone; an unread directory says nothing."""
+    rows = conn.execute(_WAYS, {"flow": flow})
+    return [MapRow(r.erp_key, r.crm_key, r.preferred, bool(r.erp_ok), bool(r.crm_ok)) for r in rows]
+
+
+def _ways() -> Select[Any]:
     c = manager_map.c
     erp, crm = manager.alias("erp"), manager.alias("crm")
-    rows = conn.execute(
-        select(
-            c.erp_key, c.crm_key, c.preferred, _usable(erp, c.erp_system).label("erp_ok"),
-            _usable(crm, c.crm_system).label("crm_ok"),
-        )
+    erp_ok, crm_ok = _usable(erp, c.erp_system), _usable(crm, c.crm_system)
+    return (
+        select(c.erp_key, c.crm_key, c.preferred, erp_ok.label("erp_ok"), crm_ok.label("crm_ok"))
         .outerjoin(erp, and_(erp.c.system == c.erp_system, erp.c.key == c.erp_key))
         .outerjoin(crm, and_(crm.c.system == c.crm_system, crm.c.key == c.crm_key))
-        .where(c.flow == flow)
-    )  # fmt: skip
-    return [MapRow(r.erp_key, r.crm_key, r.preferred, bool(r.erp_ok), bool(r.crm_ok)) for r in rows]
+        .where(c.flow == bindparam("flow"))
+    )
 
 
 def _usable(listed: FromClause, system: ColumnElement[str]) -> ColumnElement[bool]:
     anybody = manager.alias()
     never_read = ~select(anybody.c.key).where(anybody.c.system == system).exists()
     return func.coalesce(listed.c.active, case((never_read, true()), else_=false()))
+
+
+_WAYS = _ways()  # put together once: every batch asks
 
 
 def resolves_in(conn: Connection, flow: str, waiting_on: str) -> bool:

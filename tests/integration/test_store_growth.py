@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Executable, event, insert
 
+from mappings.merge import Missing
 from sync_worker.events import Change
 from sync_worker.store import leases, links, migrate, waiting
 from sync_worker.store import link_statements as sql
@@ -16,6 +17,7 @@ from sync_worker.store.saves import Save
 from sync_worker.store.session import Database
 from sync_worker.store.tables import link
 from sync_worker.store.waiting import Scope
+from sync_worker.wiring import manager_translator
 
 SCOPE = Scope("customers", "customer", ("erp", "crm"))
 LISTED = ("erp_key", "crm_key", "state", "intent_side", "intent_at")
@@ -87,3 +89,20 @@ def test_a_pass_that_changes_a_state_stores_it(db: Database) -> None:
     links.save(db, [Save(row)])
     with db.read() as conn:
         assert conn.execute(link.select().where(link.c.crm_key == "7")).one().state == "failing"
+
+
+def test_a_batch_reads_the_managers_mapping_once_and_only_if_it_compares_a_manager(db: Database) -> None:
+    asked: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM manager_map" in statement:
+            asked.append(statement)
+
+    event.listen(db._reader, "before_cursor_execute", note)
+    to_other, in_step = manager_translator(db, "customers", {"erp": "intacct", "crm": "sage_crm"})
+    assert to_other("name", "erp", "Anything") == "Anything"
+    assert not in_step("name", "Anything", "Anything")
+    assert asked == []
+    assert not in_step("account_manager", "E1", "7")
+    assert to_other("account_manager", "erp", "E1") == Missing("account_manager:intacct:E1", "manager_unmapped")
+    assert len(asked) == 1
