@@ -21,6 +21,12 @@ pytest_plugins = ("support.queues",)
 LEFT = ("customers", "live")
 
 
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is."""
+    monkeypatch.setattr(actors, "GO_ON_SECONDS", 3600.0)
+
+
 @dataclass
 class Scripted:
     """An engine whose batches end as told; ``ran``: flow and class of each, or the link that was rung for."""
